@@ -1,0 +1,11 @@
+"""vxdist locate under torchrun, srun or plain python.
+
+    torchrun --nproc-per-node 2 launch/locate.py --config configs/demo.yaml
+"""
+
+import sys
+
+from vxdist.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["locate", *sys.argv[1:]]))

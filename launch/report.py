@@ -1,0 +1,11 @@
+"""vxdist report under torchrun, srun or plain python.
+
+    torchrun --nproc-per-node 2 launch/report.py --config configs/demo.yaml
+"""
+
+import sys
+
+from vxdist.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["report", *sys.argv[1:]]))

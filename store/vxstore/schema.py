@@ -1,0 +1,229 @@
+"""Format 1 of the activation store: which arrays there are, and how they are laid out.
+
+Dimension names: part (a set of whole stories of one value, language and stance), layer, neuron,
+value, language, condition (what is switched off), dilemma, order (of the two options).
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+FORMAT_NAME = "vxstore"
+FORMAT_VERSION = 1
+POOLED = "pooled"
+"""Label, along `language` in the scores, of the counts summed over all languages."""
+
+CHUNK_BYTES = 1 << 20
+"""Aim for the size of an inner chunk."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArraySpec:
+    """One array: its dimensions, type, and what a reader needs to know of it."""
+
+    dims: tuple[str, ...]
+    dtype: str
+    units: str
+    long_name: str
+
+
+ROOT: Mapping[str, ArraySpec] = {
+    "active_count": ArraySpec(
+        dims=("layer", "neuron", "value", "language"),
+        dtype="int64",
+        units="tokens",
+        long_name="tokens on which the neuron's activation is above zero",
+    ),
+    "activation_sum": ArraySpec(
+        dims=("layer", "neuron", "value", "language"),
+        dtype="float64",
+        units="1",
+        long_name="sum of the activation over tokens",
+    ),
+    "activation_square_sum": ArraySpec(
+        dims=("layer", "neuron", "value", "language"),
+        dtype="float64",
+        units="1",
+        long_name="sum of the squared activation over tokens",
+    ),
+    "token_count": ArraySpec(
+        dims=("value", "language"),
+        dtype="int64",
+        units="tokens",
+        long_name="tokens counted",
+    ),
+    "story_count": ArraySpec(
+        dims=("value", "language"),
+        dtype="int64",
+        units="stories",
+        long_name="stories read",
+    ),
+}
+
+RECORD: Mapping[str, ArraySpec] = {
+    "active_count": ArraySpec(
+        dims=("part", "layer", "neuron"),
+        dtype="int32",
+        units="tokens",
+        long_name="tokens of the part on which the neuron's activation is above zero",
+    ),
+    "activation_sum": ArraySpec(
+        dims=("part", "layer", "neuron"),
+        dtype="float32",
+        units="1",
+        long_name="sum of the activation over the tokens of the part",
+    ),
+    "activation_square_sum": ArraySpec(
+        dims=("part", "layer", "neuron"),
+        dtype="float32",
+        units="1",
+        long_name="sum of the squared activation over the tokens of the part",
+    ),
+    "token_count": ArraySpec(
+        dims=("part",), dtype="int64", units="tokens", long_name="tokens counted in the part"
+    ),
+    "story_count": ArraySpec(
+        dims=("part",), dtype="int32", units="stories", long_name="stories read in the part"
+    ),
+    "sealed": ArraySpec(
+        dims=("part",), dtype="bool", units="1", long_name="the part is recorded, whole"
+    ),
+}
+
+COORDINATES: Mapping[str, str] = {
+    "layer": "decoder layer, from 0",
+    "neuron": "hidden unit of the feed-forward block, from 0",
+    "value": "human value",
+    "language": "language of the text",
+    "stance": "stance of the stories towards the value",
+    "part": "part of the corpus, from 0",
+    "condition": "what was switched off",
+    "dilemma": "evaluation dilemma",
+    "order": "which option stood first",
+    "mask": "value whose neurons are switched off",
+    "kind": "intact, mask or control",
+    "draw": "number of the random draw of a control, from 0; -1 elsewhere",
+}
+
+
+def layers_per_chunk(num_layers: int, layer_bytes: int) -> int:
+    """The most layers, dividing `num_layers`, whose bytes stay near `CHUNK_BYTES`."""
+    most = max(1, CHUNK_BYTES // max(1, layer_bytes))
+    return max(d for d in range(1, num_layers + 1) if num_layers % d == 0 and d <= most)
+
+
+def record_chunks(spec: ArraySpec, shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """(shard, inner chunk) of a record array: one part is one shard; per-part scalars are plain.
+
+    Shapes follow `spec.dims`; for a scalar per part the shard equals the chunk.
+    """
+    if len(shape) == 1:
+        return (1,), (1,)
+    _, num_layers, num_neurons = shape
+    item = int(spec.dtype[-2:]) // 8
+    return (1, *shape[1:]), (1, layers_per_chunk(num_layers, num_neurons * item), num_neurons)
+
+
+def layered_chunks(dims: tuple[str, ...], shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """Chunks that hold whole layers, as many as fit `CHUNK_BYTES`; `layer` must be in `dims`.
+
+    Dimensions that stand before `layer` get one entry a chunk.
+    """
+    at = dims.index("layer")
+    layer_bytes = itemsize * math.prod(shape[at + 1 :])
+    return (*(1,) * at, layers_per_chunk(shape[at], layer_bytes), *shape[at + 1 :])
+
+
+SCORES: Mapping[str, ArraySpec] = {
+    "activation_probability": ArraySpec(
+        dims=("layer", "neuron", "value", "language"),
+        dtype="float64",
+        units="1",
+        long_name="share of the value's tokens on which the neuron is active",
+    ),
+    "entropy": ArraySpec(
+        dims=("layer", "neuron", "language"),
+        dtype="float64",
+        units="nats",
+        long_name="entropy over values of the normalised activation probabilities; NaN if dead",
+    ),
+    "passed_filter": ArraySpec(
+        dims=("layer", "neuron", "language"),
+        dtype="bool",
+        units="1",
+        long_name="the largest activation probability over values passes the filter",
+    ),
+    "selected": ArraySpec(
+        dims=("layer", "neuron", "value", "language"),
+        dtype="bool",
+        units="1",
+        long_name="the neuron is selected, and belongs to the value",
+    ),
+}
+
+EVALUATION: Mapping[str, ArraySpec] = {
+    "log_odds": ArraySpec(
+        dims=("condition", "dilemma", "order"),
+        dtype="float64",
+        units="nats",
+        long_name="log-odds of the value-aligned option against the violating one",
+    ),
+    "option_mass": ArraySpec(
+        dims=("condition", "dilemma", "order"),
+        dtype="float64",
+        units="1",
+        long_name="probability that the next token is the letter of one of the options",
+    ),
+    "masked": ArraySpec(
+        dims=("condition", "layer", "neuron", "language"),
+        dtype="bool",
+        units="1",
+        long_name="the neuron is switched off on dilemmas in the language",
+    ),
+    "sealed": ArraySpec(
+        dims=("condition",), dtype="bool", units="1", long_name="the condition is scored, whole"
+    ),
+}
+
+_EFFECT_DIMS = ("mask", "value", "language")
+EFFECT: Mapping[str, ArraySpec] = {
+    "mean_shift": ArraySpec(
+        dims=_EFFECT_DIMS,
+        dtype="float64",
+        units="nats",
+        long_name="mean change of the log-odds of the aligned option when the mask is on",
+    ),
+    "shift_low": ArraySpec(
+        dims=_EFFECT_DIMS,
+        dtype="float64",
+        units="nats",
+        long_name="lower end of the bootstrap interval of the mean shift, over dilemmas",
+    ),
+    "shift_high": ArraySpec(
+        dims=_EFFECT_DIMS,
+        dtype="float64",
+        units="nats",
+        long_name="upper end of the bootstrap interval of the mean shift, over dilemmas",
+    ),
+    "flip_rate": ArraySpec(
+        dims=_EFFECT_DIMS,
+        dtype="float64",
+        units="1",
+        long_name="share of dilemmas whose preferred option, over both orders, changes",
+    ),
+    "control_rank": ArraySpec(
+        dims=_EFFECT_DIMS,
+        dtype="float64",
+        units="1",
+        long_name="share of control draws whose mean shift is below the mask's; ties count half",
+    ),
+    "dilemma_count": ArraySpec(
+        dims=_EFFECT_DIMS, dtype="int64", units="dilemmas", long_name="dilemmas behind the cell"
+    ),
+    "masked_count": ArraySpec(
+        dims=("mask", "language"),
+        dtype="int64",
+        units="neurons",
+        long_name="neurons switched off by the mask",
+    ),
+}

@@ -1,0 +1,272 @@
+"""Writing a store: create it whole and empty, fill parts, seal them, sum them into the root.
+
+Only this module and `zarrio` write. Sums and counts travel; nothing is divided here.
+"""
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from vxstore import zarrio
+from vxstore.errors import StoreError
+from vxstore.read import STATE_COMPLETE, STATE_CREATING, STATE_RECORDING, read_root_attrs
+from vxstore.schema import (
+    FORMAT_NAME,
+    FORMAT_VERSION,
+    RECORD,
+    ROOT,
+    ArraySpec,
+    layered_chunks,
+    record_chunks,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartLabels:
+    """What all stories of one part share."""
+
+    value: str
+    language: str
+    stance: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartCounts:
+    """What one part adds. L: layer, N: neuron; counts in tokens."""
+
+    active_count_LN: NDArray[np.integer[Any]]
+    activation_sum_LN: NDArray[np.floating[Any]]
+    activation_square_sum_LN: NDArray[np.floating[Any]]
+    token_count: int
+    story_count: int
+
+
+def create(
+    path: str,
+    *,
+    num_layers: int,
+    num_neurons: int,
+    values: Sequence[str],
+    languages: Sequence[str],
+    parts: Sequence[PartLabels],
+    attrs: Mapping[str, Any],
+) -> None:
+    """Create an empty store at `path`, with every array of `/` and `/record` in place.
+
+    `attrs` (JSON values) join the root's attributes. A creation cut short is begun anew by the
+    next one. Raises StoreError if something else already lies at `path`.
+    """
+    _refuse_occupied(path)
+    root = zarr.open_group(path, mode="w", zarr_format=3, attributes={"state": STATE_CREATING})
+    shape = {
+        "part": len(parts),
+        "layer": num_layers,
+        "neuron": num_neurons,
+        "value": len(values),
+        "language": len(languages),
+    }
+    record = root.create_group("record")
+    for name, spec in RECORD.items():
+        full = tuple(shape[dim] for dim in spec.dims)
+        shards, chunks = record_chunks(spec, full)
+        sharded = shards if len(full) > 1 else None
+        zarrio.create_array(record, name, spec, full, chunks=chunks, shards=sharded)
+    for dim in ("part", "layer", "neuron"):
+        zarrio.write_coordinate(record, dim, range(shape[dim]))
+    for label in ("value", "language", "stance"):
+        zarrio.write_coordinate(record, label, [getattr(p, label) for p in parts], dim="part")
+    record.update_attributes({"coordinates": "value language stance"})
+
+    for name, spec in ROOT.items():
+        full = tuple(shape[dim] for dim in spec.dims)
+        chunks = layered_chunks(spec.dims, full, 8) if "layer" in spec.dims else full
+        zarrio.create_array(root, name, spec, full, chunks=chunks)
+    for dim in ("layer", "neuron"):
+        zarrio.write_coordinate(root, dim, range(shape[dim]))
+    zarrio.write_coordinate(root, "value", values)
+    zarrio.write_coordinate(root, "language", languages)
+
+    created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    about = {"format": FORMAT_NAME, "format_version": FORMAT_VERSION, "created": created}
+    root.update_attributes({**about, **attrs, "state": STATE_RECORDING})
+
+
+def _refuse_occupied(path: str) -> None:
+    if holds_store(path):
+        raise StoreError(f"{path} already holds a store; choose another, or remove it")
+
+
+def holds_store(path: str) -> bool:
+    """Whether a fully created store is at `path`; False if nothing is, or a creation cut short.
+
+    Raises StoreError if something else is there.
+    """
+    place = Path(path)
+    if not place.exists() or (place.is_dir() and not any(place.iterdir())):
+        return False
+    if read_root_attrs(path, need_format=False).get("state") == STATE_CREATING:
+        return False
+    read_root_attrs(path)
+    return True
+
+
+IDENTITY = ("model_fingerprint", "dtype", "corpus_digest", "plan_digest")
+"""Attributes that must be equal for a run to go on with a store."""
+
+
+def refuse_other(path: str, attrs: Mapping[str, Any]) -> None:
+    """Raise StoreError, saying what differs, unless the store was made by the run `attrs` tell."""
+    there = read_root_attrs(path)
+    differ = [key for key in IDENTITY if there.get(key) != attrs[key]]
+    if not differ:
+        return
+    shown: list[str] = []
+    for key in differ:
+        if key == "plan_digest" and len(differ) > 1:
+            continue  # another model or corpus always means another plan
+        shown += _differences(key, there, attrs)
+    raise StoreError(
+        f"{path} was made by another run: {'; '.join(shown)}. Choose another store, or restore "
+        "these settings"
+    )
+
+
+def _differences(key: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """What to tell of one differing attribute, in the user's own settings where possible."""
+    if key == "plan_digest":
+        old, new = there.get("plan_settings", {}), here["plan_settings"]
+        changed = [f"locate.{k} is {old.get(k)} there, {new[k]} here" for k in new
+                   if new[k] != old.get(k)]
+        return changed or ["the tokenizer gives other tokens"]
+    name = {"model_fingerprint": "model", "corpus_digest": "corpus"}.get(key, key)
+    label = {"dtype": "model.dtype"}.get(name, name)
+    if there.get(name) == here[name]:
+        return [f"{label} {here[name]} has other content now ({key} differs)"]
+    return [f"{label} is {there.get(name)} there, {here[name]} here"]
+
+
+class Recorder:
+    """Fills and seals parts of a store that `create` made. Safe from many processes at once,
+    as long as no two work on the same part: parts share no chunk."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._record = zarrio.open_group(path, "record", mode="r+")
+
+    def _array(self, name: str) -> zarr.Array[Any]:
+        array = self._record[name]
+        assert isinstance(array, zarr.Array)
+        return array
+
+    def sealed(self) -> NDArray[np.bool_]:
+        """Which parts are recorded whole; shape (part,)."""
+        return np.asarray(self._array("sealed")[:], dtype=bool)
+
+    def write_part(self, part: int, counts: PartCounts) -> None:
+        """Check one part's counts, write them as whole shards and, last, seal it.
+
+        Raises ValueError, before anything is written, if a count is out of bounds or a sum is
+        not finite.
+        """
+        _check_counts(part, counts)
+        data: dict[str, NDArray[Any]] = {
+            "active_count": counts.active_count_LN,
+            "activation_sum": counts.activation_sum_LN,
+            "activation_square_sum": counts.activation_square_sum_LN,
+            "token_count": np.asarray(counts.token_count),
+            "story_count": np.asarray(counts.story_count),
+        }
+        for name, values in data.items():
+            zarrio.write_region(self._array(name), part, values.astype(RECORD[name].dtype))
+        zarrio.write_region(self._array("sealed"), part, np.asarray(True))
+
+
+def _check_counts(part: int, counts: PartCounts) -> None:
+    """Law 1 of the store: 0 <= active count <= token count; sums are finite."""
+    least, most = int(counts.active_count_LN.min()), int(counts.active_count_LN.max())
+    if not 0 <= least <= most <= counts.token_count:
+        raise ValueError(
+            f"part {part}: active counts from {least} to {most} do not lie within 0 and its "
+            f"{counts.token_count} tokens"
+        )
+    if counts.token_count > np.iinfo(np.int32).max:
+        raise ValueError(f"part {part}: {counts.token_count} tokens are more than int32 holds")
+    for name in ("activation_sum_LN", "activation_square_sum_LN"):
+        finite_LN = np.isfinite(getattr(counts, name).astype(np.float32))
+        if not finite_LN.all():
+            layer = int(np.argmin(finite_LN.all(axis=1)))
+            raise ValueError(f"part {part}: {name} is not finite in layer {layer}")
+
+
+def finalise(path: str) -> None:
+    """Sum all parts into the root and mark the store complete. Reads each chunk once.
+
+    Raises StoreError if a part is not sealed.
+    """
+    root = zarrio.open_group(path, mode="r+")
+    record = zarrio.open_group(path, "record")
+    missing = int((~np.asarray(_array(record, "sealed")[:], dtype=bool)).sum())
+    if missing:
+        raise StoreError(f"{path}: {missing} parts are not recorded; run `vxdist locate` again")
+    labels = {name: list(_array(root, name)[:]) for name in ("value", "language")}
+    cell_of_part = [
+        (labels["value"].index(value), labels["language"].index(language))
+        for value, language in zip(
+            _array(record, "value")[:], _array(record, "language")[:], strict=True
+        )
+    ]
+    for name in ("token_count", "story_count"):
+        total_VG = np.zeros(_array(root, name).shape, dtype=np.int64)
+        for cell, count in zip(cell_of_part, _array(record, name)[:], strict=True):
+            total_VG[cell] += int(count)
+        _array(root, name)[...] = total_VG
+    for name in ("active_count", "activation_sum", "activation_square_sum"):
+        _sum_layers(_array(record, name), _array(root, name), cell_of_part)
+    root.update_attributes({"state": STATE_COMPLETE})
+    zarrio.consolidate(path)
+
+
+def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    array = group[name]
+    assert isinstance(array, zarr.Array), f"{name} is not an array"
+    return array
+
+
+def _sum_layers(
+    source: zarr.Array[Any], target: zarr.Array[Any], cell_of_part: Sequence[tuple[int, int]]
+) -> None:
+    """Sum (part, layer, neuron) into (layer, neuron, value, language), some layers at a time."""
+    num_layers = target.shape[0]
+    step = int(np.lcm(source.chunks[1], target.chunks[0]))
+    for first in range(0, num_layers, step):
+        layers = slice(first, min(first + step, num_layers))
+        total_LNVG = np.zeros((layers.stop - first, *target.shape[1:]), dtype=target.dtype)
+        for part, (value, language) in enumerate(cell_of_part):
+            total_LNVG[:, :, value, language] += source[part, layers]
+        target[layers] = total_LNVG
+
+
+def write_group(
+    path: str,
+    name: str,
+    specs: Mapping[str, ArraySpec],
+    data: Mapping[str, NDArray[Any]],
+    coordinates: Mapping[str, Sequence[str] | range],
+    attrs: Mapping[str, Any],
+) -> None:
+    """Write a derived group (scores, effects) whole; `complete` is set last, then consolidated."""
+    root = zarrio.open_group(path, mode="r+")
+    group = root.require_group(name)
+    group.update_attributes({"complete": False})
+    for dim, labels in coordinates.items():
+        zarrio.write_coordinate(group, dim, labels)
+    for array_name, values in data.items():
+        zarrio.write_array(group, array_name, specs[array_name], values)
+    group.update_attributes({**attrs, "complete": True})
+    zarrio.consolidate(path)

@@ -1,0 +1,101 @@
+"""The few ways vxstore makes and fills Zarr arrays: checksummed, labelled, chunk-aligned."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import ZstdCodec
+
+from vxstore.schema import COORDINATES, ArraySpec, layered_chunks
+
+
+def create_array(
+    group: zarr.Group,
+    name: str,
+    spec: ArraySpec,
+    shape: tuple[int, ...],
+    *,
+    chunks: tuple[int, ...],
+    shards: tuple[int, ...] | None = None,
+) -> zarr.Array[Any]:
+    """Create an empty, checksummed array.
+
+    Chunks that hold only zeros are written too, so that a missing chunk is always a fault and
+    never a zero.
+    """
+    return group.create_array(
+        name,
+        shape=shape,
+        dtype=spec.dtype,
+        chunks=chunks,
+        shards=shards,
+        # Default zstd does not notice flipped bits.
+        compressors=[ZstdCodec(level=3, checksum=True)],
+        dimension_names=spec.dims,
+        attributes={"units": spec.units, "long_name": spec.long_name},
+        config={"write_empty_chunks": True},
+        overwrite=True,
+    )
+
+
+def write_array(group: zarr.Group, name: str, spec: ArraySpec, data: NDArray[Any]) -> None:
+    """Create an array and write all of `data`; arrays with a `layer` hold whole layers a chunk."""
+    data = np.asarray(data, dtype=spec.dtype)
+    chunks = data.shape
+    if "layer" in spec.dims and data.ndim > 1:
+        chunks = layered_chunks(spec.dims, data.shape, data.dtype.itemsize)
+    create_array(group, name, spec, data.shape, chunks=chunks)[...] = data
+
+
+def write_coordinate(
+    group: zarr.Group, name: str, labels: Sequence[str] | range, *, dim: str | None = None
+) -> None:
+    """Write labels along `dim` (default: `name`); strings become Zarr `string`, ranges int64."""
+    is_index = isinstance(labels, range)
+    array = group.create_array(
+        name,
+        shape=(len(labels),),
+        dtype="int64" if is_index else "string",
+        chunks=(max(1, len(labels)),),
+        compressors=[ZstdCodec(level=3, checksum=True)],
+        dimension_names=(dim or name,),
+        attributes={"long_name": COORDINATES.get(name, name)},
+        config={"write_empty_chunks": True},
+        overwrite=True,
+    )
+    array[:] = np.arange(labels.start, labels.stop) if is_index else np.array(labels, dtype=object)
+
+
+def write_region(array: zarr.Array[Any], index: int, data: NDArray[Any]) -> None:
+    """Write entry `index` of the first dimension, which must be whole shards.
+
+    Zarr loses data without a word when two writers share a chunk, hence the assertions.
+    """
+    shard = array.shards or array.chunks
+    assert shard[0] == 1, f"{array.path}: one entry must be whole shards, not 1/{shard[0]} of one"
+    assert data.shape == array.shape[1:], f"{array.path}: {data.shape} is not {array.shape[1:]}"
+    assert data.dtype == array.dtype, f"{array.path}: {data.dtype} is not {array.dtype}"
+    array[index : index + 1] = data[None]
+
+
+def consolidate(path: str) -> None:
+    """Gather all metadata into the root, so that `xr.open_zarr(path)` opens without a warning."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
+        zarr.consolidate_metadata(path)
+
+
+def open_group(path: str, name: str = "", *, mode: str = "r") -> zarr.Group:
+    """Open one group by its own metadata; the consolidated copy may be behind while writing."""
+    return zarr.open_group(
+        path, path=name, mode=mode, zarr_format=3, use_consolidated=False  # type: ignore[arg-type]
+    )
+
+
+def plain_attrs(group: zarr.Group) -> dict[str, Any]:
+    """Attributes as an ordinary dictionary."""
+    attrs: Mapping[str, Any] = group.attrs.asdict()
+    return dict(attrs)

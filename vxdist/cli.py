@@ -1,0 +1,74 @@
+"""The `vxdist` command. A stage is imported only when it is called."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from vxdist import __version__
+from vxdist.errors import Stopped, UserError
+
+STAGES = {
+    "locate": "record how often each neuron is active, per value and language",
+    "reduce": "score neurons by entropy and select those of each value",
+    "evaluate": "switch the selected neurons off and score the dilemmas again",
+    "report": "write the page a person looks at",
+}
+RUN = ("run", "locate, reduce, evaluate and report, one after the other")
+
+DONE, MEND, STOPPED = 0, 2, 3
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code (0 done, 2 the user can mend it, 3 stopped)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments in ([], ["-h"], ["--help"]):
+        print(_usage())
+        return DONE if arguments else MEND
+    if arguments == ["--version"]:
+        print(f"vxdist {__version__}")
+        return DONE
+    command = arguments[0]
+    try:
+        if command not in (*STAGES, RUN[0]):
+            raise UserError(f"no command {command!r}; there are {', '.join((*STAGES, RUN[0]))}")
+        _run(command, arguments[1:])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return MEND
+    except (Stopped, KeyboardInterrupt) as error:
+        print(str(error) or "stopped; the same command goes on from here", file=sys.stderr)
+        return STOPPED
+    return DONE
+
+
+def _run(command: str, arguments: Sequence[str]) -> None:
+    from vxdist.settings import parse, save_settings
+
+    config = parse(command, arguments)
+    stages = list(STAGES) if command == RUN[0] else [command]
+    if command == RUN[0]:
+        from vxdist.model.strategy import find_launch
+
+        if find_launch(config.trainer).world_size > 1:
+            raise UserError(
+                "vxdist run is for one process; with several, start launch/locate.py, reduce.py, "
+                "evaluate.py and report.py in turn"
+            )
+    for stage in stages:
+        importlib.import_module(f"vxdist.{stage}.stage").run(config)
+        save_settings(config)
+    if command == RUN[0]:
+        from vxdist.report.summary import print_summary
+
+        print_summary(config)
+
+
+def _usage() -> str:
+    lines = ["usage: vxdist COMMAND --config FILE [--section.key VALUE ...]", "", "commands:"]
+    lines += [f"  {name:9} {text}" for name, text in (*STAGES.items(), RUN)]
+    lines += [
+        "",
+        "`vxdist COMMAND --help` lists every setting; `vxdist COMMAND --config FILE",
+        "--print_config` prints the settings as resolved. `vxstore --help` queries a store.",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,68 @@
+"""What a corpus holds."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+STANCES = ("aligned", "violating")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActivationItem:
+    """A dilemma, the choice made, and the rationale for it."""
+
+    id: str
+    pair: str
+    value: str
+    language: str
+    stance: str
+    dilemma: str
+    choice: str
+    rationale: str
+    setting: str = ""
+    rival: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationItem:
+    """A dilemma with a value-aligned and a value-violating option."""
+
+    id: str
+    pair: str
+    value: str
+    language: str
+    dilemma: str
+    aligned: str
+    violating: str
+    setting: str = ""
+    rival: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """Both splits, with the values and languages they name, in order."""
+
+    path: str
+    values: Sequence[str]
+    languages: Sequence[str]
+    activation: Sequence[ActivationItem]
+    evaluation: Sequence[EvaluationItem]
+    card: dict[str, Any] = field(default_factory=dict)
+
+    def activation_digest(self) -> str:
+        """SHA-256 of the activation split, in order, as selected."""
+        return _digest(self.activation)
+
+    def evaluation_digest(self) -> str:
+        """SHA-256 of the evaluation split, in order, as selected."""
+        return _digest(self.evaluation)
+
+
+def _digest(items: Iterable[ActivationItem] | Iterable[EvaluationItem]) -> str:
+    sha = hashlib.sha256()
+    for item in items:
+        line = json.dumps(asdict(item), ensure_ascii=False, sort_keys=True)
+        sha.update(line.encode() + b"\n")
+    return sha.hexdigest()

@@ -1,0 +1,126 @@
+"""The locate stage: corpus and model in, activation store out."""
+
+from importlib.metadata import version
+from typing import Any
+
+from vxdist.config import Config
+from vxdist.corpus import Corpus, load_corpus
+from vxdist.locate.place import check_place
+from vxdist.locate.work import LocateWork
+from vxdist.model.load import ModelShape, describe_model, load_tokenizer
+from vxdist.model.loop import run_loop
+from vxdist.model.source import ModelSource, find_model
+from vxdist.model.strategy import find_launch, resolve_strategy
+from vxdist.plan import Plan, make_plan, tokenize_stories
+from vxstore.read import STATE_COMPLETE, read_root_attrs
+from vxstore.write import PartLabels, Recorder, create, finalise, holds_store, refuse_other
+
+PACKAGES = ("vxdist", "torch", "transformers", "lightning", "zarr", "numpy")
+
+
+def run(config: Config) -> None:
+    """Record what is missing and, when nothing is, sum the parts into the root.
+
+    Raises UserError before any model is loaded if corpus, model, plan, store or disk will not do.
+    """
+    launch = find_launch(config.trainer)
+    resolve_strategy(config.trainer, launch)
+    corpus = load_corpus(config.corpus)
+    source = find_model(config.model)
+    shape = describe_model(source)
+    plan = plan_run(config, corpus, source, shape)
+    identity = describe_run(config, corpus, source, shape, plan)
+
+    if launch.rank == 0:
+        _prepare_store(config.store, corpus, shape, plan, identity)
+    if _missing(config.store) > 0:
+        run_loop(LocateWork(plan, config.store), source, config)
+    if launch.rank == 0 and read_root_attrs(config.store)["state"] != STATE_COMPLETE:
+        finalise(config.store)
+    if launch.rank == 0:
+        print(
+            f"locate: {len(plan.parts)} parts, {plan.token_count:,} tokens recorded in "
+            f"{config.store}"
+        )
+
+
+def plan_run(config: Config, corpus: Corpus, source: ModelSource, shape: ModelShape) -> Plan:
+    """The plan of this corpus under this model's tokenizer."""
+    stories = tokenize_stories(
+        corpus.activation,
+        load_tokenizer(source, shape),
+        span=config.locate.span,
+        max_length=shape.max_length,
+    )
+    return make_plan(
+        stories,
+        values=corpus.values,
+        languages=corpus.languages,
+        parts_per_group=config.locate.parts_per_group,
+        tokens_per_batch=config.locate.tokens_per_batch,
+        max_padding=config.locate.max_padding,
+    )
+
+
+def describe_run(
+    config: Config, corpus: Corpus, source: ModelSource, shape: ModelShape, plan: Plan
+) -> dict[str, Any]:
+    """Attributes of the store: what was run, and the digests by which a resume knows itself."""
+    return {
+        "model": source.name,
+        "model_revision": source.revision,
+        "model_fingerprint": source.fingerprint,
+        "model_architecture": shape.architecture,
+        "activation_function": shape.activation,
+        "dtype": config.model.dtype,
+        "corpus": corpus.path,
+        "corpus_digest": corpus.activation_digest(),
+        "plan_digest": plan.digest,
+        "plan_settings": {
+            "parts_per_group": config.locate.parts_per_group,
+            "tokens_per_batch": config.locate.tokens_per_batch,
+            "max_padding": config.locate.max_padding,
+            "span": config.locate.span,
+        },
+        "planned_token_count": plan.token_count,
+        "padding": plan.padding,
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+
+
+def _prepare_store(
+    path: str, corpus: Corpus, shape: ModelShape, plan: Plan, identity: dict[str, Any]
+) -> None:
+    """Create the store, or make sure that the one there is this run's."""
+    if holds_store(path):
+        refuse_other(path, identity)
+        missing = _missing(path)
+        if missing == 0:
+            print(f"locate: all {len(plan.parts)} parts are recorded already; no model work")
+        else:
+            print(f"locate: going on with {missing} of {len(plan.parts)} parts")
+        return
+    check_place(path, num_parts=len(plan.parts), neurons=shape.num_layers * shape.num_neurons)
+    create(
+        path,
+        num_layers=shape.num_layers,
+        num_neurons=shape.num_neurons,
+        values=corpus.values,
+        languages=corpus.languages,
+        parts=[
+            PartLabels(value=p.value, language=p.language, stance=p.stance) for p in plan.parts
+        ],
+        attrs=identity,
+    )
+    print(
+        f"locate: {len(plan.stories)} stories in {len(plan.parts)} parts, {plan.token_count:,} "
+        f"tokens, padding {plan.padding:.1%}; {shape.num_layers} layers of {shape.num_neurons:,} "
+        f"neurons ({shape.architecture})"
+    )
+
+
+def _missing(path: str) -> int:
+    """Unsealed parts; all of them while rank 0 is still creating the store."""
+    if not holds_store(path):
+        return 1
+    return int((~Recorder(path).sealed()).sum())

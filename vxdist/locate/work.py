@@ -1,0 +1,78 @@
+"""What locate does in the predict loop: count every part, and seal it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from vxdist.model.loop import Batch
+from vxdist.model.probe import Counter
+from vxdist.model.sites import Sites
+from vxdist.plan import Plan
+from vxstore.write import PartCounts, Recorder
+
+
+class LocateWork:
+    """Counts the parts of `plan` that are not sealed yet, into the store at `path`."""
+
+    title = "locate"
+
+    def __init__(self, plan: Plan, path: str) -> None:
+        self._plan = plan
+        self._path = path
+        self._recorder: Recorder | None = None
+        self._counter: Counter | None = None
+        self._counted = 0
+
+    def pending(self) -> Mapping[int, int]:
+        """Unsealed parts, with the tokens they run."""
+        self._recorder = Recorder(self._path)
+        sealed = self._recorder.sealed()
+        return {part.index: part.work for part in self._plan.parts if not sealed[part.index]}
+
+    def batches(self, unit: int) -> Sequence[tuple[int, ...]]:
+        """Stories of each batch of a part."""
+        return self._plan.parts[unit].batches
+
+    def text(self, position: int) -> tuple[Any, Any]:
+        """Token ids of a story, and which of them count."""
+        story = self._plan.stories[position]
+        return story.token_ids_T, story.counted_T
+
+    def attach(self, sites: Sites, device: torch.device) -> None:
+        """Watch every neuron."""
+        self._counter = Counter(sites, device)
+
+    def step(self, model: PreTrainedModel, batch: Batch) -> None:
+        """Run the decoder alone, without its language-model head, and count."""
+        assert self._counter is not None
+        assert batch.counted_BT is not None
+        rows_T = batch.counted_BT.reshape(-1).nonzero().squeeze(1)
+        self._counter.count_rows(None if batch.filler else rows_T)
+        # A cache would change what later tokens see of earlier ones.
+        model.get_decoder()(
+            input_ids=batch.token_ids_BT, attention_mask=batch.attention_mask_BT, use_cache=False
+        )
+        if not batch.filler:
+            self._counted += len(rows_T)
+
+    def finish(self, unit: int) -> None:
+        """Write the part's counts and seal it."""
+        assert self._counter is not None
+        assert self._recorder is not None
+        part = self._plan.parts[unit]
+        assert self._counted == part.token_count, f"part {unit}: counted {self._counted} tokens"
+        active_LN, sum_LN, square_LN = self._counter.take()
+        self._counted = 0
+        self._recorder.write_part(
+            unit,
+            PartCounts(
+                active_count_LN=active_LN,
+                activation_sum_LN=sum_LN.astype(np.float32),
+                activation_square_sum_LN=square_LN.astype(np.float32),
+                token_count=part.token_count,
+                story_count=part.story_count,
+            ),
+        )

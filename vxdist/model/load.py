@@ -1,0 +1,116 @@
+"""Describing, tokenising with, and loading a model that `find_model` brought to disk."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging
+
+from vxdist.config import ModelConfig
+from vxdist.errors import UserError
+from vxdist.model.sites import Sites, check_sites, find_sites
+from vxdist.model.source import ModelSource
+
+PROBE_TOKENS = (1, 2, 3, 5)
+"""Any tokens will do for the self-test at load."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelShape:
+    """What is known of a model from its configuration alone."""
+
+    architecture: str
+    activation: str
+    layout: str
+    num_layers: int
+    num_neurons: int
+    vocabulary: int
+    max_length: int | None
+
+
+def describe_model(source: ModelSource) -> ModelShape:
+    """Build the model without weights and look where its neurons are.
+
+    Raises UserError if transformers does not know the model, or its layout is unknown.
+    """
+    config = _read_config(source)
+    with torch.device("meta"), _quiet():
+        try:
+            model = AutoModelForCausalLM.from_config(config)
+        except ValueError as error:
+            raise UserError(
+                f"model.path: {source.name} ({config.model_type}) is no causal language model "
+                "that transformers knows; vxdist needs a dense decoder-only one"
+            ) from error
+    sites = find_sites(model.get_decoder())
+    return ModelShape(
+        architecture=type(model).__name__,
+        activation=type(sites.activations[0]).__name__,
+        layout=sites.layout.name,
+        num_layers=sites.num_layers,
+        num_neurons=sites.num_neurons,
+        vocabulary=model.get_input_embeddings().weight.shape[0],
+        max_length=getattr(config, "max_position_embeddings", None),
+    )
+
+
+def load_tokenizer(source: ModelSource, shape: ModelShape) -> Any:
+    """The tokenizer. Raises UserError if it has more tokens than the model has embeddings."""
+    with _quiet():
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(source.directory)
+        except (OSError, ValueError, KeyError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"model.path: {source.name} has no usable tokenizer: {reason}") from error
+    if len(tokenizer) > shape.vocabulary:
+        raise UserError(
+            f"model.path: the tokenizer of {source.name} has {len(tokenizer)} tokens, but the "
+            f"model embeds {shape.vocabulary}; they do not belong together"
+        )
+    return tokenizer
+
+
+def load_model(source: ModelSource, config: ModelConfig) -> PreTrainedModel:
+    """The causal language model, in evaluation mode, on the CPU or as the strategy places it."""
+    with _quiet():
+        try:
+            model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+                source.directory, dtype=getattr(torch, config.dtype), use_safetensors=True
+            )
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"model.path: {source.name} could not be loaded: {reason}") from error
+    return model.eval().requires_grad_(False)
+
+
+def ready_sites(model: PreTrainedModel) -> Sites:
+    """Find the neurons of a loaded model and test that they are where they seem to be."""
+    decoder = model.get_decoder()
+    sites = find_sites(decoder)
+    check_sites(decoder, sites, PROBE_TOKENS)
+    return sites
+
+
+def _read_config(source: ModelSource) -> Any:
+    try:
+        return AutoConfig.from_pretrained(source.directory)
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"model.path: the config.json of {source.name} is no use: {reason}") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' own progress bars and warnings; ours say what matters."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

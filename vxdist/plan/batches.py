@@ -1,0 +1,38 @@
+"""Packing texts into batches that waste few tokens on padding."""
+
+from collections.abc import Sequence
+
+from vxdist.errors import UserError
+
+
+def pack(
+    lengths: Sequence[int], *, tokens_per_batch: int, max_padding: float
+) -> tuple[tuple[int, ...], ...]:
+    """Cut texts, longest first, into batches of positions into `lengths`.
+
+    A batch, padded to its longest text, has at most `tokens_per_batch` tokens, of which at most
+    the share `max_padding` is padding. Ties keep their order, so the result depends on the
+    arguments alone. Raises UserError if one text alone is over the budget.
+    """
+    if not 0 <= max_padding < 1:
+        raise UserError(f"max_padding: {max_padding} must lie in 0 (included) to 1 (not)")
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    if order and lengths[order[0]] > tokens_per_batch:
+        raise UserError(
+            f"tokens_per_batch: {tokens_per_batch} is less than the longest text "
+            f"({lengths[order[0]]} tokens); raise it to that at least"
+        )
+    batches: list[list[int]] = []
+    used = 0
+    for i in order:
+        if batches:
+            width = lengths[batches[-1][0]]
+            padded = width * (len(batches[-1]) + 1)
+            fits = padded <= tokens_per_batch
+            if fits and padded - used - lengths[i] <= max_padding * padded:
+                batches[-1].append(i)
+                used += lengths[i]
+                continue
+        batches.append([i])
+        used = lengths[i]
+    return tuple(tuple(batch) for batch in batches)

@@ -1,0 +1,99 @@
+"""Turning stories into tokens, and saying which of them count."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vxdist.corpus import ActivationItem
+from vxdist.errors import UserError
+
+SEPARATOR = "\n\n"
+
+
+class Tokenizer(Protocol):
+    """What planning asks of a Hugging Face fast tokenizer."""
+
+    is_fast: bool
+    all_special_ids: list[int]
+    unk_token_id: int | None
+
+    def __call__(self, text: list[str], **settings: Any) -> Any:
+        """Token ids, offsets and special-token masks of each text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizedStory:
+    """One story as the model reads it. T: token."""
+
+    id: str
+    value: str
+    language: str
+    stance: str
+    token_ids_T: NDArray[np.int32]
+    counted_T: NDArray[np.bool_]
+
+    @property
+    def counted(self) -> int:
+        """Tokens that count."""
+        return int(self.counted_T.sum())
+
+
+def tokenize_stories(
+    items: Sequence[ActivationItem],
+    tokenizer: Tokenizer,
+    *,
+    span: Literal["all", "response"],
+    max_length: int | None,
+) -> tuple[TokenizedStory, ...]:
+    """Tokenise each story as dilemma, choice, rationale, separated by blank lines.
+
+    Special tokens never count; with `span="response"` only tokens that reach into the choice or
+    the rationale do. Raises UserError if the tokenizer has no offsets, or a story is longer than
+    `max_length` tokens or has none to count.
+    """
+    if not tokenizer.is_fast:
+        raise UserError("model.path: the tokenizer is not a fast one; vxdist needs tokenizer.json")
+    heads = [item.dilemma + SEPARATOR for item in items]
+    texts = [
+        head + item.choice + SEPARATOR + item.rationale
+        for head, item in zip(heads, items, strict=True)
+    ]
+    encoded = tokenizer(
+        texts,
+        add_special_tokens=True,
+        return_offsets_mapping=True,
+        return_special_tokens_mask=True,
+        return_attention_mask=False,
+        truncation=False,
+    )
+    # An unknown token stands for text, so it counts.
+    special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+    stories = []
+    for n, item in enumerate(items):
+        ids_T = np.asarray(encoded["input_ids"][n], dtype=np.int32)
+        added_T = np.asarray(encoded["special_tokens_mask"][n], dtype=bool)
+        counted_T = ~added_T & ~np.isin(ids_T, list(special))
+        if span == "response":
+            ends_T = np.asarray([end for _, end in encoded["offset_mapping"][n]])
+            counted_T &= ends_T > len(heads[n])
+        if max_length is not None and len(ids_T) > max_length:
+            raise UserError(
+                f"story {item.id} has {len(ids_T)} tokens, more than the model's {max_length}; "
+                "shorten or remove it"
+            )
+        if not counted_T.any():
+            raise UserError(f"story {item.id} has no token to count with locate.span {span}")
+        stories.append(
+            TokenizedStory(
+                id=item.id,
+                value=item.value,
+                language=item.language,
+                stance=item.stance,
+                token_ids_T=ids_T,
+                counted_T=counted_T,
+            )
+        )
+    return tuple(stories)

@@ -1,0 +1,65 @@
+"""A progress bar on a terminal, plain lines elsewhere; on rank 0 only."""
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+
+class TokenProgress:
+    """Counts tokens done of a known total, with the rate and the time left."""
+
+    def __init__(self, title: str, total: int, *, shown: bool, seconds: float) -> None:
+        self._title, self._total, self._shown, self._seconds = title, total, shown, seconds
+        self._done = 0
+        self._began = self._printed = time.monotonic()
+        self._console = Console(highlight=False)
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> "TokenProgress":
+        self._began = self._printed = time.monotonic()
+        if self._shown and self._console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TaskProgressColumn(),
+                TextColumn("{task.fields[rate]:,.0f} tokens/s, left"),
+                TimeRemainingColumn(),
+                console=self._console,
+            )
+            self._bar.start()
+            self._bar.add_task(self._title, total=self._total, rate=0.0)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        elif self._shown and kind is None:
+            self._line()
+
+    def advance(self, tokens: int) -> None:
+        """Add tokens done."""
+        self._done += tokens
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=self._done, rate=self._rate())
+        elif self._shown and time.monotonic() - self._printed >= self._seconds:
+            self._line()
+
+    def _rate(self) -> float:
+        return self._done / max(1e-9, time.monotonic() - self._began)
+
+    def _line(self) -> None:
+        self._printed = time.monotonic()
+        left = (self._total - self._done) / max(1e-9, self._rate())
+        print(
+            f"{self._title}: {self._done:,} of {self._total:,} tokens "
+            f"({self._done / max(1, self._total):.0%}), {self._rate():,.0f} tokens/s, "
+            f"{left:.0f} s left",
+            flush=True,
+        )

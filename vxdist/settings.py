@@ -1,0 +1,127 @@
+"""Reading the configuration: YAML file, then the command line, into the dataclasses of `config`."""
+
+import dataclasses
+import difflib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+from vxdist.config import Config
+from vxdist.errors import UserError
+
+OPEN_KEYS = ("evaluate.prompts",)
+"""Settings that hold a mapping with keys of the user's own."""
+CONFIG_OPTIONS = ("config", "print_config", "help")
+
+
+def parse(command: str, arguments: Sequence[str]) -> Config:
+    """The settings of one command. Raises UserError naming the file or option and the key.
+
+    With --help or --print_config it prints and exits.
+    """
+    from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
+
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    _check_options(arguments)
+    parser = ArgumentParser(
+        prog=f"vxdist {command}", description=_DESCRIPTION, exit_on_error=False
+    )
+    parser.add_argument("--config", action="config", help="YAML file with any of these settings.")
+    for section in dataclasses.fields(Config):
+        if dataclasses.is_dataclass(section.type):
+            assert isinstance(section.type, type)
+            parser.add_class_arguments(section.type, section.name)
+    parser.add_argument("--store", type=str, required=True, help="Path of the activation store.")
+    try:
+        found = parser.parse_args(list(arguments))
+    except ArgumentError as error:
+        _refuse(str(error))
+    sections = parser.instantiate_classes(found)
+    return Config(**{f.name: sections[f.name] for f in dataclasses.fields(Config)})
+
+
+_DESCRIPTION = "All stages read the same file; each uses its own sections."
+
+
+def _check_options(arguments: Sequence[str]) -> None:
+    """Name the nearest known key for every unknown one, in the file or on the command line."""
+    known = set(_keys(Config))
+    files = []
+    for n, argument in enumerate(arguments):
+        if not argument.startswith("--"):
+            continue
+        key, has_value, value = argument[2:].partition("=")
+        if key == "config":
+            files.append(value if has_value else next(iter(arguments[n + 1 : n + 2]), ""))
+        elif key.split("+")[0] not in known | set(CONFIG_OPTIONS) and not _is_open(key):
+            raise UserError(_unknown(f"option --{key}", key, known))
+    for file in files:
+        for key in _file_keys(file):
+            if key not in known and not _is_open(key):
+                raise UserError(_unknown(f"{file}: key {key}", key, known))
+
+
+def _unknown(what: str, key: str, known: set[str]) -> str:
+    near = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.0)
+    return f"{what} is not known; did you mean {near[0]}?"
+
+
+def _is_open(key: str) -> bool:
+    return any(key.startswith(f"{name}.") for name in OPEN_KEYS)
+
+
+def _keys(kind: Any, prefix: str = "") -> Iterator[str]:
+    """All keys of a dataclass, dotted, sections included."""
+    for item in dataclasses.fields(kind):
+        yield prefix + item.name
+        if dataclasses.is_dataclass(item.type):
+            yield from _keys(item.type, f"{prefix}{item.name}.")
+
+
+def _file_keys(file: str) -> Iterator[str]:
+    try:
+        content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"--config {file}: {error.strerror}; give a YAML file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{file}: found {type(content).__name__}, expected a mapping of sections")
+
+    def walk(mapping: dict[Any, Any], prefix: str) -> Iterator[str]:
+        for key, value in mapping.items():
+            yield f"{prefix}{key}"
+            if isinstance(value, dict):
+                yield from walk(value, f"{prefix}{key}.")
+
+    yield from walk(content, "")
+
+
+def _refuse(message: str) -> NoReturn:
+    """jsonargparse explains over many lines; the first that says something is enough."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    raise UserError("settings: " + " ".join(lines)[:400])
+
+
+def settings_file(store: str) -> Path:
+    """Where the resolved settings of a store are kept: beside it."""
+    return Path(store.removesuffix(".zarr") + ".yaml")
+
+
+def save_settings(config: Config) -> None:
+    """Write the resolved settings beside the store, from rank 0, so that the run can be replayed."""
+    if int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) != 0:
+        return
+    file = settings_file(config.store)
+    text = yaml.safe_dump(dataclasses.asdict(config), allow_unicode=True, sort_keys=False)
+    head = f"# vxdist: resolved settings; replay with `vxdist run --config {file.name}`\n"
+    partial = file.with_name(file.name + ".partial")
+    try:
+        partial.write_text(head + text, encoding="utf-8")
+        partial.replace(file)
+    except OSError as error:
+        print(f"warning: {file} was not written ({error.strerror})", file=sys.stderr)
