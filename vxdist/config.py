@@ -15,6 +15,9 @@ PROMPTS = {
 }
 
 
+CUES = {"en": "Answer:", "zh": "答案:"}
+
+
 @dataclass(kw_only=True)
 class ModelConfig:
     """The language model."""
@@ -85,6 +88,8 @@ class EvaluateConfig:
     """Values to mask, and whose dilemmas to score; null takes all."""
     controls: int = 8
     """Random draws per value of as many, equally active, neurons in each layer."""
+    control_pool: int = 16
+    """Each drawn neuron is one of this many nearest in activity to the neuron it stands for."""
     tokens_per_batch: int = 4096
     """Most tokens of one batch, padding included."""
     max_padding: float = 0.1
@@ -97,6 +102,8 @@ class EvaluateConfig:
     """Level of the intervals."""
     prompts: dict[str, str] = field(default_factory=lambda: dict(PROMPTS))
     """Question by language, with {dilemma}, {a} and {b}."""
+    cues: dict[str, str] = field(default_factory=lambda: dict(CUES))
+    """What follows the question by language, for models without a chat template."""
 
 
 @dataclass(kw_only=True)

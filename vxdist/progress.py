@@ -1,5 +1,6 @@
 """A progress bar on a terminal, plain lines elsewhere; on rank 0 only."""
 
+import os
 import time
 from types import TracebackType
 
@@ -63,3 +64,8 @@ class TokenProgress:
             f"{left:.0f} s left",
             flush=True,
         )
+
+
+def is_first_rank() -> bool:
+    """Whether this process is rank 0 of its launch, or the only one."""
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0

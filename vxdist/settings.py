@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,8 +11,9 @@ import yaml
 
 from vxdist.config import Config
 from vxdist.errors import UserError
+from vxdist.progress import is_first_rank
 
-OPEN_KEYS = ("evaluate.prompts",)
+OPEN_KEYS = ("evaluate.prompts", "evaluate.cues")
 """Settings that hold a mapping with keys of the user's own."""
 CONFIG_OPTIONS = ("config", "print_config", "help")
 
@@ -114,7 +114,7 @@ def settings_file(store: str) -> Path:
 
 def save_settings(config: Config) -> None:
     """Write the resolved settings beside the store, from rank 0, so that the run can be replayed."""
-    if int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) != 0:
+    if not is_first_rank():
         return
     file = settings_file(config.store)
     text = yaml.safe_dump(dataclasses.asdict(config), allow_unicode=True, sort_keys=False)

@@ -82,6 +82,10 @@ class Store:
         """Log-odds by (condition, dilemma, order) of the evaluation `name`."""
         return self._derived("evaluation", name)
 
+    def unfinished_evaluation(self, name: str) -> xr.Dataset:
+        """The same while it is being written."""
+        return self._open(f"evaluation/{name}")
+
     def effect(self, name: str) -> xr.Dataset:
         """Shifts by (mask, value, language) of the evaluation `name`."""
         return self._derived("evaluation", name, "effect")

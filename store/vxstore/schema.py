@@ -217,6 +217,12 @@ EFFECT: Mapping[str, ArraySpec] = {
         units="1",
         long_name="share of control draws whose mean shift is below the mask's; ties count half",
     ),
+    "control_mean": ArraySpec(
+        dims=_EFFECT_DIMS,
+        dtype="float64",
+        units="nats",
+        long_name="mean over control draws of their mean shift",
+    ),
     "dilemma_count": ArraySpec(
         dims=_EFFECT_DIMS, dtype="int64", units="dilemmas", long_name="dilemmas behind the cell"
     ),

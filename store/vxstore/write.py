@@ -270,3 +270,46 @@ def write_group(
         zarrio.write_array(group, array_name, specs[array_name], values)
     group.update_attributes({**attrs, "complete": True})
     zarrio.consolidate(path)
+
+
+def finished_alike(path: str, name: str, attrs: Mapping[str, Any], key: str) -> bool:
+    """Whether group `name` is finished with the same `attrs`.
+
+    Raises StoreError, naming the setting `key` to change, if it is finished with others.
+    """
+    return _marked_alike(path, name, "complete", attrs, key)
+
+
+def begun_alike(path: str, name: str, attrs: Mapping[str, Any], key: str) -> bool:
+    """Whether group `name` was begun, perhaps not finished, with the same `attrs`.
+
+    Raises StoreError, naming the setting `key` to change, if it was begun with others.
+    """
+    return _marked_alike(path, name, "created", attrs, key)
+
+
+def _marked_alike(
+    path: str, name: str, mark: str, attrs: Mapping[str, Any], key: str
+) -> bool:
+    root = zarrio.open_group(path)
+    group = root.get(name)
+    if group is None or not group.attrs.get(mark):
+        return False
+    differ = _flat_differences(dict(group.attrs.asdict()), attrs)
+    if differ:
+        raise StoreError(
+            f"{path}/{name} was made with other settings: {'; '.join(differ)}. Choose another "
+            f"{key}, or restore these settings"
+        )
+    return True
+
+
+def _flat_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    found: list[str] = []
+    for key, new in here.items():
+        old = there.get(key)
+        if isinstance(new, Mapping) and isinstance(old, Mapping):
+            found += _flat_differences(old, new)
+        elif old != new:
+            found.append(f"{key} is {old} there, {new} here")
+    return found

@@ -202,6 +202,8 @@ def run_loop(work: Work, source: ModelSource, config: Config) -> None:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*does not have many workers.*")
+            warnings.filterwarnings("ignore", "predict returned None.*")
+            warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated.*")
             trainer.predict(predictor, return_predictions=False)
     finally:
         predictor.restore_signals()

@@ -1,6 +1,7 @@
 """How processes share the work: one, several copies of the model (ddp), or one in shards (zero3)."""
 
 import datetime
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -78,6 +79,7 @@ def resolve_strategy(config: TrainerConfig, launch: Launch) -> str:
 
 def make_trainer(config: TrainerConfig, launch: Launch, dtype: str) -> Trainer:
     """A Lightning trainer that predicts and does nothing else: no logs, checkpoints or bars."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     kind = resolve_strategy(config, launch)
     backend = "nccl" if config.accelerator == "gpu" else "gloo"
     strategy: Strategy | str = "auto"

@@ -1,0 +1,190 @@
+"""The evaluate stage: scores and model in, effects of switching neurons off out."""
+
+import dataclasses
+import hashlib
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from vxdist.config import Config, EvaluateConfig
+from vxdist.corpus import Corpus, EvaluationItem, load_corpus
+from vxdist.errors import UserError
+from vxdist.evaluate.effects import measure
+from vxdist.evaluate.masks import LanguageScores, make_conditions, mask_neurons
+from vxdist.evaluate.prompts import ask, letter_tokens
+from vxdist.evaluate.work import EvaluateWork
+from vxdist.model.load import describe_model, load_tokenizer
+from vxdist.model.loop import run_loop
+from vxdist.model.source import ModelSource, find_model
+from vxdist.model.strategy import find_launch, resolve_strategy
+from vxstore.conditions import ConditionRecorder, DilemmaLabels, create_evaluation
+from vxstore.read import Store, open_store
+from vxstore.schema import EFFECT
+from vxstore.write import begun_alike, finished_alike, write_group
+
+NOT_IDENTITY = ("tokens_per_batch", "max_padding", "bootstrap_resamples", "confidence")
+"""Settings that do not change what a condition's log-odds mean."""
+
+
+def run(config: Config) -> None:
+    """Score what is missing of evaluation/NAME, then measure the effects.
+
+    Raises UserError before any model is loaded if store, scores, corpus or model will not do.
+    """
+    settings = config.evaluate
+    launch = find_launch(config.trainer)
+    resolve_strategy(config.trainer, launch)
+    store = open_store(config.store)
+    corpus = load_corpus(config.corpus)
+    values = _values(settings, corpus)
+    items = [item for item in corpus.evaluation if item.value in values]
+    source = find_model(config.model)
+    _check(settings, config, store, source, items)
+    scores = store.scores(settings.scores).load()
+    attrs = _identity(settings, corpus, scores, values)
+    group = f"evaluation/{settings.name}"
+    if finished_alike(config.store, group, attrs, "evaluate.name"):
+        if launch.rank == 0:
+            print(f"evaluate: {group} is there already; no model work")
+        return
+
+    shape = describe_model(source)
+    tokenizer = load_tokenizer(source, shape)
+    questions = ask(items, tokenizer, settings, shape.max_length)
+    letters = letter_tokens(tokenizer)
+    languages = [str(label) for label in store.root().language.values]
+    if launch.rank == 0 and not begun_alike(config.store, group, attrs, "evaluate.name"):
+        _create(config, scores, values, languages, items, attrs)
+    work = EvaluateWork(
+        questions,
+        lambda: ConditionRecorder(config.store, settings.name),
+        letters,
+        languages,
+        tokens_per_batch=settings.tokens_per_batch,
+        max_padding=settings.max_padding,
+    )
+    run_loop(work, source, config)
+    if launch.rank == 0:
+        _finish(config, values, languages)
+
+
+def _values(settings: EvaluateConfig, corpus: Corpus) -> list[str]:
+    wanted = list(corpus.values if settings.values is None else settings.values)
+    for value in wanted:
+        if value not in corpus.values:
+            raise UserError(
+                f"evaluate.values: {value!r} is not in the corpus; there are "
+                f"{', '.join(corpus.values)}"
+            )
+    return wanted
+
+
+def _check(
+    settings: EvaluateConfig,
+    config: Config,
+    store: Store,
+    source: ModelSource,
+    items: list[EvaluationItem],
+) -> None:
+    if "/" in settings.name or not settings.name or settings.name.startswith("."):
+        raise UserError(f"evaluate.name: {settings.name!r} must be a plain name without '/'")
+    if settings.controls < 0 or settings.control_pool < 1:
+        raise UserError("evaluate.controls must be 0 or more, evaluate.control_pool 1 or more")
+    if not items:
+        raise UserError(
+            f"corpus.path: {config.corpus.path} has no evaluation dilemmas of these values; "
+            "evaluate needs an evaluation.jsonl"
+        )
+    if source.fingerprint != store.attrs["model_fingerprint"]:
+        raise UserError(
+            f"{store.path} was recorded with model {store.attrs['model']}, and model.path is "
+            f"{source.name}; give the same model"
+        )
+    if config.model.dtype != store.attrs["dtype"]:
+        raise UserError(
+            f"model.dtype: {store.path} was recorded in {store.attrs['dtype']}, not "
+            f"{config.model.dtype}; give the same"
+        )
+
+
+def _identity(
+    settings: EvaluateConfig, corpus: Corpus, scores: xr.Dataset, values: list[str]
+) -> dict[str, Any]:
+    """What an evaluation was made of; a resume must agree in all of it."""
+    kept = {k: v for k, v in dataclasses.asdict(settings).items() if k not in NOT_IDENTITY}
+    selected = np.packbits(scores.selected.values).tobytes()
+    return {
+        "settings": {**kept, "values": values},
+        "evaluation_digest": corpus.evaluation_digest(),
+        "selection_digest": hashlib.sha256(selected).hexdigest(),
+    }
+
+
+def _create(
+    config: Config,
+    scores: xr.Dataset,
+    values: list[str],
+    languages: list[str],
+    items: list[EvaluationItem],
+    attrs: dict[str, Any],
+) -> None:
+    settings = config.evaluate
+    conditions = make_conditions(values, settings.controls)
+    by_language = [
+        LanguageScores(
+            selected_LNV=of.selected.transpose("layer", "neuron", "value").values,
+            activity_LN=of.activation_probability.mean("value").values,
+        )
+        for of in (scores.sel(language=language) for language in languages)
+    ]
+    masked_CLNG = mask_neurons(
+        conditions,
+        [str(label) for label in scores.value.values],
+        by_language,
+        pool=settings.control_pool,
+        seed=settings.seed,
+    )
+    create_evaluation(
+        config.store,
+        settings.name,
+        conditions=conditions,
+        dilemmas=[DilemmaLabels(id=i.id, value=i.value, language=i.language) for i in items],
+        languages=languages,
+        masked_CLNG=masked_CLNG,
+        attrs=attrs,
+    )
+    print(
+        f"evaluate: {len(items)} dilemmas in both orders under {len(conditions)} conditions "
+        f"(intact, {len(values)} masks, {settings.controls} controls for each)"
+    )
+
+
+def _finish(config: Config, values: list[str], languages: list[str]) -> None:
+    """Measure the effects and mark the evaluation complete."""
+    settings = config.evaluate
+    evaluation = open_store(config.store).unfinished_evaluation(settings.name).load()
+    effect = measure(
+        evaluation,
+        values,
+        languages,
+        confidence=settings.confidence,
+        resamples=settings.bootstrap_resamples,
+        seed=settings.seed,
+    )
+    is_mask = evaluation["kind"].values == "mask"
+    masked = evaluation["masked"].sum(("layer", "neuron")).values[is_mask]
+    write_group(
+        config.store,
+        f"evaluation/{settings.name}/effect",
+        EFFECT,
+        {**effect, "masked_count": masked},
+        {"mask": values, "value": values, "language": languages},
+        {
+            "confidence": settings.confidence,
+            "bootstrap_resamples": settings.bootstrap_resamples,
+            "controls": settings.controls,
+        },
+    )
+    ConditionRecorder(config.store, settings.name).complete()
+    print(f"evaluate: effects of {len(values)} masks in {config.store}")

@@ -1,0 +1,1 @@
+"""Reduce: from counts to entropy to the neurons of each value."""
