@@ -1,6 +1,6 @@
 """vxdist evaluate under torchrun, srun or plain python.
 
-    torchrun --nproc-per-node 2 launch/evaluate.py --config configs/demo.yaml
+torchrun --nproc-per-node 2 launch/evaluate.py --config configs/demo.yaml
 """
 
 import sys

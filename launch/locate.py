@@ -1,6 +1,6 @@
 """vxdist locate under torchrun, srun or plain python.
 
-    torchrun --nproc-per-node 2 launch/locate.py --config configs/demo.yaml
+torchrun --nproc-per-node 2 launch/locate.py --config configs/demo.yaml
 """
 
 import sys

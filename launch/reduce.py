@@ -1,6 +1,6 @@
 """vxdist reduce under torchrun, srun or plain python.
 
-    torchrun --nproc-per-node 2 launch/reduce.py --config configs/demo.yaml
+torchrun --nproc-per-node 2 launch/reduce.py --config configs/demo.yaml
 """
 
 import sys

@@ -1,6 +1,6 @@
 """vxdist report under torchrun, srun or plain python.
 
-    torchrun --nproc-per-node 2 launch/report.py --config configs/demo.yaml
+torchrun --nproc-per-node 2 launch/report.py --config configs/demo.yaml
 """
 
 import sys

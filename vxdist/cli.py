@@ -1,6 +1,8 @@
 """The `vxdist` command. A stage is imported only when it is called."""
 
+import difflib
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -30,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = arguments[0]
     try:
         if command not in (*STAGES, RUN[0]):
-            raise UserError(f"no command {command!r}; there are {', '.join((*STAGES, RUN[0]))}")
+            near = difflib.get_close_matches(command, (*STAGES, RUN[0]), n=1, cutoff=0.0)[0]
+            raise UserError(f"no command {command!r}; did you mean {near}? See vxdist --help")
         _run(command, arguments[1:])
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -42,6 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(command: str, arguments: Sequence[str]) -> None:
+    # Read when torch loads OpenMP. Threads that wait spin by default, and where processes share
+    # cores they spin against each other: a tenth of the speed.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from vxdist.settings import parse, save_settings
 
     config = parse(command, arguments)

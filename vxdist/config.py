@@ -7,10 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 PROMPTS = {
-    "en": (
-        "{dilemma}\n\nWhat would you do?\nA. {a}\nB. {b}\n\n"
-        "Answer with one letter, A or B."
-    ),
+    "en": ("{dilemma}\n\nWhat would you do?\nA. {a}\nB. {b}\n\nAnswer with one letter, A or B."),
     "zh": "{dilemma}\n\n你会怎么做?\nA. {a}\nB. {b}\n\n只回答一个字母:A 或 B。",
 }
 

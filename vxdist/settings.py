@@ -27,9 +27,7 @@ def parse(command: str, arguments: Sequence[str]) -> Config:
 
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     _check_options(arguments)
-    parser = ArgumentParser(
-        prog=f"vxdist {command}", description=_DESCRIPTION, exit_on_error=False
-    )
+    parser = ArgumentParser(prog=f"vxdist {command}", description=_DESCRIPTION, exit_on_error=False)
     parser.add_argument("--config", action="config", help="YAML file with any of these settings.")
     for section in dataclasses.fields(Config):
         if dataclasses.is_dataclass(section.type):
@@ -40,7 +38,7 @@ def parse(command: str, arguments: Sequence[str]) -> Config:
         found = parser.parse_args(list(arguments))
     except ArgumentError as error:
         _refuse(str(error))
-    sections = parser.instantiate_classes(found)
+    sections = parser.instantiate(found)
     return Config(**{f.name: sections[f.name] for f in dataclasses.fields(Config)})
 
 
@@ -113,7 +111,7 @@ def settings_file(store: str) -> Path:
 
 
 def save_settings(config: Config) -> None:
-    """Write the resolved settings beside the store, from rank 0, so that the run can be replayed."""
+    """Write the resolved settings beside the store, so that the run can be replayed."""
     if not is_first_rank():
         return
     file = settings_file(config.store)

@@ -59,8 +59,9 @@ def create_evaluation(
     zarrio.write_coordinate(group, "mask", [c.mask for c in conditions], dim="condition")
     zarrio.write_coordinate(group, "dilemma", [d.id for d in dilemmas])
     zarrio.write_coordinate(group, "value", [d.value for d in dilemmas], dim="dilemma")
-    zarrio.write_coordinate(group, "dilemma_language", [d.language for d in dilemmas],
-                            dim="dilemma")
+    zarrio.write_coordinate(
+        group, "dilemma_language", [d.language for d in dilemmas], dim="dilemma"
+    )
     zarrio.write_coordinate(group, "language", languages)
     zarrio.write_coordinate(group, "order", ["aligned first", "violating first"])
     for dim, at in (("layer", 1), ("neuron", 2)):
@@ -78,13 +79,11 @@ class ConditionRecorder:
 
     def array(self, name: str) -> zarr.Array[Any]:
         """One of the evaluation's arrays."""
-        array = self._group[name]
-        assert isinstance(array, zarr.Array)
-        return array
+        return zarrio.get_array(self._group, name)
 
     def sealed(self) -> NDArray[np.bool_]:
         """Which conditions are scored whole; shape (condition,)."""
-        return np.asarray(self.array("sealed")[:], dtype=bool)
+        return zarrio.read_array(self._group, "sealed").astype(bool)
 
     def write(
         self,

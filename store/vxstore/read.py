@@ -68,7 +68,7 @@ class Store:
                 f"{self.path} is not complete: {int((~sealed).sum())} of {sealed.size} parts are "
                 "missing; run `vxdist locate` again"
             )
-        return xr.open_zarr(self.path)
+        return self._open("")
 
     def record(self) -> xr.Dataset:
         """Counts by (part, layer, neuron), with value, language and stance along part."""
@@ -110,7 +110,8 @@ class Store:
         return self._open("/".join((kind, name, *below)))
 
     def _open(self, group: str) -> xr.Dataset:
-        return xr.open_zarr(self.path, group=group, consolidated=False)
+        dataset: xr.Dataset = xr.open_zarr(self.path, group=group, consolidated=False)
+        return dataset
 
 
 def open_store(path: str) -> Store:

@@ -141,8 +141,9 @@ def _differences(key: str, there: Mapping[str, Any], here: Mapping[str, Any]) ->
     """What to tell of one differing attribute, in the user's own settings where possible."""
     if key == "plan_digest":
         old, new = there.get("plan_settings", {}), here["plan_settings"]
-        changed = [f"locate.{k} is {old.get(k)} there, {new[k]} here" for k in new
-                   if new[k] != old.get(k)]
+        changed = [
+            f"locate.{k} is {old.get(k)} there, {new[k]} here" for k in new if new[k] != old.get(k)
+        ]
         return changed or ["the tokenizer gives other tokens"]
     name = {"model_fingerprint": "model", "corpus_digest": "corpus"}.get(key, key)
     label = {"dtype": "model.dtype"}.get(name, name)
@@ -159,14 +160,9 @@ class Recorder:
         self.path = path
         self._record = zarrio.open_group(path, "record", mode="r+")
 
-    def _array(self, name: str) -> zarr.Array[Any]:
-        array = self._record[name]
-        assert isinstance(array, zarr.Array)
-        return array
-
     def sealed(self) -> NDArray[np.bool_]:
         """Which parts are recorded whole; shape (part,)."""
-        return np.asarray(self._array("sealed")[:], dtype=bool)
+        return zarrio.read_array(self._record, "sealed").astype(bool)
 
     def write_part(self, part: int, counts: PartCounts) -> None:
         """Check one part's counts, write them as whole shards and, last, seal it.
@@ -183,8 +179,9 @@ class Recorder:
             "story_count": np.asarray(counts.story_count),
         }
         for name, values in data.items():
-            zarrio.write_region(self._array(name), part, values.astype(RECORD[name].dtype))
-        zarrio.write_region(self._array("sealed"), part, np.asarray(True))
+            array = zarrio.get_array(self._record, name)
+            zarrio.write_region(array, part, values.astype(RECORD[name].dtype))
+        zarrio.write_region(zarrio.get_array(self._record, "sealed"), part, np.asarray(True))
 
 
 def _check_counts(part: int, counts: PartCounts) -> None:
@@ -211,31 +208,25 @@ def finalise(path: str) -> None:
     """
     root = zarrio.open_group(path, mode="r+")
     record = zarrio.open_group(path, "record")
-    missing = int((~np.asarray(_array(record, "sealed")[:], dtype=bool)).sum())
+    missing = int((~zarrio.read_array(record, "sealed").astype(bool)).sum())
     if missing:
         raise StoreError(f"{path}: {missing} parts are not recorded; run `vxdist locate` again")
-    labels = {name: list(_array(root, name)[:]) for name in ("value", "language")}
+    labels = {name: list(zarrio.read_array(root, name)) for name in ("value", "language")}
     cell_of_part = [
         (labels["value"].index(value), labels["language"].index(language))
         for value, language in zip(
-            _array(record, "value")[:], _array(record, "language")[:], strict=True
+            zarrio.read_array(record, "value"), zarrio.read_array(record, "language"), strict=True
         )
     ]
     for name in ("token_count", "story_count"):
-        total_VG = np.zeros(_array(root, name).shape, dtype=np.int64)
-        for cell, count in zip(cell_of_part, _array(record, name)[:], strict=True):
+        total_VG = np.zeros(zarrio.get_array(root, name).shape, dtype=np.int64)
+        for cell, count in zip(cell_of_part, zarrio.read_array(record, name), strict=True):
             total_VG[cell] += int(count)
-        _array(root, name)[...] = total_VG
+        zarrio.get_array(root, name)[...] = total_VG
     for name in ("active_count", "activation_sum", "activation_square_sum"):
-        _sum_layers(_array(record, name), _array(root, name), cell_of_part)
+        _sum_layers(zarrio.get_array(record, name), zarrio.get_array(root, name), cell_of_part)
     root.update_attributes({"state": STATE_COMPLETE})
     zarrio.consolidate(path)
-
-
-def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
-    array = group[name]
-    assert isinstance(array, zarr.Array), f"{name} is not an array"
-    return array
 
 
 def _sum_layers(
@@ -288,9 +279,7 @@ def begun_alike(path: str, name: str, attrs: Mapping[str, Any], key: str) -> boo
     return _marked_alike(path, name, "created", attrs, key)
 
 
-def _marked_alike(
-    path: str, name: str, mark: str, attrs: Mapping[str, Any], key: str
-) -> bool:
+def _marked_alike(path: str, name: str, mark: str, attrs: Mapping[str, Any], key: str) -> bool:
     root = zarrio.open_group(path)
     group = root.get(name)
     if group is None or not group.attrs.get(mark):

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import zarr
@@ -66,7 +66,7 @@ def write_coordinate(
         config={"write_empty_chunks": True},
         overwrite=True,
     )
-    array[:] = np.arange(labels.start, labels.stop) if is_index else np.array(labels, dtype=object)
+    array[:] = np.asarray(labels) if is_index else np.array(labels, dtype=object)
 
 
 def write_region(array: zarr.Array[Any], index: int, data: NDArray[Any]) -> None:
@@ -88,11 +88,21 @@ def consolidate(path: str) -> None:
         zarr.consolidate_metadata(path)
 
 
-def open_group(path: str, name: str = "", *, mode: str = "r") -> zarr.Group:
+def open_group(path: str, name: str = "", *, mode: Literal["r", "r+"] = "r") -> zarr.Group:
     """Open one group by its own metadata; the consolidated copy may be behind while writing."""
-    return zarr.open_group(
-        path, path=name, mode=mode, zarr_format=3, use_consolidated=False  # type: ignore[arg-type]
-    )
+    return zarr.open_group(path, path=name, mode=mode, zarr_format=3, use_consolidated=False)
+
+
+def read_array(group: zarr.Group, name: str) -> NDArray[Any]:
+    """All of one array."""
+    return np.asarray(get_array(group, name)[...])
+
+
+def get_array(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    """One array of a group, not read yet."""
+    array = group[name]
+    assert isinstance(array, zarr.Array), f"{name} is not an array"
+    return array
 
 
 def plain_attrs(group: zarr.Group) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
+from vxstore.schema import POOLED
 
 from vxdist.config import CorpusConfig
 from vxdist.corpus.items import STANCES, ActivationItem, Corpus, EvaluationItem
 from vxdist.errors import UserError
-from vxstore.schema import POOLED
 
 Item = TypeVar("Item", ActivationItem, EvaluationItem)
 BUILTIN = {"builtin:cvoice-seed": "seed"}

@@ -61,9 +61,7 @@ def _cell(
     resamples: int,
     rng: np.random.Generator,
 ) -> Cell:
-    of = (evaluation["value"].values == value) & (
-        evaluation["dilemma_language"].values == language
-    )
+    of = (evaluation["value"].values == value) & (evaluation["dilemma_language"].values == language)
     # Averaging both orders takes the model's liking for a letter out.
     log_odds_CD = evaluation["log_odds"].values[:, of].mean(axis=-1)
     shift_CD = log_odds_CD - log_odds_CD[0]

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from vxstore.conditions import ConditionLabels
 
 from vxdist.errors import UserError
-from vxstore.conditions import ConditionLabels
 
 Bools = NDArray[np.bool_]
 
@@ -70,7 +70,7 @@ def draw_control(
     Each neuron of the target is stood for by one of the `pool` unused neurons of its layer whose
     activity is nearest to its own. Raises UserError if a layer has too few.
     """
-    free_LN = ~scores.selected_LNV.any(axis=-1)
+    free_LN: Bools = ~np.any(scores.selected_LNV, axis=-1)
     drawn_LN = np.zeros_like(target_LN)
     for layer, target_N in enumerate(target_LN):
         wanted = rng.permutation(np.flatnonzero(target_N))

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
+from vxstore.conditions import ConditionRecorder
 
 from vxdist.errors import UserError
 from vxdist.evaluate.prompts import Question
@@ -14,7 +15,6 @@ from vxdist.model.loop import Batch
 from vxdist.model.probe import Mask
 from vxdist.model.sites import Sites
 from vxdist.plan import pack
-from vxstore.conditions import ConditionRecorder
 
 
 class EvaluateWork:

@@ -3,6 +3,9 @@
 from importlib.metadata import version
 from typing import Any
 
+from vxstore.read import STATE_COMPLETE, read_root_attrs
+from vxstore.write import PartLabels, Recorder, create, finalise, holds_store, refuse_other
+
 from vxdist.config import Config
 from vxdist.corpus import Corpus, load_corpus
 from vxdist.locate.place import check_place
@@ -12,8 +15,6 @@ from vxdist.model.loop import run_loop
 from vxdist.model.source import ModelSource, find_model
 from vxdist.model.strategy import find_launch, resolve_strategy
 from vxdist.plan import Plan, make_plan, tokenize_stories
-from vxstore.read import STATE_COMPLETE, read_root_attrs
-from vxstore.write import PartLabels, Recorder, create, finalise, holds_store, refuse_other
 
 PACKAGES = ("vxdist", "torch", "transformers", "lightning", "zarr", "numpy")
 
@@ -107,9 +108,7 @@ def _prepare_store(
         num_neurons=shape.num_neurons,
         values=corpus.values,
         languages=corpus.languages,
-        parts=[
-            PartLabels(value=p.value, language=p.language, stance=p.stance) for p in plan.parts
-        ],
+        parts=[PartLabels(value=p.value, language=p.language, stance=p.stance) for p in plan.parts],
         attrs=identity,
     )
     print(

@@ -64,7 +64,9 @@ def load_tokenizer(source: ModelSource, shape: ModelShape) -> Any:
             tokenizer = AutoTokenizer.from_pretrained(source.directory)
         except (OSError, ValueError, KeyError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise UserError(f"model.path: {source.name} has no usable tokenizer: {reason}") from error
+            raise UserError(
+                f"model.path: {source.name} has no usable tokenizer: {reason}"
+            ) from error
     if len(tokenizer) > shape.vocabulary:
         raise UserError(
             f"model.path: the tokenizer of {source.name} has {len(tokenizer)} tokens, but the "
@@ -83,7 +85,9 @@ def load_model(source: ModelSource, config: ModelConfig) -> PreTrainedModel:
         except (OSError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"model.path: {source.name} could not be loaded: {reason}") from error
-    return model.eval().requires_grad_(False)
+    model.eval()
+    model.requires_grad_(False)
+    return model
 
 
 def ready_sites(model: PreTrainedModel) -> Sites:
@@ -99,7 +103,9 @@ def _read_config(source: ModelSource) -> Any:
         return AutoConfig.from_pretrained(source.directory)
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"model.path: the config.json of {source.name} is no use: {reason}") from error
+        raise UserError(
+            f"model.path: the config.json of {source.name} is no use: {reason}"
+        ) from error
 
 
 @contextlib.contextmanager

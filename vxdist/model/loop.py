@@ -143,9 +143,9 @@ class _Predictor(pl.LightningModule):
         shares = share(self._pending, self.trainer.world_size)
         lengths = [sum(len(self._work.batches(u)) for u in units) for units in shares]
         mine = self.trainer.global_rank
-        length = max(lengths) if self._strategy == "zero3" else lengths[mine]
+        # Lightning refuses an empty loader, so a rank without work runs one filler batch.
+        length = max(lengths) if self._strategy == "zero3" else max(1, lengths[mine])
         schedule = _Schedule(self._work, shares[mine], length, min(self._pending))
-        # A rank with nothing to do still needs a loader that ends at once.
         return DataLoader(schedule, batch_size=None, shuffle=False)
 
     def on_predict_start(self) -> None:

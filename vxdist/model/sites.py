@@ -48,9 +48,7 @@ LAYOUTS = (
         activation="mlp.activation_fn",
         down="mlp.down_proj",
     ),
-    Layout(
-        name="GPT-2", layers="h", first=("mlp.c_fc",), activation="mlp.act", down="mlp.c_proj"
-    ),
+    Layout(name="GPT-2", layers="h", first=("mlp.c_fc",), activation="mlp.act", down="mlp.c_proj"),
     Layout(
         name="GPT-NeoX",
         layers="layers",
@@ -138,7 +136,8 @@ def check_sites(decoder: nn.Module, sites: Sites, token_ids: Sequence[int]) -> N
             if output_N.shape[-1] != sites.num_neurons:
                 faults.append(f"layer {layer} has {output_N.shape[-1]} activations")
                 return output_N
-            return output_N * kept_N.to(output_N.device)
+            # Not a product: it would keep a NaN.
+            return output_N.masked_fill(~kept_N.to(output_N.device), 0)
 
         return hook
 

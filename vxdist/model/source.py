@@ -94,9 +94,7 @@ def _from_hub(config: ModelConfig) -> ModelSource:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        folder = snapshot_download(
-            config.path, revision=config.revision, allow_patterns=HUB_FILES
-        )
+        folder = snapshot_download(config.path, revision=config.revision, allow_patterns=HUB_FILES)
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(

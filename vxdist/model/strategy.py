@@ -1,4 +1,4 @@
-"""How processes share the work: one, several copies of the model (ddp), or one in shards (zero3)."""
+"""How processes share the work: one model, a copy each (ddp), or one in shards (zero3)."""
 
 import datetime
 import logging
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Trainer
-from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
 from vxdist.config import TrainerConfig

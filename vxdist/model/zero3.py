@@ -58,6 +58,6 @@ class CpuDeepSpeedStrategy(DeepSpeedStrategy):
 
 def shard_while_loading(dtype: str) -> Any:
     """While the returned object lives, `from_pretrained` keeps only this rank's shard."""
-    from transformers.integrations import HfDeepSpeedConfig
+    from transformers.integrations.deepspeed import HfDeepSpeedConfig
 
     return HfDeepSpeedConfig(zero3_settings(dtype))

@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from vxstore.read import Store, open_store
+from vxstore.schema import POOLED, SCORES
+from vxstore.write import finished_alike, write_group
 
 from vxdist.config import Config, ReduceConfig
 from vxdist.errors import UserError
 from vxdist.progress import is_first_rank
 from vxdist.reduce.vape import Selection, select
-from vxstore.read import Store, open_store
-from vxstore.schema import POOLED, SCORES
-from vxstore.write import finished_alike, write_group
 
 
 def run(config: Config) -> None:
@@ -31,6 +31,8 @@ def run(config: Config) -> None:
         print(f"reduce: scores/{settings.name} is there already")
         return
     root = store.root().load()
+    if root.sizes["value"] < 2:
+        raise UserError(f"{config.store} holds one value; entropy over values needs two at least")
     languages = [str(label) for label in root.language.values]
     selections = {
         language: _select(_counts(root, language), settings) for language in (*languages, POOLED)

@@ -80,9 +80,7 @@ def select(
     ranked = np.where(passed_LN, entropy_LN, np.inf).reshape(-1)
     count = min(round(ranked.size * top_fraction), int(passed_LN.sum()))
     chosen = np.argsort(ranked, kind="stable")[:count]
-    chosen_LN = np.zeros(ranked.size, dtype=bool)
-    chosen_LN[chosen] = True
-    chosen_LN = chosen_LN.reshape(alive_LN.shape)
+    chosen_LN = np.isin(np.arange(ranked.size), chosen).reshape(alive_LN.shape)
     return Selection(
         entropy_LN=entropy_LN,
         passed_filter_LN=passed_LN,

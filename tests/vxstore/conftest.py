@@ -1,0 +1,186 @@
+"""Tiny stores, built through `vxstore.write` as a run builds them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vxstore.conditions import (
+    ConditionLabels,
+    ConditionRecorder,
+    DilemmaLabels,
+    create_evaluation,
+)
+from vxstore.schema import EFFECT, POOLED, SCORES
+from vxstore.write import PartCounts, PartLabels, Recorder, create, finalise, write_group
+
+VALUES, LANGUAGES, STANCES = ("calm", "zeal", "thrift"), ("zh", "en"), ("aligned", "violating")
+RUN = {
+    "model": "tiny",
+    "model_revision": "abc",
+    "model_fingerprint": "f0",
+    "model_architecture": "TinyForCausalLM",
+    "dtype": "float32",
+    "corpus": "builtin:tiny",
+    "corpus_digest": "c0",
+    "plan_digest": "p0",
+    "plan_settings": {"parts_per_group": 1, "span": "all"},
+}
+
+
+@pytest.fixture(scope="session")
+def run_attrs() -> dict[str, Any]:
+    """What a run tells of itself; a store of `make_store` carries it."""
+    return RUN
+
+
+@pytest.fixture(scope="session")
+def make_counts() -> Callable[..., PartCounts]:
+    """Random counts of one part. Sums are multiples of 1/8, so that adding them is exact."""
+
+    def make(seed: int, num_layers: int, num_neurons: int, tokens: int = 100) -> PartCounts:
+        rng = np.random.default_rng(seed)
+        shape = (num_layers, num_neurons)
+        return PartCounts(
+            active_count_LN=rng.integers(0, tokens, shape, endpoint=True),
+            activation_sum_LN=rng.integers(-8000, 8000, shape) / 8,
+            activation_square_sum_LN=rng.integers(0, 8000, shape) / 8,
+            token_count=tokens,
+            story_count=1 + seed % 7,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_store(
+    tmp_path_factory: pytest.TempPathFactory, make_counts: Callable[..., PartCounts]
+) -> Callable[..., str]:
+    """A store with one part for each (value, language, stance), all of them recorded."""
+
+    def make(
+        *,
+        values: Sequence[str] = VALUES,
+        languages: Sequence[str] = LANGUAGES,
+        shape: tuple[int, int] = (4, 6),
+        record: int | None = None,
+        attrs: Mapping[str, Any] = RUN,
+    ) -> str:
+        """`record` parts are written; the store is completed unless some are left out."""
+        path = str(tmp_path_factory.mktemp("store") / "tiny.zarr")
+        parts = [
+            PartLabels(value=value, language=language, stance=stance)
+            for value in values
+            for language in languages
+            for stance in STANCES
+        ]
+        create(
+            path,
+            num_layers=shape[0],
+            num_neurons=shape[1],
+            values=values,
+            languages=languages,
+            parts=parts,
+            attrs=attrs,
+        )
+        recorder = Recorder(path)
+        for part in range(len(parts) if record is None else record):
+            recorder.write_part(part, make_counts(part, *shape, tokens=50 + part))
+        if record is None:
+            finalise(path)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def add_scores() -> Callable[..., dict[str, np.ndarray[Any, Any]]]:
+    """Random scores for a store; returns what was written. Few entropies, so that many tie."""
+
+    def add(
+        path: str,
+        *,
+        name: str = "vape",
+        values: Sequence[str] = VALUES,
+        languages: Sequence[str] = LANGUAGES,
+        shape: tuple[int, int] = (4, 6),
+        seed: int = 0,
+        share: float = 0.4,
+    ) -> dict[str, np.ndarray[Any, Any]]:
+        rng = np.random.default_rng(seed)
+        labels = (*languages, POOLED)
+        full = (*shape, len(values), len(labels))
+        selected = rng.random(full) < share
+        data = {
+            "activation_probability": rng.random(full),
+            "entropy": rng.integers(1, 6, (*shape, len(labels))) / 7,
+            "passed_filter": selected.any(axis=2),
+            "selected": selected,
+        }
+        cut = {"entropy_cut": 5 / 7, "entropy_maximum": float(np.log(len(values)))}
+        counts = {"selected_count": 3, "passed_count": 1234567, "dead_count": 0}
+        thresholds = {"filter_threshold": 0.1234567890123, "activation_threshold": 0.2}
+        coordinates: dict[str, Any] = {
+            "layer": range(shape[0]),
+            "neuron": range(shape[1]),
+            "value": values,
+            "language": labels,
+        }
+        attrs = {
+            "settings": {"name": name, "top_fraction": 0.01},
+            "thresholds": {label: cut | counts | thresholds for label in labels},
+        }
+        write_group(path, f"scores/{name}", SCORES, data, coordinates, attrs)
+        return data
+
+    return add
+
+
+@pytest.fixture(scope="session")
+def add_evaluation() -> Callable[[str], None]:
+    """A finished evaluation `choice` of a store of the usual values and languages."""
+
+    def add(path: str) -> None:
+        conditions = [
+            ConditionLabels(name="intact", kind="intact", mask="", draw=-1),
+            ConditionLabels(name="calm", kind="mask", mask="calm", draw=-1),
+        ]
+        dilemmas = [DilemmaLabels(id=f"d-{g}", value="calm", language=g) for g in LANGUAGES]
+        create_evaluation(
+            path,
+            "choice",
+            conditions=conditions,
+            dilemmas=dilemmas,
+            languages=LANGUAGES,
+            masked_CLNG=np.zeros((2, 4, 6, 2), dtype=bool),
+            attrs={"settings": {"name": "choice", "scores": "vape", "controls": 0}},
+        )
+        recorder = ConditionRecorder(path, "choice")
+        for condition in range(2):
+            recorder.write(condition, np.zeros((2, 2)), np.full((2, 2), 0.5))
+        shape = {"mask": 1, "value": 1, "language": 2}
+        effect = {
+            name: np.zeros([shape[dim] for dim in spec.dims]) for name, spec in EFFECT.items()
+        }
+        labels = {"mask": ["calm"], "value": ["calm"], "language": list(LANGUAGES)}
+        group = "evaluation/choice/effect"
+        write_group(path, group, EFFECT, effect, labels, {"confidence": 0.95})
+        recorder.complete()
+
+    return add
+
+
+@pytest.fixture(scope="session")
+def full_store(
+    make_store: Callable[..., str],
+    add_scores: Callable[..., dict[str, np.ndarray[Any, Any]]],
+    add_evaluation: Callable[[str], None],
+) -> str:
+    """A complete store with scores and an evaluation. For reading only."""
+    path = make_store()
+    add_scores(path)
+    add_evaluation(path)
+    assert Path(path).is_dir()
+    return path

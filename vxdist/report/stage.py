@@ -1,0 +1,47 @@
+"""The report stage: a store in, one HTML file out. Needs no model and no torch."""
+
+import os
+from pathlib import Path
+
+from vxdist.config import Config
+from vxdist.errors import UserError
+from vxdist.progress import is_first_rank
+from vxdist.report.content import gather
+from vxdist.report.page import render
+
+
+def run(config: Config) -> None:
+    """Write the report of a store, from rank 0, and print its path.
+
+    Raises UserError if the store or its scores are missing, or the file cannot be written.
+    """
+    if not is_first_rank():
+        return
+    path = report_path(config)
+    page = render(gather(config))
+    _write(path, page)
+    print(f"report: {path}")
+
+
+def report_path(config: Config) -> Path:
+    """Where the report goes: `report.path`, or beside the store.
+
+    Raises UserError if the store is a URL and `report.path` is not given.
+    """
+    if config.report.path is not None:
+        return Path(config.report.path)
+    if "://" in config.store:
+        raise UserError(f"report.path: {config.store} is a URL; say where the report is to go")
+    return Path(config.store.rstrip("/").removesuffix(".zarr") + ".html")
+
+
+def _write(path: Path, page: str) -> None:
+    """Write under another name, then rename: a reader never meets half a page."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(page, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise UserError(f"report.path: {path}: {error.strerror}; give another") from error
