@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from vxdist.config import CorpusConfig
-from vxdist.corpus import STANCES, Corpus, load_corpus
+from vxdist.corpus import STANCES, ActivationItem, Corpus, EvaluationItem, load_corpus
 
 VALUES = (
     "prosperity", "democracy", "civility", "harmony", "freedom", "equality", "justice",
@@ -49,7 +49,8 @@ def test_pairs_are_complete(seed: Corpus) -> None:
 
 def test_a_pair_has_one_value_setting_and_rival(seed: Corpus) -> None:
     about: dict[str, set[tuple[str, str, str]]] = {}
-    for item in (*seed.activation, *seed.evaluation):
+    items: list[ActivationItem | EvaluationItem] = [*seed.activation, *seed.evaluation]
+    for item in items:
         about.setdefault(item.pair, set()).add((item.value, item.setting, item.rival))
     assert [pair for pair, labels in about.items() if len(labels) > 1] == []
 

@@ -1,6 +1,7 @@
 """Laws of packing: every text once, within the budget, little padding, always the same."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -57,7 +58,7 @@ def test_no_batch_could_have_taken_the_next_text(
     lengths: list[int], budget: int, most: float
 ) -> None:
     batches = pack(lengths, tokens_per_batch=budget, max_padding=most)
-    for batch, following in zip(batches, batches[1:], strict=False):
+    for batch, following in pairwise(batches):
         more = [*batch, following[0]]
         padded = lengths[batch[0]] * len(more)
         padding = padded - sum(lengths[i] for i in more)

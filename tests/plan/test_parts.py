@@ -146,7 +146,9 @@ CHANGES: dict[str, Callable[[list[TokenizedStory]], Plan]] = {
     "a token": lambda s: make_plan(
         change(s, 7, token_ids_T=spoil(s[7].token_ids_T, 3)), **SETTINGS
     ),
-    "what counts": lambda s: make_plan(change(s, 7, counted_T=spoil(s[7].counted_T, 3)), **SETTINGS),
+    "what counts": lambda s: make_plan(
+        change(s, 7, counted_T=spoil(s[7].counted_T, 3)), **SETTINGS
+    ),
     "an id": lambda s: make_plan(change(s, 7, id="other"), **SETTINGS),
     "a name of a value": lambda s: make_plan(
         [dataclasses.replace(x, value={"zeal": "zest"}.get(x.value, x.value)) for x in s],
@@ -159,7 +161,7 @@ CHANGES: dict[str, Callable[[list[TokenizedStory]], Plan]] = {
     "the batches": lambda s: make_plan(s, **{**SETTINGS, "tokens_per_batch": 30}),
     "the padding": lambda s: make_plan(s, **{**SETTINGS, "max_padding": 0.1}),
     "fewer stories": lambda s: make_plan(s[:-1], **SETTINGS),
-}  # fmt: skip
+}
 
 
 class TestDigest:
@@ -185,9 +187,9 @@ class TestDigest:
     ) -> None:
         """Another byte order, another container, another run: the same digest."""
         other = tuple(
-            dataclasses.replace(s, token_ids_T=s.token_ids_T.astype(">i8"), counted_T=s.counted_T.copy())
-            for s in stories
-        )  # fmt: skip
+            dataclasses.replace(story, token_ids_T=story.token_ids_T.astype(">i8"))
+            for story in stories
+        )
         settings_again = {**SETTINGS, "values": list(VALUES), "languages": list(LANGUAGES)}
         assert make_plan(other, **settings_again).digest == make_plan(stories, **SETTINGS).digest
 

@@ -123,7 +123,7 @@ class TestWords:
 
 class TestBytes:
     def test_tokens_that_reach_into_the_response_count(self) -> None:
-        r"""The token "\n\nI" begins before the choice and ends within it; so do not "." and "\n"."""
+        r"""The token "\n\nI" begins before the choice and ends within it; "\n\n" does not."""
         plain = byte_tokenizer(bos_token="<s>", eos_token="</s>")
         joined = byte_tokenizer(
             [("Ċ", "Ċ"), ("ĊĊ", "I")], bos_token="<s>", eos_token="</s>"
@@ -154,7 +154,7 @@ class TestSpecialTokens:
         assert not story.counted_T[story.token_ids_T == words.convert_tokens_to_ids(literal)].any()
 
     def test_nor_one_that_has_no_role(self, words: Any) -> None:
-        """Such as <|start_header_id|> of Llama 3: special in tokenizer.json, neither BOS nor EOS."""
+        """Such as <|start_header_id|> of Llama 3, special in tokenizer.json but not named."""
         story = read(words, make_item(rationale="because <tool> of her ."))
         assert len(story.token_ids_T) == 14
         assert story.counted == 11

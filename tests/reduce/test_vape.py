@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def tables(draw: st.DrawFn) -> tuple[list[Row], list[bool], int]:
         st.lists(st.tuples(*(probability,) * num_values), min_size=1, max_size=8, unique=True)
     )
     bits = sorted(e for e in map(slow_entropy, kinds) if e is not None)
-    assume(all(b - a > CLOSE for a, b in zip(bits, bits[1:], strict=False)))
+    assume(all(b - a > CLOSE for a, b in pairwise(bits)))
     layers, neurons = draw(st.integers(1, 3)), draw(st.integers(1, 12))
     size = layers * neurons
     rows = draw(st.lists(st.sampled_from(kinds), min_size=size, max_size=size))

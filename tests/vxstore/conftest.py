@@ -1,12 +1,11 @@
 """Tiny stores, built through `vxstore.write` as a run builds them."""
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-
 from vxstore.conditions import (
     ConditionLabels,
     ConditionRecorder,
@@ -59,8 +58,18 @@ def make_store(
     tmp_path_factory: pytest.TempPathFactory, make_counts: Callable[..., PartCounts]
 ) -> Callable[..., str]:
     """A store with one part for each (value, language, stance), all of them recorded."""
+    built: dict[str, str] = {}
 
-    def make(
+    def make(**of: Any) -> str:
+        """A fresh copy; each kind is built once, for speed."""
+        kind = repr(sorted(of.items()))
+        if kind not in built:
+            built[kind] = build(**of)
+        path = tmp_path_factory.mktemp("store") / "tiny.zarr"
+        shutil.copytree(built[kind], path)
+        return str(path)
+
+    def build(
         *,
         values: Sequence[str] = VALUES,
         languages: Sequence[str] = LANGUAGES,
@@ -69,7 +78,7 @@ def make_store(
         attrs: Mapping[str, Any] = RUN,
     ) -> str:
         """`record` parts are written; the store is completed unless some are left out."""
-        path = str(tmp_path_factory.mktemp("store") / "tiny.zarr")
+        path = str(tmp_path_factory.mktemp("built") / "tiny.zarr")
         parts = [
             PartLabels(value=value, language=language, stance=stance)
             for value in values
@@ -113,10 +122,10 @@ def add_scores() -> Callable[..., dict[str, np.ndarray[Any, Any]]]:
         labels = (*languages, POOLED)
         full = (*shape, len(values), len(labels))
         selected = rng.random(full) < share
-        data = {
+        data: dict[str, np.ndarray[Any, Any]] = {
             "activation_probability": rng.random(full),
             "entropy": rng.integers(1, 6, (*shape, len(labels))) / 7,
-            "passed_filter": selected.any(axis=2),
+            "passed_filter": np.asarray(selected.any(axis=2)),
             "selected": selected,
         }
         cut = {"entropy_cut": 5 / 7, "entropy_maximum": float(np.log(len(values)))}
@@ -130,7 +139,7 @@ def add_scores() -> Callable[..., dict[str, np.ndarray[Any, Any]]]:
         }
         attrs = {
             "settings": {"name": name, "top_fraction": 0.01},
-            "thresholds": {label: cut | counts | thresholds for label in labels},
+            "thresholds": dict.fromkeys(labels, cut | counts | thresholds),
         }
         write_group(path, f"scores/{name}", SCORES, data, coordinates, attrs)
         return data
@@ -160,10 +169,8 @@ def add_evaluation() -> Callable[[str], None]:
         recorder = ConditionRecorder(path, "choice")
         for condition in range(2):
             recorder.write(condition, np.zeros((2, 2)), np.full((2, 2), 0.5))
-        shape = {"mask": 1, "value": 1, "language": 2}
-        effect = {
-            name: np.zeros([shape[dim] for dim in spec.dims]) for name, spec in EFFECT.items()
-        }
+        size = {"mask": 1, "value": 1, "language": 2}
+        effect = {name: np.zeros([size[dim] for dim in spec.dims]) for name, spec in EFFECT.items()}
         labels = {"mask": ["calm"], "value": ["calm"], "language": list(LANGUAGES)}
         group = "evaluation/choice/effect"
         write_group(path, group, EFFECT, effect, labels, {"confidence": 0.95})
@@ -182,5 +189,4 @@ def full_store(
     path = make_store()
     add_scores(path)
     add_evaluation(path)
-    assert Path(path).is_dir()
     return path

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 import vxstore
 from vxstore import query
 from vxstore.cli import main

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-
 import vxstore
 from vxstore import query
 from vxstore.errors import StoreError
@@ -30,8 +29,12 @@ def expected_rows(
             mine = [v for v in VALUES if data["selected"][layer, neuron, VALUES.index(v), g]]
             if not mine or (value is not None and value not in mine):
                 continue
-            row = {"language": language, "layer": layer, "neuron": neuron,
-                   "entropy": float(data["entropy"][layer, neuron, g])}  # fmt: skip
+            row: dict[str, Any] = {
+                "language": language,
+                "layer": layer,
+                "neuron": neuron,
+                "entropy": float(data["entropy"][layer, neuron, g]),
+            }
             p = {v: float(data["activation_probability"][layer, neuron, VALUES.index(v), g])
                  for v in VALUES}  # fmt: skip
             if value is not None:
@@ -41,7 +44,7 @@ def expected_rows(
             if value is None:
                 row["values"] = mine
             rows.append(row)
-    return sorted(rows, key=lambda r: r["entropy"])[:k]  # sorted() keeps the order of ties
+    return sorted(rows, key=lambda r: float(r["entropy"]))[:k]  # sorted() keeps the order of ties
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,6 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from vxstore import schema, zarrio
 from vxstore.errors import StoreError
 from vxstore.read import open_store

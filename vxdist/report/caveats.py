@@ -26,7 +26,10 @@ def caveats(content: Content) -> list[Caveat]:
     on_selection = [_specificity(content), _overlap(content), _dead(content), _corpus(content)]
     outcome = content.outcome
     if outcome is None:
-        missing = f"{not_evaluated(content)} Selection alone shows which neurons are active, not what they do."  # noqa: E501
+        missing = (
+            f"{not_evaluated(content)} Selection alone shows which neurons are active, not what "
+            "they do."
+        )
         return [*on_selection, Caveat(title="Not evaluated", text=missing)]
     return [
         *on_selection,
@@ -152,7 +155,10 @@ def _dilemmas(outcome: Outcome) -> Caveat:
     fewest = min(counts, default=0)
     text = f"Behind each cell lie {span(counts)} dilemmas."
     if fewest < 2:
-        return Caveat(title="Dilemmas behind each cell", text=f"{text} One has no interval.")
+        return Caveat(
+            title="Dilemmas behind each cell",
+            text=f"{text} A cell with fewer than two has no interval.",
+        )
     chance = 2.0 ** (1 - fewest)
     if chance > 1 - outcome.confidence:
         text += (
@@ -211,9 +217,9 @@ def _zeroing(outcome: Outcome) -> Caveat:
     return Caveat(
         title="Zero is not what a neuron usually says",
         text=(
-            f"A mask sets {span(masked)} neurons to zero in every forward pass, which most of them "
-            "rarely are. Part of any shift is damage, not the loss of a value: only what goes "
-            "beyond the controls, which are zeroed alike, counts. Replacing activations by their "
-            "mean was not tried."
+            f"A mask sets {span(masked)} neurons to zero in every forward pass, a state the model "
+            "was not trained in. Part of any shift is that damage and not the loss of a value: "
+            "only what goes beyond the controls, zeroed alike, speaks for the value. Replacing "
+            "activations by their mean was not tried."
         ),
     )

@@ -12,8 +12,8 @@ from vxdist.report.outcome import Cell, Outcome
 from vxdist.report.selection import Selection
 from vxdist.report.text import interval, percent, plural, signed
 
-STRONG = 0.55
-"""Shades above this need light ink."""
+MIDDLE, STRONG = 0.6, 0.85
+"""Ink turns above the first on a dark page, above the second on a light one: contrast 4.5."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +42,7 @@ class LayerMap:
     language: str
     rows: tuple[MapRow, ...]
     bars: tuple[Shade, ...]
+    tallest: int
     neurons: int
 
 
@@ -63,7 +64,7 @@ def _layer_map(content: Content, selection: Selection, most: int) -> LayerMap:
         shades = tuple(
             _shade(
                 str(count),
-                count / most if count else 0.0,
+                0.08 + 0.92 * count / most if count else 0.0,
                 "",
                 f"{name.label}, layer {layer}, {selection.language}\n{plural(count, 'neuron')}",
             )
@@ -82,13 +83,17 @@ def _layer_map(content: Content, selection: Selection, most: int) -> LayerMap:
         for layer, n in enumerate(distinct_L)
     )
     return LayerMap(
-        language=selection.language, rows=tuple(rows), bars=bars, neurons=len(selection.layer_S)
+        language=selection.language,
+        rows=tuple(rows),
+        bars=bars,
+        tallest=tallest,
+        neurons=len(selection.layer_S),
     )
 
 
 def _shade(text: str, alpha: float, classes: str, tip: str) -> Shade:
-    strong = " strong" if alpha > STRONG else ""
-    return Shade(text=text, alpha=round(alpha, 3), classes=f"{classes}{strong}".strip(), tip=tip)
+    ink = " strong" if alpha > STRONG else " middle" if alpha > MIDDLE else ""
+    return Shade(text=text, alpha=round(alpha, 3), classes=f"{classes}{ink}".strip(), tip=tip)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,12 +136,13 @@ def _effect_shade(cell: Cell, row: Name, column: Name, largest: float, digits: i
     alpha = 0.0 if missing or not largest else abs(cell.mean_shift) / largest
     classes = ["missing" if missing else "up" if cell.mean_shift > 0 else "down"]
     classes += ["own"] * cell.own + ["clear"] * cell.excludes_zero + ["passes"] * cell.passes
+    fine = digits + 1
     tip = [
         f"{row.label} off, {column.label} dilemmas, {cell.language}",
-        f"Mean shift {signed(cell.mean_shift, digits)} nats "
-        f"{interval(cell.shift_low, cell.shift_high, digits)}",
+        f"Mean shift {signed(cell.mean_shift, fine)} nats "
+        f"{interval(cell.shift_low, cell.shift_high, fine)}",
         f"Flips {percent(cell.flip_rate)} of {plural(cell.dilemma_count, 'dilemma')}",
-        f"Controls: mean {signed(cell.control_mean, digits)}; the mask lies {cell.among}",
+        f"Controls: mean {signed(cell.control_mean, fine)}; the mask lies {cell.among}",
         f"{plural(cell.masked_count, 'neuron')} off",
         *["The interval excludes zero"] * cell.excludes_zero,
         *["The shift lies outside all control draws"] * cell.beyond_controls,

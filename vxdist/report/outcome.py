@@ -104,7 +104,7 @@ class Outcome:
 
     @property
     def digits(self) -> int:
-        """Decimals of all shifts on the page."""
+        """Decimals of the shifts in the matrix; the tables show one more."""
         return digits_for(self.largest_shift)
 
 
@@ -149,7 +149,7 @@ class _Shifts:
     def of(self, value: str | None, language: str) -> NDArray[np.bool_]:
         """The dilemmas of a value, or of all, in a language."""
         of_value = np.full(self._value.shape, True) if value is None else self._value == value
-        return of_value & (self._language == language)
+        return np.asarray(of_value & (self._language == language), dtype=bool)
 
     def draws(self, mask: str) -> NDArray[np.intp]:
         """The conditions that are control draws of a mask."""

@@ -31,6 +31,7 @@ def render(content: Content) -> str:
         content=content,
         outcome=outcome,
         script_hash=_script_hash(environment),
+        recorded=str(content.recording.attrs.get("created", ""))[:10],
         statement=statement(content),
         tiles=tiles(content),
         facts=_facts(content),

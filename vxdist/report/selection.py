@@ -56,7 +56,14 @@ class Selection:
     def entropy_share(self) -> float:
         """The largest entropy selected over the largest possible, ln V; NaN if undefined."""
         most = math.log(self.belongs_SV.shape[1])
-        return float(self.entropy_S.max()) / most if len(self.entropy_S) and most else math.nan
+        return self.entropy_range[1] / most if most else math.nan
+
+    @property
+    def entropy_range(self) -> tuple[float, float]:
+        """The smallest and the largest entropy selected; NaN if nothing was."""
+        if not self.entropy_S.size:
+            return math.nan, math.nan
+        return float(self.entropy_S.min()), float(self.entropy_S.max())
 
     @property
     def values_per_neuron(self) -> float:
@@ -106,7 +113,8 @@ def _others(probability_SV: Floats) -> Floats:
     others = probability_SV.shape[1] - 1
     if not others:
         return np.full_like(probability_SV, math.nan)
-    return (probability_SV.sum(axis=1, keepdims=True) - probability_SV) / others
+    total_S1 = probability_SV.sum(axis=1, keepdims=True)
+    return np.asarray((total_S1 - probability_SV) / others, dtype=np.float64)
 
 
 def read_selections(scores: xr.Dataset) -> tuple[Selection, ...]:

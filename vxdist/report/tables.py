@@ -29,7 +29,7 @@ EFFECT_HEAD = ("Neurons off", "Dilemmas", "Mean shift", "Interval", "Flips", "Co
 
 def effect_rows(content: Content, outcome: Outcome, *, own: bool) -> list[EffectRow]:
     """The cells as lines, all of them or those of each value's own dilemmas."""
-    digits = outcome.digits
+    digits = outcome.digits + 1
     cells = [c for c in outcome.cells if c.own or not own]
     if own:
         cells.sort(key=lambda c: outcome.masks.index(c.mask))
@@ -78,7 +78,7 @@ class Scale:
 
     low: float
     high: float
-    WIDTH = 240
+    WIDTH = 210
     MARGIN = 6
 
     @classmethod
@@ -98,7 +98,7 @@ class Scale:
 
     def ticks(self) -> list[tuple[float, str]]:
         """Round numbers along the scale, with zero, and their places."""
-        step = _round_step((self.high - self.low) / 3)
+        step = _round_step((self.high - self.low) / 5)
         first, last = math.ceil(self.low / step), math.floor(self.high / step)
         digits = max(0, -math.floor(math.log10(step) + 1e-9))
         return [(self.at(n * step), signed(n * step, digits)) for n in range(first, last + 1)]

@@ -23,7 +23,7 @@ def statement(content: Content) -> list[str]:
     outcome = content.outcome
     if outcome is None:
         return [*said, f"{not_evaluated(content)} Nothing is known of what these neurons do."]
-    said.append(f"{_effect(outcome)} {verdict(outcome)}".strip())
+    said.append(finding(outcome))
     if any(of.same_letter >= 0.5 for of in outcome.letters):
         said.append(_letter_warning(outcome))
     return said
@@ -52,6 +52,11 @@ def _selected(content: Content) -> str:
         f"{text} A selected neuron is active, on average, on {percent(own, 1)} of the tokens of "
         f"the values it belongs to and on {percent(others, 1)} of the tokens of the others{where}."
     )
+
+
+def finding(outcome: Outcome) -> str:
+    """What switching neurons off did, and whether random neurons do as much."""
+    return f"{_effect(outcome)} {verdict(outcome)}".strip()
 
 
 def _effect(outcome: Outcome) -> str:
@@ -83,7 +88,7 @@ def _directions(passing: Sequence[Cell]) -> str:
     down, own = sum(c.mean_shift < 0 for c in passing), sum(c.own for c in passing)
     return (
         f" ({down} away from the aligned option, {len(passing) - down} towards it; "
-        f"{own} on the value's own dilemmas)"
+        f"{own} on the value’s own dilemmas)"
     )
 
 
@@ -96,7 +101,7 @@ def verdict(outcome: Outcome) -> str:
         return "There is no effect beyond the controls."
     counts = listing([str(n) for n in sorted(placebo)])
     drawn = (
-        f"Random neurons put in the masks' place pass the same two tests in {counts} cells "
+        f"Random neurons put in the masks’ place pass the same two tests in {counts} cells "
         f"({plural(len(placebo), 'draw')})"
     )
     if passed <= max(placebo):

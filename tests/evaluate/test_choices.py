@@ -1,0 +1,90 @@
+"""Log-odds in the store equal those of a plain forward of a model with columns zeroed."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import vxstore
+from transformers import AutoModelForCausalLM
+
+from vxdist.cli import main
+from vxdist.config import EvaluateConfig
+from vxdist.corpus import EvaluationItem
+from vxdist.errors import UserError
+from vxdist.evaluate.prompts import ask, letter_tokens
+
+ITEM = EvaluationItem(
+    id="x-en",
+    pair="x",
+    value="v",
+    language="en",
+    dilemma="Keep it?",
+    aligned="No.",
+    violating="Yes.",
+)
+
+
+def plain_log_odds(model: Any, ids: Any, letters: Any) -> float:
+    logits_W = model(input_ids=torch.tensor([ids.tolist()])).logits[0, -1].double()
+    a, b = (logits_W[list(tokens)].logsumexp(0) for tokens in letters)
+    return float((a - b).detach())
+
+
+def test_every_condition_against_a_plain_model(
+    run_options: list[str], model_folder: Path, corpus_folder: Path, tokenizer: Any, tmp_path: Path
+) -> None:
+    from vxdist.config import CorpusConfig
+    from vxdist.corpus import load_corpus
+
+    for stage in ("locate", "reduce", "evaluate"):
+        assert main([stage, *run_options]) == 0
+    found = vxstore.open(str(tmp_path / "run.zarr")).evaluation("choice").load()
+    corpus = load_corpus(CorpusConfig(path=str(corpus_folder)))
+    questions = ask(corpus.evaluation, tokenizer, EvaluateConfig(), None)
+    letters = letter_tokens(tokenizer)
+    changed = 0
+    for c in range(found.sizes["condition"]):
+        for g, language in enumerate(found.language.values):
+            model = AutoModelForCausalLM.from_pretrained(model_folder).eval()
+            off_LN = found.masked.values[c, ..., g]
+            for layer, off_N in zip(model.model.layers, off_LN, strict=True):
+                layer.mlp.down_proj.weight.data[:, off_N] = 0
+            changed += int(off_LN.sum())
+            for question in (q for q in questions if q.language == language):
+                expected = plain_log_odds(model, question.token_ids_T, letters)
+                expected *= 1 - 2 * question.order
+                stored = found.log_odds.values[c, question.dilemma, question.order]
+                assert stored == pytest.approx(expected, abs=2e-4)
+    assert changed > 0
+    assert np.abs(found.log_odds.values[1:] - found.log_odds.values[0]).max() > 1e-3
+
+
+def test_orders_swap_the_options(tokenizer: Any) -> None:
+    settings = EvaluateConfig(prompts={"en": "{dilemma}|A {a}|B {b}"}, cues={"en": "So:"})
+    shown = [tokenizer.decode(q.token_ids_T) for q in ask([ITEM], tokenizer, settings, None)]
+    assert shown == ["<s>Keep it?|A No.|B Yes.\n\nSo:", "<s>Keep it?|A Yes.|B No.\n\nSo:"]
+
+
+def test_the_chat_template_is_used_and_special_tokens_stand_once(tokenizer: Any) -> None:
+    tokenizer.chat_template = (
+        "<s>{% for m in messages %}[{{ m.content }}]{% endfor %}"
+        "{% if add_generation_prompt %}>{% endif %}"
+    )
+    try:
+        settings = EvaluateConfig(prompts={"en": "{dilemma} {a} {b}"})
+        ids_T = ask([ITEM], tokenizer, settings, None)[0].token_ids_T
+    finally:
+        tokenizer.chat_template = None
+    assert tokenizer.decode(ids_T) == "<s>[Keep it? No. Yes.]>"
+    assert list(ids_T).count(0) == 1
+
+
+def test_prompts_that_will_not_do(tokenizer: Any) -> None:
+    with pytest.raises(UserError, match="none for language 'en'"):
+        ask([ITEM], tokenizer, EvaluateConfig(prompts={"zh": "{dilemma}{a}{b}"}), None)
+    with pytest.raises(UserError, match=r"\{b\} is missing"):
+        ask([ITEM], tokenizer, EvaluateConfig(prompts={"en": "{dilemma}{a}"}), None)
+    with pytest.raises(UserError, match="more than the model's 5"):
+        ask([ITEM], tokenizer, EvaluateConfig(), 5)
