@@ -1,6 +1,7 @@
 """The `vxdist` command. A stage is imported only when it is called."""
 
 import difflib
+import errno
 import importlib
 import os
 import sys
@@ -18,6 +19,7 @@ STAGES = {
 RUN = ("run", "locate, reduce, evaluate and report, one after the other")
 
 DONE, MEND, STOPPED = 0, 2, 3
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,6 +40,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return MEND
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        print(
+            f"error: {error.filename or 'the disk'}: {error.strerror}; what is recorded is kept: "
+            "free some space and run the same command again",
+            file=sys.stderr,
+        )
+        return MEND
     except (Stopped, KeyboardInterrupt) as error:
         print(str(error) or "stopped; the same command goes on from here", file=sys.stderr)
         return STOPPED
@@ -51,6 +62,9 @@ def _run(command: str, arguments: Sequence[str]) -> None:
     from vxdist.settings import parse, save_settings
 
     config = parse(command, arguments)
+    if config.trainer.accelerator == "cpu":
+        # Else DeepSpeed, where it is installed, looks for a GPU and warns that there is none.
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
     stages = list(STAGES) if command == RUN[0] else [command]
     if command == RUN[0]:
         from vxdist.model.strategy import find_launch

@@ -1,7 +1,8 @@
 """Questions put to a store, answered as tables and plain dictionaries. Nothing here prints."""
 
+import contextlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -94,8 +95,9 @@ def top(
     """
     if not store.complete:
         store.root()  # raises, saying how many parts are missing
-    scores = store.scores(score)
-    values, languages = (_strings(scores[dim].values) for dim in ("value", "language"))
+    with _reading(store, f"scores/{score}"):
+        scores = store.scores(score)
+        values, languages = (_strings(scores.indexes[dim]) for dim in ("value", "language"))
     if value is not None:
         _require_known(store, "value", value, values)
     if language is not None:
@@ -114,7 +116,8 @@ def _lowest(
     store: Store, scores: xr.Dataset, values: Sequence[str], value: str | None, k: int
 ) -> pd.DataFrame:
     """`top` of one language."""
-    chosen = _load(store, scores[["entropy", "selected"]])
+    with _reading(store, "entropy or selected"):
+        chosen = scores[["entropy", "selected"]].load()
     entropy_LN = chosen.entropy.transpose("layer", "neuron").values
     selected_LNV = chosen.selected.transpose("layer", "neuron", "value").values
     at = None if value is None else values.index(value)
@@ -142,10 +145,10 @@ def _probabilities(
     store: Store, scores: xr.Dataset, layer_K: NDArray[Any], neuron_K: NDArray[Any], at: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Probability for value number `at`, and the mean over the others; reads these neurons only."""
-    rows = scores[["activation_probability"]].isel(
-        layer=xr.DataArray(layer_K, dims="k"), neuron=xr.DataArray(neuron_K, dims="k")
-    )
-    probability_KV = _load(store, rows).activation_probability.transpose("k", "value").values
+    layers, neurons = (xr.DataArray(at_K, dims="k") for at_K in (layer_K, neuron_K))
+    with _reading(store, "activation_probability"):
+        rows = scores.activation_probability.isel(layer=layers, neuron=neurons)
+        probability_KV = rows.transpose("k", "value").values
     others_KV = np.delete(probability_KV, at, axis=1)
     if others_KV.shape[1] == 0:
         return probability_KV[:, at], np.full(len(layer_K), np.nan)
@@ -175,33 +178,27 @@ def _attrs(store: Store, group: str) -> dict[str, Any]:
 
 
 def _array(store: Store, name: str) -> zarr.Array[Any]:
-    try:
-        array = zarrio.open_group(store.path)[name]
-    except (KeyError, ValueError, OSError) as error:
-        raise StoreError(f"{store.path} is damaged: it has no readable {name}") from error
-    if not isinstance(array, zarr.Array):
-        raise StoreError(f"{store.path} is damaged: {name} is not an array")
-    return array
+    with _reading(store, name):
+        return zarrio.get_array(zarrio.open_group(store.path), name)
 
 
 def _labels(store: Store, name: str) -> list[str]:
     return _strings(_read(store, _array(store, name)))
 
 
-def _strings(labels: NDArray[Any]) -> list[str]:
+def _strings(labels: Iterable[Any]) -> list[str]:
     return [str(label) for label in labels]
 
 
 def _read(store: Store, array: zarr.Array[Any]) -> NDArray[Any]:
-    try:
+    with _reading(store, array.path):
         return np.asarray(array[:])
-    except (RuntimeError, ValueError, OSError) as error:
-        raise StoreError(f"{store.path} is damaged in {array.path}: {error}") from error
 
 
-def _load(store: Store, data: xr.Dataset) -> xr.Dataset:
+@contextlib.contextmanager
+def _reading(store: Store, what: str) -> Iterator[None]:
+    """Tell of damage as StoreError: what zarr and xarray raise is many kinds."""
     try:
-        return data.load()
-    except (RuntimeError, ValueError, OSError) as error:
-        names = ", ".join(map(str, data))
-        raise StoreError(f"{store.path} is damaged in {names}: {error}") from error
+        yield
+    except (AssertionError, AttributeError, KeyError, OSError, RuntimeError, ValueError) as error:
+        raise StoreError(f"{store.path} is damaged in {what}: {error}") from error

@@ -1,6 +1,7 @@
 """What bad input gets: one line on standard error, exit code 2, nothing half-written."""
 
 import copy
+import errno
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -175,3 +176,29 @@ def test_nan_stops_the_run_and_names_the_layer(
     assert main(["locate", *run_options, "--model.path", str(tmp_path / "nan")]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: layer 2: an activation is not finite")
+
+
+def test_a_disk_that_fills_up_keeps_what_is_recorded(
+    run_options: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from vxstore.write import Recorder
+
+    real_write, writes = Recorder.write_part, []
+
+    def full_after_five(self: Recorder, part: int, counts: Any) -> None:
+        writes.append(part)
+        if len(writes) > 5:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real_write(self, part, counts)
+
+    monkeypatch.setattr(Recorder, "write_part", full_after_five)
+    assert main(["locate", *run_options]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: the disk: No space left on device; what is recorded is kept")
+    assert Recorder(str(tmp_path / "run.zarr")).sealed().sum() == 5
+    monkeypatch.setattr(Recorder, "write_part", real_write)
+    assert main(["locate", *run_options]) == 0
+    assert "going on with 19 of 24 parts" in capsys.readouterr().out

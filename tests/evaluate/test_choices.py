@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 from vxdist.cli import main
 from vxdist.config import EvaluateConfig
 from vxdist.corpus import EvaluationItem
-from vxdist.errors import UserError
+from vxdist.errors import Stopped, UserError
 from vxdist.evaluate.prompts import ask, letter_tokens
 
 ITEM = EvaluationItem(
@@ -88,3 +88,38 @@ def test_prompts_that_will_not_do(tokenizer: Any) -> None:
         ask([ITEM], tokenizer, EvaluateConfig(prompts={"en": "{dilemma}{a}"}), None)
     with pytest.raises(UserError, match="more than the model's 5"):
         ask([ITEM], tokenizer, EvaluateConfig(), 5)
+
+
+def test_an_evaluation_cut_short_goes_on(
+    run_options: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from vxstore.conditions import ConditionRecorder
+
+    from vxdist.evaluate import stage
+
+    for name in ("locate", "reduce"):
+        assert main([name, *run_options]) == 0
+    real_write, writes = ConditionRecorder.write, []
+
+    def killed_after_three(self: Any, condition: int, *data: Any) -> None:
+        writes.append(condition)
+        if len(writes) > 3:
+            raise Stopped("killed")
+        real_write(self, condition, *data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ConditionRecorder, "write", killed_after_three)
+        assert main(["evaluate", *run_options]) == 3
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "_finish", lambda *_: None)  # as if killed just before the end
+        assert main(["evaluate", *run_options]) == 0
+    with pytest.raises(vxstore.StoreError, match="no finished evaluation/choice"):
+        vxstore.open(str(tmp_path / "run.zarr")).evaluation("choice")
+    monkeypatch.setattr("vxdist.model.loop.load_model", None)  # nothing is left to score
+    assert main(["evaluate", *run_options]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", *run_options, "--evaluate.seed", "1"]) == 2
+    assert "seed is 0 there, 1 here. Choose another evaluate.name" in capsys.readouterr().err

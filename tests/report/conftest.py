@@ -8,6 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from vxstore.conditions import (
+    ConditionLabels,
+    ConditionRecorder,
+    DilemmaLabels,
+    create_evaluation,
+)
+from vxstore.schema import EFFECT, POOLED, SCORES
+from vxstore.write import PartCounts, PartLabels, Recorder, create, finalise, write_group
 
 from vxdist.config import (
     Config,
@@ -19,14 +27,6 @@ from vxdist.config import (
     ReportConfig,
     TrainerConfig,
 )
-from vxstore.conditions import (
-    ConditionLabels,
-    ConditionRecorder,
-    DilemmaLabels,
-    create_evaluation,
-)
-from vxstore.schema import EFFECT, POOLED, SCORES
-from vxstore.write import PartCounts, PartLabels, Recorder, create, finalise, write_group
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -123,7 +123,7 @@ class StoreMaker:
             },
             {
                 "settings": {"name": "vape", "top_fraction": 0.01, "min_active_tokens": 1},
-                "thresholds": {label: thresholds for label in labels},
+                "thresholds": dict.fromkeys(labels, thresholds),
             },
         )
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -138,8 +139,18 @@ class TestTop:
         (chunk,) = (f for f in (Path(path) / "scores/vape/entropy/c").rglob("*") if f.is_file())
         whole = chunk.read_bytes()
         chunk.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-        with pytest.raises(StoreError, match=r"damaged in entropy, selected.*checksum"):
+        with pytest.raises(StoreError, match=r"damaged in entropy or selected.*checksum"):
             query.top(vxstore.open(path))
+
+    @pytest.mark.parametrize("lost", ["selected", "entropy", "value", "activation_probability"])
+    def test_a_lost_array_is_told(
+        self, make_store: MakeStore, add_scores: AddScores, lost: str
+    ) -> None:
+        path = make_store()
+        add_scores(path)
+        shutil.rmtree(Path(path) / "scores/vape" / lost)
+        with pytest.raises(StoreError, match=f"damaged in .*{lost}"):
+            query.top(vxstore.open(path), value="calm")
 
 
 class TestCounts:
@@ -198,3 +209,10 @@ class TestDescribe:
         about = query.describe(vxstore.open(make_store(attrs={})))
         assert about["model"] is None
         assert about["parts"]["total"] == 12
+
+    @pytest.mark.parametrize("lost", ["active_count", "value", "record/sealed", "token_count"])
+    def test_a_lost_array_is_told(self, make_store: MakeStore, lost: str) -> None:
+        path = make_store()
+        shutil.rmtree(Path(path) / lost)
+        with pytest.raises(StoreError, match=f"damaged in {lost}"):
+            query.describe(vxstore.open(path))

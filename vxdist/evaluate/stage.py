@@ -64,7 +64,8 @@ def run(config: Config) -> None:
         tokens_per_batch=settings.tokens_per_batch,
         max_padding=settings.max_padding,
     )
-    run_loop(work, source, config)
+    if _missing(config.store, settings.name) > 0:
+        run_loop(work, source, config)
     if launch.rank == 0:
         _finish(config, values, languages)
 
@@ -158,6 +159,13 @@ def _create(
         f"evaluate: {len(items)} dilemmas in both orders under {len(conditions)} conditions "
         f"(intact, {len(values)} masks, {settings.controls} controls for each)"
     )
+
+
+def _missing(path: str, name: str) -> int:
+    """Unsealed conditions; at least one while rank 0 is still creating the evaluation."""
+    if not begun_alike(path, f"evaluation/{name}", {}, ""):
+        return 1
+    return int((~ConditionRecorder(path, name).sealed()).sum())
 
 
 def _finish(config: Config, values: list[str], languages: list[str]) -> None:

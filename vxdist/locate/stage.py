@@ -3,6 +3,7 @@
 from importlib.metadata import version
 from typing import Any
 
+from vxstore.errors import StoreError
 from vxstore.read import STATE_COMPLETE, read_root_attrs
 from vxstore.write import PartLabels, Recorder, create, finalise, holds_store, refuse_other
 
@@ -119,7 +120,9 @@ def _prepare_store(
 
 
 def _missing(path: str) -> int:
-    """Unsealed parts; all of them while rank 0 is still creating the store."""
-    if not holds_store(path):
-        return 1
-    return int((~Recorder(path).sealed()).sum())
+    """Unsealed parts; at least one while rank 0 is still creating the store."""
+    try:
+        made = holds_store(path)
+    except StoreError:
+        made = False  # another rank is at it; rank 0 refused what is no store before
+    return int((~Recorder(path).sealed()).sum()) if made else 1

@@ -4,7 +4,9 @@ transformers keeps GGUF weights packed and takes tens of seconds to load them, s
 model is kept beside other caches, under the hash of the file it came from.
 """
 
+import contextlib
 import hashlib
+import io
 import os
 import shutil
 import tempfile
@@ -53,16 +55,18 @@ def _convert(file: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
     from transformers.utils import logging
 
-    print(f"converting {file.name} to safetensors, once", flush=True)
+    print(f"converting {file.name} to safetensors, once (half a minute a 100 MB)", flush=True)
     logging.disable_progress_bar()
     partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{folder.name[:12]}."))
     try:
         where = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
         try:
-            model = AutoModelForCausalLM.from_pretrained(
-                **where, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
-            )
-            tokenizer = AutoTokenizer.from_pretrained(**where)
+            # transformers draws bars here that no setting of its own takes away.
+            with contextlib.redirect_stderr(io.StringIO()):
+                model = AutoModelForCausalLM.from_pretrained(
+                    **where, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+                )
+                tokenizer = AutoTokenizer.from_pretrained(**where)
         except (ValueError, KeyError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"{file}: transformers cannot read this GGUF file: {reason}") from error

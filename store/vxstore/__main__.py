@@ -1,0 +1,8 @@
+"""`python -m vxstore`."""
+
+import sys
+
+from vxstore.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,186 @@
+"""The page as text: what is on it, and what must never be."""
+
+import math
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from conftest import HOSTILE, StoreMaker
+
+import vxstore
+from vxdist.config import Config
+from vxdist.errors import UserError
+from vxdist.report.stage import report_path, run
+from vxdist.report.text import signed
+
+MakeConfig = Callable[..., Config]
+
+
+class Page(HTMLParser):
+    """Tags, attributes, and the text of table cells and of everything."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.texts: list[str] = []
+        self.feed(source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        """All text, with single spaces."""
+        return " ".join(" ".join(self.texts).split())
+
+
+@pytest.fixture
+def write(make_config: MakeConfig) -> Callable[[StoreMaker], str]:
+    """Write the store and its report; returns the page."""
+
+    def write(maker: StoreMaker) -> str:
+        config = make_config(maker.write())
+        run(config)
+        return report_path(config).read_text(encoding="utf-8")
+
+    return write
+
+
+def test_lies_beside_the_store_and_says_where(
+    maker: StoreMaker, make_config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(make_config(maker.write()))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["tiny.html", "tiny.zarr"]
+    assert capsys.readouterr().out == f"report: {tmp_path / 'tiny.html'}\n"
+
+
+def test_goes_where_it_is_told(maker: StoreMaker, make_config: MakeConfig, tmp_path: Path) -> None:
+    run(make_config(maker.write(), path=str(tmp_path / "new" / "page.html")))
+    assert (tmp_path / "new" / "page.html").is_file()
+
+
+def test_is_self_contained(maker: StoreMaker, write: Callable[[StoreMaker], str]) -> None:
+    source = write(maker)
+    page = Page(source)
+    assert not re.search(r"https?:|//[a-z]|@import|url\(", source)
+    assert not {"link", "img", "iframe", "object", "embed", "base"} & set(page.tags)
+    assert not [a for a in page.attributes if a[1] in ("src", "srcset", "data", "action")]
+    assert all(value.startswith("#") for _, name, value in page.attributes if name == "href")
+
+
+def test_escapes_what_the_store_says(maker: StoreMaker, write: Callable[[StoreMaker], str]) -> None:
+    maker.model = f"models/{HOSTILE}\" onclick='x'"
+    maker.languages = ("en", "\"><img src=x onerror='x'>")
+    source = write(maker)
+    page = Page(source)
+    assert HOSTILE not in source
+    assert page.tags.count("script") == 1
+    assert "img" not in page.tags
+    assert not [a for a in page.attributes if a[1].startswith("on")]
+    assert HOSTILE in page.text
+
+
+def test_numbers_are_those_of_the_store(
+    maker: StoreMaker, write: Callable[[StoreMaker], str]
+) -> None:
+    page = Page(write(maker))
+    store = vxstore.open(maker.path)
+    effect = store.effect("choice").load()
+    digits = 2
+    for shift in effect.mean_shift.values.reshape(-1):
+        assert signed(float(shift), digits) in page.texts
+    low, high = (float(effect[name][0, 0, 0]) for name in ("shift_low", "shift_high"))
+    assert f"[{signed(low, 3)}, {signed(high, 3)}]" in page.texts
+    scores = store.scores("vape").load().sel(language="en")
+    top = scores.isel(layer=1, neuron=7)
+    own = float(top.activation_probability[0])
+    others = float(top.activation_probability[1:].mean())
+    at = page.texts.index("L1/N7")
+    row = [t for t in page.texts[at + 1 :] if t.strip()][:4]
+    assert row == [f"{0.5 * math.log(3):.4f}", f"{own:.3f}", f"{others:.3f}", "1"]
+    assert "3 layers × 8 = 24" in page.text
+    assert f"{int(store.root().token_count.sum()):,} tokens of 12 stories, in 6 parts" in page.text
+    assert "3.1%" in page.text
+    assert "choice and rationale only" in page.text
+
+
+def test_statement_counts_the_cells_that_pass(
+    maker: StoreMaker, write: Callable[[StoreMaker], str]
+) -> None:
+    assert (
+        "In 18 of 18 cells of the effect matrix the 95% interval excludes zero"
+        in Page(write(maker)).text
+    )
+
+
+def test_says_no_effect_when_there_is_none(
+    maker: StoreMaker, write: Callable[[StoreMaker], str]
+) -> None:
+    maker.effect = 0.0
+    assert "there is no effect beyond the controls" in Page(write(maker)).text.lower()
+
+
+def test_caveats_have_their_numbers(maker: StoreMaker, write: Callable[[StoreMaker], str]) -> None:
+    text = Page(write(maker)).text
+    assert "ln 3 = 1.0986 nats" in text
+    # Eight neurons for one value, one of them for the other two: overlaps 1/8, 1/8 and 1.
+    assert f"8 {1.25 / 3:.3f} 1.25 of 3" in text
+    assert "Behind each cell lie 4 dilemmas" in text
+    assert "in 12% of cells" in text
+    assert "lies outside all of them by chance in 50% of cells" in text
+    assert "18 cells of the effect matrix were looked at" in text
+    assert "en 12 100% 100% 100%" in text
+
+
+def test_works_without_an_evaluation(maker: StoreMaker, write: Callable[[StoreMaker], str]) -> None:
+    maker.evaluate = False
+    text = Page(write(maker)).text
+    assert "There is no finished evaluation named choice (there: none)" in text
+    assert "Selected neurons" in text
+    assert "L1/N7" in text
+
+
+def test_names_come_from_the_card(
+    maker: StoreMaker, make_config: MakeConfig, tmp_path: Path, corpus_folder: Path
+) -> None:
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    for file in corpus_folder.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    card = "values:\n  kindness: {en: Kindness of heart, zh: 善良}\n  thrift: [odd]\n"
+    (folder / "card.yaml").write_text(card, encoding="utf-8")
+    run(make_config(maker.write(), corpus=str(folder)))
+    text = Page((tmp_path / "tiny.html").read_text(encoding="utf-8")).text
+    assert "Kindness of heart 善良" in text
+    assert "thrift" in text
+
+
+def test_other_ranks_do_nothing(
+    maker: StoreMaker, make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    run(make_config(maker.write()))
+    assert not (tmp_path / "tiny.html").exists()
+
+
+def test_missing_store_score_and_place_are_the_users_to_mend(
+    maker: StoreMaker, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="no store at"):
+        run(make_config(str(tmp_path / "none.zarr")))
+    config = make_config(maker.write(), path=str(tmp_path))
+    with pytest.raises(UserError, match=r"report\.path"):
+        run(config)
+    config.reduce.name = "other"
+    with pytest.raises(UserError, match="no finished scores/other"):
+        run(config)
+    with pytest.raises(UserError, match="is a URL"):
+        report_path(make_config("s3://bucket/run.zarr"))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["tiny.zarr"]
