@@ -7,13 +7,17 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import HOSTILE, StoreMaker
 
 from vxdist.config import Config
 from vxdist.report.stage import run
+
+if TYPE_CHECKING:
+    from conftest import StoreMaker
+
+HOSTILE = "<script>alert(1)</script>"
 
 BROWSER = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -75,7 +79,7 @@ def probe(tmp_path: Path, page: Path, width: int) -> dict[str, Any]:
 
 
 @pytest.fixture
-def page(maker: StoreMaker, make_config: Callable[..., Config], tmp_path: Path) -> Path:
+def page(maker: "StoreMaker", make_config: Callable[..., Config], tmp_path: Path) -> Path:
     """The report of a small store."""
     run(make_config(maker.write()))
     return tmp_path / "tiny.html"

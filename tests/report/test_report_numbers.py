@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from conftest import StoreMaker
-
 import vxstore
+
 from vxdist.config import Config
 from vxdist.report import text
 from vxdist.report.content import gather
@@ -15,6 +15,9 @@ from vxdist.report.outcome import Outcome
 from vxdist.report.selection import Selection
 from vxdist.report.tables import Scale
 from vxdist.report.words import statement, verdict
+
+if TYPE_CHECKING:
+    from conftest import StoreMaker
 
 
 def selection(belongs: list[list[bool]], **changes: object) -> Selection:
@@ -66,13 +69,13 @@ def test_top_is_lowest_entropy_first_and_ties_in_order() -> None:
     assert [neuron.name for neuron in of.top(0, 2)] == ["L1/N2", "L1/N3"]
 
 
-def read(maker: StoreMaker, make_config: Callable[..., Config]) -> Outcome:
+def read(maker: "StoreMaker", make_config: Callable[..., Config]) -> Outcome:
     outcome = gather(make_config(maker.write())).outcome
     assert outcome is not None
     return outcome
 
 
-def test_effects_equal_the_store(maker: StoreMaker, make_config: Callable[..., Config]) -> None:
+def test_effects_equal_the_store(maker: "StoreMaker", make_config: Callable[..., Config]) -> None:
     outcome = read(maker, make_config)
     effect = vxstore.open(maker.path).effect("choice").load()
     assert len(outcome.cells) == 3 * 3 * 2
@@ -85,7 +88,7 @@ def test_effects_equal_the_store(maker: StoreMaker, make_config: Callable[..., C
         assert cell.among == "above all 3"
 
 
-def test_position_bias_and_mass(maker: StoreMaker, make_config: Callable[..., Config]) -> None:
+def test_position_bias_and_mass(maker: "StoreMaker", make_config: Callable[..., Config]) -> None:
     english, _ = read(maker, make_config).letters
     assert (english.same_letter, english.first_letter, english.aligned) == (1.0, 1.0, 1.0)
     assert (english.mass_mean, english.mass_least) == (0.625, 0.625)
@@ -93,7 +96,7 @@ def test_position_bias_and_mass(maker: StoreMaker, make_config: Callable[..., Co
 
 
 def test_clear_masks_lead_and_no_draw_passes_for_one(
-    maker: StoreMaker, make_config: Callable[..., Config]
+    maker: "StoreMaker", make_config: Callable[..., Config]
 ) -> None:
     outcome = read(maker, make_config)
     assert sum(outcome.placebo_passes) < 18
@@ -102,14 +105,14 @@ def test_clear_masks_lead_and_no_draw_passes_for_one(
 
 
 def test_masks_like_controls_show_no_effect(
-    maker: StoreMaker, make_config: Callable[..., Config]
+    maker: "StoreMaker", make_config: Callable[..., Config]
 ) -> None:
     maker.effect = 0.0
     assert "no effect beyond the controls" in verdict(read(maker, make_config))
 
 
 def test_placebo_rate_is_that_of_chance(
-    maker: StoreMaker, make_config: Callable[..., Config]
+    maker: "StoreMaker", make_config: Callable[..., Config]
 ) -> None:
     """Where every interval excludes zero, a draw among four is outside the rest in half."""
     maker.effect, maker.values = 0.0, [f"v{n}" for n in range(8)]
@@ -119,7 +122,7 @@ def test_placebo_rate_is_that_of_chance(
     assert 0.2 < share < 0.5
 
 
-def test_no_controls_is_said(maker: StoreMaker, make_config: Callable[..., Config]) -> None:
+def test_no_controls_is_said(maker: "StoreMaker", make_config: Callable[..., Config]) -> None:
     maker.controls = 0
     content = gather(make_config(maker.write()))
     assert content.outcome is not None
@@ -128,7 +131,7 @@ def test_no_controls_is_said(maker: StoreMaker, make_config: Callable[..., Confi
 
 
 def test_one_dilemma_has_no_interval_and_no_pass(
-    maker: StoreMaker, make_config: Callable[..., Config]
+    maker: "StoreMaker", make_config: Callable[..., Config]
 ) -> None:
     maker.dilemmas = 1
     assert read(maker, make_config).placebo_passes == (0, 0, 0)

@@ -5,15 +5,20 @@ import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from conftest import HOSTILE, StoreMaker
-
 import vxstore
+
 from vxdist.config import Config
 from vxdist.errors import UserError
 from vxdist.report.stage import report_path, run
 from vxdist.report.text import signed
+
+if TYPE_CHECKING:
+    from conftest import StoreMaker
+
+HOSTILE = "<script>alert(1)</script>"
 
 MakeConfig = Callable[..., Config]
 
@@ -42,10 +47,10 @@ class Page(HTMLParser):
 
 
 @pytest.fixture
-def write(make_config: MakeConfig) -> Callable[[StoreMaker], str]:
+def write(make_config: MakeConfig) -> Callable[["StoreMaker"], str]:
     """Write the store and its report; returns the page."""
 
-    def write(maker: StoreMaker) -> str:
+    def write(maker: "StoreMaker") -> str:
         config = make_config(maker.write())
         run(config)
         return report_path(config).read_text(encoding="utf-8")
@@ -54,19 +59,21 @@ def write(make_config: MakeConfig) -> Callable[[StoreMaker], str]:
 
 
 def test_lies_beside_the_store_and_says_where(
-    maker: StoreMaker, make_config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    maker: "StoreMaker", make_config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(make_config(maker.write()))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["tiny.html", "tiny.zarr"]
     assert capsys.readouterr().out == f"report: {tmp_path / 'tiny.html'}\n"
 
 
-def test_goes_where_it_is_told(maker: StoreMaker, make_config: MakeConfig, tmp_path: Path) -> None:
+def test_goes_where_it_is_told(
+    maker: "StoreMaker", make_config: MakeConfig, tmp_path: Path
+) -> None:
     run(make_config(maker.write(), path=str(tmp_path / "new" / "page.html")))
     assert (tmp_path / "new" / "page.html").is_file()
 
 
-def test_is_self_contained(maker: StoreMaker, write: Callable[[StoreMaker], str]) -> None:
+def test_is_self_contained(maker: "StoreMaker", write: Callable[["StoreMaker"], str]) -> None:
     source = write(maker)
     page = Page(source)
     assert not re.search(r"https?:|//[a-z]|@import|url\(", source)
@@ -75,7 +82,9 @@ def test_is_self_contained(maker: StoreMaker, write: Callable[[StoreMaker], str]
     assert all(value.startswith("#") for _, name, value in page.attributes if name == "href")
 
 
-def test_escapes_what_the_store_says(maker: StoreMaker, write: Callable[[StoreMaker], str]) -> None:
+def test_escapes_what_the_store_says(
+    maker: "StoreMaker", write: Callable[["StoreMaker"], str]
+) -> None:
     maker.model = f"models/{HOSTILE}\" onclick='x'"
     maker.languages = ("en", "\"><img src=x onerror='x'>")
     source = write(maker)
@@ -88,7 +97,7 @@ def test_escapes_what_the_store_says(maker: StoreMaker, write: Callable[[StoreMa
 
 
 def test_numbers_are_those_of_the_store(
-    maker: StoreMaker, write: Callable[[StoreMaker], str]
+    maker: "StoreMaker", write: Callable[["StoreMaker"], str]
 ) -> None:
     page = Page(write(maker))
     store = vxstore.open(maker.path)
@@ -112,7 +121,7 @@ def test_numbers_are_those_of_the_store(
 
 
 def test_statement_counts_the_cells_that_pass(
-    maker: StoreMaker, write: Callable[[StoreMaker], str]
+    maker: "StoreMaker", write: Callable[["StoreMaker"], str]
 ) -> None:
     assert (
         "In 18 of 18 cells of the effect matrix the 95% interval excludes zero"
@@ -121,13 +130,15 @@ def test_statement_counts_the_cells_that_pass(
 
 
 def test_says_no_effect_when_there_is_none(
-    maker: StoreMaker, write: Callable[[StoreMaker], str]
+    maker: "StoreMaker", write: Callable[["StoreMaker"], str]
 ) -> None:
     maker.effect = 0.0
     assert "there is no effect beyond the controls" in Page(write(maker)).text.lower()
 
 
-def test_caveats_have_their_numbers(maker: StoreMaker, write: Callable[[StoreMaker], str]) -> None:
+def test_caveats_have_their_numbers(
+    maker: "StoreMaker", write: Callable[["StoreMaker"], str]
+) -> None:
     text = Page(write(maker)).text
     assert "ln 3 = 1.0986 nats" in text
     # Eight neurons for one value, one of them for the other two: overlaps 1/8, 1/8 and 1.
@@ -139,7 +150,9 @@ def test_caveats_have_their_numbers(maker: StoreMaker, write: Callable[[StoreMak
     assert "en 12 100% 100% 100%" in text
 
 
-def test_works_without_an_evaluation(maker: StoreMaker, write: Callable[[StoreMaker], str]) -> None:
+def test_works_without_an_evaluation(
+    maker: "StoreMaker", write: Callable[["StoreMaker"], str]
+) -> None:
     maker.evaluate = False
     text = Page(write(maker)).text
     assert "There is no finished evaluation named choice (there: none)" in text
@@ -148,7 +161,7 @@ def test_works_without_an_evaluation(maker: StoreMaker, write: Callable[[StoreMa
 
 
 def test_names_come_from_the_card(
-    maker: StoreMaker, make_config: MakeConfig, tmp_path: Path, corpus_folder: Path
+    maker: "StoreMaker", make_config: MakeConfig, tmp_path: Path, corpus_folder: Path
 ) -> None:
     folder = tmp_path / "corpus"
     folder.mkdir()
@@ -163,7 +176,7 @@ def test_names_come_from_the_card(
 
 
 def test_other_ranks_do_nothing(
-    maker: StoreMaker, make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    maker: "StoreMaker", make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RANK", "1")
     run(make_config(maker.write()))
@@ -171,7 +184,7 @@ def test_other_ranks_do_nothing(
 
 
 def test_missing_store_score_and_place_are_the_users_to_mend(
-    maker: StoreMaker, make_config: MakeConfig, tmp_path: Path
+    maker: "StoreMaker", make_config: MakeConfig, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match="no store at"):
         run(make_config(str(tmp_path / "none.zarr")))
