@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedModel
-from vxstore.write import PartLabels, create
 
 from vxdist.corpus import load_corpus
 from vxdist.locate.stage import describe_run, plan_run
@@ -24,6 +23,7 @@ from vxdist.model.load import describe_model
 from vxdist.model.loop import Batch, run_loop
 from vxdist.model.source import find_model
 from vxdist.settings import parse
+from vxstore.write import PartLabels, create
 
 
 class BesideBare(LocateWork):

@@ -25,7 +25,7 @@ def read_root_attrs(path: str, *, need_format: bool = True) -> dict[str, Any]:
         raise StoreError(f"no store at {path}; `vxdist locate --store {path} ...` makes one")
     try:
         attrs = zarrio.plain_attrs(zarrio.open_group(path))
-    except (FileNotFoundError, NotADirectoryError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise StoreError(f"{path} is not a vxstore: no readable Zarr v3 group there") from error
     if need_format:
         _check_format(path, attrs)
@@ -37,6 +37,11 @@ def _check_format(path: str, attrs: dict[str, Any]) -> None:
         raise StoreError(f"{path} was never fully created; run `vxdist locate` again")
     if attrs.get("format") != FORMAT_NAME:
         raise StoreError(f"{path} is a Zarr group but not a vxstore (no `format: {FORMAT_NAME}`)")
+    if attrs.get("state") not in (STATE_RECORDING, STATE_COMPLETE):
+        raise StoreError(
+            f"{path} has state {attrs.get('state')!r}, expected {STATE_RECORDING!r} "
+            f"or {STATE_COMPLETE!r}; its metadata are damaged"
+        )
     version = attrs.get("format_version")
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise StoreError(

@@ -1,12 +1,11 @@
-"""Writing a store: create it whole and empty, fill parts, seal them, sum them into the root.
+"""Writing a store: create it whole and empty, fill parts, and seal them.
 
-Only this module and `zarrio` write. Sums and counts travel; nothing is divided here.
+Sums and counts travel; nothing is divided here.
 """
 
 import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,8 @@ from numpy.typing import NDArray
 
 from vxstore import zarrio
 from vxstore.errors import StoreError
-from vxstore.read import STATE_COMPLETE, STATE_CREATING, STATE_RECORDING, read_root_attrs
+from vxstore.identity import holds_store
+from vxstore.read import STATE_CREATING, STATE_RECORDING
 from vxstore.schema import (
     FORMAT_NAME,
     FORMAT_VERSION,
@@ -102,56 +102,6 @@ def _refuse_occupied(path: str) -> None:
         raise StoreError(f"{path} already holds a store; choose another, or remove it")
 
 
-def holds_store(path: str) -> bool:
-    """Whether a fully created store is at `path`; False if nothing is, or a creation cut short.
-
-    Raises StoreError if something else is there.
-    """
-    place = Path(path)
-    if not place.exists() or (place.is_dir() and not any(place.iterdir())):
-        return False
-    if read_root_attrs(path, need_format=False).get("state") == STATE_CREATING:
-        return False
-    read_root_attrs(path)
-    return True
-
-
-IDENTITY = ("model_fingerprint", "dtype", "corpus_digest", "plan_digest")
-"""Attributes that must be equal for a run to go on with a store."""
-
-
-def refuse_other(path: str, attrs: Mapping[str, Any]) -> None:
-    """Raise StoreError, saying what differs, unless the store was made by the run `attrs` tell."""
-    there = read_root_attrs(path)
-    differ = [key for key in IDENTITY if there.get(key) != attrs[key]]
-    if not differ:
-        return
-    shown: list[str] = []
-    for key in differ:
-        if key == "plan_digest" and len(differ) > 1:
-            continue  # another model or corpus always means another plan
-        shown += _differences(key, there, attrs)
-    raise StoreError(
-        f"{path} was made by another run: {'; '.join(shown)}. Choose another store, or restore "
-        "these settings"
-    )
-
-
-def _differences(key: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """What to tell of one differing attribute, in the user's own settings where possible."""
-    if key == "plan_digest":
-        old, new = there.get("plan_settings", {}), here["plan_settings"]
-        changed = [
-            f"locate.{k} is {old.get(k)} there, {new[k]} here" for k in new if new[k] != old.get(k)
-        ]
-        return changed or ["the tokenizer gives other tokens"]
-    name = {"model_fingerprint": "model", "corpus_digest": "corpus"}.get(key, key)
-    label = {"dtype": "model.dtype"}.get(name, name)
-    if there.get(name) == here[name]:
-        return [f"{label} {here[name]} has other content now ({key} differs)"]
-    return [f"{label} is {there.get(name)} there, {here[name]} here"]
-
-
 class Recorder:
     """Fills and seals parts of a store that `create` made. Safe from many processes at once,
     as long as no two work on the same part: parts share no chunk."""
@@ -201,48 +151,6 @@ def _check_counts(part: int, counts: PartCounts) -> None:
             raise ValueError(f"part {part}: {name} is not finite in layer {layer}")
 
 
-def finalise(path: str) -> None:
-    """Sum all parts into the root and mark the store complete. Reads each chunk once.
-
-    Raises StoreError if a part is not sealed.
-    """
-    root = zarrio.open_group(path, mode="r+")
-    record = zarrio.open_group(path, "record")
-    missing = int((~zarrio.read_array(record, "sealed").astype(bool)).sum())
-    if missing:
-        raise StoreError(f"{path}: {missing} parts are not recorded; run `vxdist locate` again")
-    labels = {name: list(zarrio.read_array(root, name)) for name in ("value", "language")}
-    cell_of_part = [
-        (labels["value"].index(value), labels["language"].index(language))
-        for value, language in zip(
-            zarrio.read_array(record, "value"), zarrio.read_array(record, "language"), strict=True
-        )
-    ]
-    for name in ("token_count", "story_count"):
-        total_VG = np.zeros(zarrio.get_array(root, name).shape, dtype=np.int64)
-        for cell, count in zip(cell_of_part, zarrio.read_array(record, name), strict=True):
-            total_VG[cell] += int(count)
-        zarrio.get_array(root, name)[...] = total_VG
-    for name in ("active_count", "activation_sum", "activation_square_sum"):
-        _sum_layers(zarrio.get_array(record, name), zarrio.get_array(root, name), cell_of_part)
-    root.update_attributes({"state": STATE_COMPLETE})
-    zarrio.consolidate(path)
-
-
-def _sum_layers(
-    source: zarr.Array[Any], target: zarr.Array[Any], cell_of_part: Sequence[tuple[int, int]]
-) -> None:
-    """Sum (part, layer, neuron) into (layer, neuron, value, language), some layers at a time."""
-    num_layers = target.shape[0]
-    step = int(np.lcm(source.chunks[1], target.chunks[0]))
-    for first in range(0, num_layers, step):
-        layers = slice(first, min(first + step, num_layers))
-        total_LNVG = np.zeros((layers.stop - first, *target.shape[1:]), dtype=target.dtype)
-        for part, (value, language) in enumerate(cell_of_part):
-            total_LNVG[:, :, value, language] += source[part, layers]
-        target[layers] = total_LNVG
-
-
 def write_group(
     path: str,
     name: str,
@@ -261,44 +169,3 @@ def write_group(
         zarrio.write_array(group, array_name, specs[array_name], values)
     group.update_attributes({**attrs, "complete": True})
     zarrio.consolidate(path)
-
-
-def finished_alike(path: str, name: str, attrs: Mapping[str, Any], key: str) -> bool:
-    """Whether group `name` is finished with the same `attrs`.
-
-    Raises StoreError, naming the setting `key` to change, if it is finished with others.
-    """
-    return _marked_alike(path, name, "complete", attrs, key)
-
-
-def begun_alike(path: str, name: str, attrs: Mapping[str, Any], key: str) -> bool:
-    """Whether group `name` was begun, perhaps not finished, with the same `attrs`.
-
-    Raises StoreError, naming the setting `key` to change, if it was begun with others.
-    """
-    return _marked_alike(path, name, "created", attrs, key)
-
-
-def _marked_alike(path: str, name: str, mark: str, attrs: Mapping[str, Any], key: str) -> bool:
-    root = zarrio.open_group(path)
-    group = root.get(name)
-    if group is None or not group.attrs.get(mark):
-        return False
-    differ = _flat_differences(dict(group.attrs.asdict()), attrs)
-    if differ:
-        raise StoreError(
-            f"{path}/{name} was made with other settings: {'; '.join(differ)}. Choose another "
-            f"{key}, or restore these settings"
-        )
-    return True
-
-
-def _flat_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    found: list[str] = []
-    for key, new in here.items():
-        old = there.get(key)
-        if isinstance(new, Mapping) and isinstance(old, Mapping):
-            found += _flat_differences(old, new)
-        elif old != new:
-            found.append(f"{key} is {old} there, {new} here")
-    return found

@@ -8,8 +8,12 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
+from zarr.core.array_spec import ArrayConfigLike
 
 from vxstore.schema import COORDINATES, ArraySpec, layered_chunks
+
+WRITE_ALL: ArrayConfigLike = {"write_empty_chunks": True}
+LOST = {"i": -1, "f": float("nan")}
 
 
 def create_array(
@@ -23,8 +27,8 @@ def create_array(
 ) -> zarr.Array[Any]:
     """Create an empty, checksummed array.
 
-    Chunks that hold only zeros are written too, so that a missing chunk is always a fault and
-    never a zero.
+    A chunk that was never written, or is lost, reads as -1 or NaN (false for bool), which no
+    count or sum can be; so damage never looks like a zero.
     """
     return group.create_array(
         name,
@@ -36,7 +40,9 @@ def create_array(
         compressors=[ZstdCodec(level=3, checksum=True)],
         dimension_names=spec.dims,
         attributes={"units": spec.units, "long_name": spec.long_name},
-        config={"write_empty_chunks": True},
+        # What a lost chunk reads as: no count, and no sum.
+        fill_value=LOST.get(np.dtype(spec.dtype).kind, False),
+        config=WRITE_ALL,
         overwrite=True,
     )
 
@@ -63,7 +69,7 @@ def write_coordinate(
         compressors=[ZstdCodec(level=3, checksum=True)],
         dimension_names=(dim or name,),
         attributes={"long_name": COORDINATES.get(name, name)},
-        config={"write_empty_chunks": True},
+        config=WRITE_ALL,
         overwrite=True,
     )
     array[:] = np.asarray(labels) if is_index else np.array(labels, dtype=object)
@@ -88,6 +94,12 @@ def consolidate(path: str) -> None:
         zarr.consolidate_metadata(path)
 
 
+def consolidate_if_needed(path: str) -> None:
+    """The same, unless it was done: a kill may fall between the last write and this."""
+    if zarr.open_group(path, mode="r", zarr_format=3).metadata.consolidated_metadata is None:
+        consolidate(path)
+
+
 def open_group(path: str, name: str = "", *, mode: Literal["r", "r+"] = "r") -> zarr.Group:
     """Open one group by its own metadata; the consolidated copy may be behind while writing."""
     return zarr.open_group(path, path=name, mode=mode, zarr_format=3, use_consolidated=False)
@@ -102,7 +114,7 @@ def get_array(group: zarr.Group, name: str) -> zarr.Array[Any]:
     """One array of a group, not read yet."""
     array = group[name]
     assert isinstance(array, zarr.Array), f"{name} is not an array"
-    return array
+    return array.with_config(WRITE_ALL)
 
 
 def plain_attrs(group: zarr.Group) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import vxstore
 import xarray as xr
+
+import vxstore
 
 ROOT = Path(__file__).parents[2]
 DEMO = ["--config", "configs/demo.yaml"]

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import vxstore
 import xarray as xr
 import yaml
 
+import vxstore
 from vxdist.cli import main
 
 ROOT = Path(__file__).parents[2]

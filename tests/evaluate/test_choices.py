@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import vxstore
 from transformers import AutoModelForCausalLM
 
+import vxstore
 from vxdist.cli import main
 from vxdist.config import EvaluateConfig
 from vxdist.corpus import EvaluationItem
@@ -96,9 +96,8 @@ def test_an_evaluation_cut_short_goes_on(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from vxstore.conditions import ConditionRecorder
-
     from vxdist.evaluate import stage
+    from vxstore.conditions import ConditionRecorder
 
     for name in ("locate", "reduce"):
         assert main([name, *run_options]) == 0

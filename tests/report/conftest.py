@@ -8,14 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from vxstore.conditions import (
-    ConditionLabels,
-    ConditionRecorder,
-    DilemmaLabels,
-    create_evaluation,
-)
-from vxstore.schema import EFFECT, POOLED, SCORES
-from vxstore.write import PartCounts, PartLabels, Recorder, create, finalise, write_group
 
 from vxdist.config import (
     Config,
@@ -27,6 +19,15 @@ from vxdist.config import (
     ReportConfig,
     TrainerConfig,
 )
+from vxstore.conditions import (
+    ConditionLabels,
+    ConditionRecorder,
+    DilemmaLabels,
+    create_evaluation,
+)
+from vxstore.finalise import finalise
+from vxstore.schema import EFFECT, POOLED, SCORES
+from vxstore.write import PartCounts, PartLabels, Recorder, create, write_group
 
 HOSTILE = "<script>alert(1)</script>"
 

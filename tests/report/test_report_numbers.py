@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-import vxstore
 
+import vxstore
 from vxdist.config import Config
 from vxdist.report import text
 from vxdist.report.content import gather

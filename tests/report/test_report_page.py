@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import vxstore
 
+import vxstore
 from vxdist.config import Config
 from vxdist.errors import UserError
 from vxdist.report.stage import report_path, run
@@ -145,7 +145,7 @@ def test_caveats_have_their_numbers(
     assert f"8 {1.25 / 3:.3f} 1.25 of 3" in text
     assert "Behind each cell lie 4 dilemmas" in text
     assert "in 12% of cells" in text
-    assert "lies outside all of them by chance in 50% of cells" in text
+    assert "lies outside all by chance in 50% of cells" in text
     assert "18 cells of the effect matrix were looked at" in text
     assert "en 12 100% 100% 100%" in text
 

@@ -6,14 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from vxstore.conditions import (
     ConditionLabels,
     ConditionRecorder,
     DilemmaLabels,
     create_evaluation,
 )
+from vxstore.finalise import finalise
 from vxstore.schema import EFFECT, POOLED, SCORES
-from vxstore.write import PartCounts, PartLabels, Recorder, create, finalise, write_group
+from vxstore.write import PartCounts, PartLabels, Recorder, create, write_group
 
 VALUES, LANGUAGES, STANCES = ("calm", "zeal", "thrift"), ("zh", "en"), ("aligned", "violating")
 RUN = {

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 import vxstore
 from vxstore import query
 from vxstore.cli import main

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+
 import vxstore
 from vxstore import query
 from vxstore.errors import StoreError

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import vxstore
 import xarray as xr
 import zarr
+
+import vxstore
 from vxstore.errors import StoreError
 from vxstore.schema import FORMAT_VERSION
 

@@ -16,19 +16,17 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from vxstore import schema, zarrio
 from vxstore.errors import StoreError
+from vxstore.finalise import finalise
+from vxstore.identity import begun_alike, finished_alike, holds_store, refuse_other
 from vxstore.read import open_store
 from vxstore.write import (
     PartCounts,
     PartLabels,
     Recorder,
-    begun_alike,
     create,
-    finalise,
-    finished_alike,
-    holds_store,
-    refuse_other,
     write_group,
 )
 

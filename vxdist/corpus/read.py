@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from vxstore.schema import POOLED
 
 from vxdist.config import CorpusConfig
 from vxdist.corpus.items import STANCES, ActivationItem, Corpus, EvaluationItem
 from vxdist.errors import UserError
+from vxstore.schema import POOLED
 
 Item = TypeVar("Item", ActivationItem, EvaluationItem)
 BUILTIN = {"builtin:cvoice-seed": "seed"}
@@ -29,6 +29,7 @@ def load_corpus(config: CorpusConfig) -> Corpus:
     evaluation_file = folder / "evaluation.jsonl"
     evaluation = _read(evaluation_file, EvaluationItem) if evaluation_file.exists() else []
     _check_complete(config.path, activation)
+    _check_known(evaluation_file, evaluation, activation)
 
     values = _choose(config.values, _in_order(i.value for i in activation), "corpus.values")
     languages = _choose(
@@ -69,11 +70,18 @@ def _read(file: Path, kind: type[Item]) -> list[Item]:
     items: list[Item] = []
     line_of_id: dict[str, int] = {}
     line_of_story: dict[tuple[str, ...], int] = {}
+    value_of_pair: dict[str, tuple[str, int]] = {}
     for number, raw in _lines(file):
         item = _parse(raw, kind, f"{file}:{number}")
         _claim(line_of_id, item.id, number, f"{file}:{number}: id {item.id!r}")
         story = (item.pair, item.language, getattr(item, "stance", ""))
         _claim(line_of_story, story, number, f"{file}:{number}: pair, language and stance {story}")
+        value, line = value_of_pair.setdefault(item.pair, (item.value, number))
+        if value != item.value:
+            raise UserError(
+                f"{file}:{number}: pair {item.pair!r} has value {item.value!r}, but {value!r} in "
+                f"line {line}; the languages of one dilemma share a value"
+            )
         items.append(item)
     return items
 
@@ -85,10 +93,14 @@ def _claim(lines: dict[Any, int], key: Any, number: int, what: str) -> None:
 
 
 def _lines(file: Path) -> Iterator[tuple[int, str]]:
+    content = file.read_bytes()
     try:
-        text = file.read_bytes().decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"{file}: not UTF-8 (byte {error.start}); save it as UTF-8") from error
+        number = content[: error.start].count(b"\n") + 1
+        raise UserError(
+            f"{file}:{number}: not UTF-8 (byte {error.start}); save it as UTF-8"
+        ) from error
     # Not splitlines(): U+2028 and its like are lawful inside a JSON string.
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
@@ -100,6 +112,8 @@ def _parse(raw: str, kind: type[Item], where: str) -> Item:
         fields = json.loads(raw)
     except json.JSONDecodeError as error:
         raise UserError(f"{where}: not JSON: {error.msg} at column {error.colno}") from error
+    except RecursionError as error:
+        raise UserError(f"{where}: nested too deeply; expected a flat JSON object") from error
     if not isinstance(fields, dict):
         raise UserError(f"{where}: found {type(fields).__name__}, expected a JSON object")
     known = {f.name: f.default is dataclasses.MISSING for f in dataclasses.fields(kind)}
@@ -111,6 +125,8 @@ def _parse(raw: str, kind: type[Item], where: str) -> Item:
             raise UserError(f"{where}: unknown field {name!r}; known are {', '.join(known)}")
         if not isinstance(text, str):
             raise UserError(f"{where}: {name!r} is {type(text).__name__}, expected a string")
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise UserError(f"{where}: {name!r} holds half of a surrogate pair, which is no text")
         if not text.strip() and name not in MAY_BE_EMPTY:
             raise UserError(f"{where}: {name!r} is empty")
     if kind is ActivationItem and fields["stance"] not in STANCES:
@@ -123,7 +139,7 @@ def _parse(raw: str, kind: type[Item], where: str) -> Item:
 
 
 def _check_complete(path: str, items: Sequence[ActivationItem]) -> None:
-    """Every value in every language and stance, and a pair within one value."""
+    """Every value in every language."""
     languages = _in_order(i.language for i in items)
     stances = _in_order(i.stance for i in items)
     have = Counter((i.value, i.language, i.stance) for i in items)
@@ -134,14 +150,20 @@ def _check_complete(path: str, items: Sequence[ActivationItem]) -> None:
                     f"{path}: value {value!r} has no stories in language {language!r}; every "
                     f"value needs all of {', '.join(languages)}"
                 )
-    value_of_pair: dict[str, str] = {}
-    for item in items:
-        other = value_of_pair.setdefault(item.pair, item.value)
-        if other != item.value:
-            raise UserError(
-                f"{path}: pair {item.pair!r} has values {other!r} and {item.value!r}; "
-                "the languages of one dilemma share a value"
-            )
+
+
+def _check_known(
+    file: Path, evaluation: Sequence[EvaluationItem], activation: Sequence[ActivationItem]
+) -> None:
+    """No dilemma of a value or language that has no stories: it would never be looked at."""
+    for key in ("value", "language"):
+        known = {getattr(item, key) for item in activation}
+        for item in evaluation:
+            if getattr(item, key) not in known:
+                raise UserError(
+                    f"{file}: {item.id} has {key} {getattr(item, key)!r}, which has no stories in "
+                    f"activation.jsonl; there are {', '.join(sorted(known))}"
+                )
 
 
 def _choose(wanted: Sequence[str] | None, known: Sequence[str], key: str) -> tuple[str, ...]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from vxstore.conditions import ConditionLabels
 
 from vxdist.errors import UserError
+from vxstore.conditions import ConditionLabels
 
 Bools = NDArray[np.bool_]
 

@@ -6,10 +6,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from vxstore.conditions import ConditionRecorder, DilemmaLabels, create_evaluation
-from vxstore.read import Store, open_store
-from vxstore.schema import EFFECT
-from vxstore.write import begun_alike, finished_alike, write_group
 
 from vxdist.config import Config, EvaluateConfig
 from vxdist.corpus import Corpus, EvaluationItem, load_corpus
@@ -22,6 +18,11 @@ from vxdist.model.load import describe_model, load_tokenizer
 from vxdist.model.loop import run_loop
 from vxdist.model.source import ModelSource, find_model
 from vxdist.model.strategy import find_launch, resolve_strategy
+from vxstore.conditions import ConditionRecorder, DilemmaLabels, create_evaluation
+from vxstore.identity import begun_alike, finished_alike
+from vxstore.read import Store, open_store
+from vxstore.schema import EFFECT
+from vxstore.write import write_group
 
 NOT_IDENTITY = ("tokens_per_batch", "max_padding", "bootstrap_resamples", "confidence")
 """Settings that do not change what a condition's log-odds mean."""

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
-from vxstore.conditions import ConditionRecorder
 
 from vxdist.errors import UserError
 from vxdist.evaluate.prompts import Question
@@ -15,6 +14,7 @@ from vxdist.model.loop import Batch
 from vxdist.model.probe import Mask
 from vxdist.model.sites import Sites
 from vxdist.plan import pack
+from vxstore.conditions import ConditionRecorder
 
 
 class EvaluateWork:

@@ -3,10 +3,6 @@
 from importlib.metadata import version
 from typing import Any
 
-from vxstore.errors import StoreError
-from vxstore.read import STATE_COMPLETE, read_root_attrs
-from vxstore.write import PartLabels, Recorder, create, finalise, holds_store, refuse_other
-
 from vxdist.config import Config
 from vxdist.corpus import Corpus, load_corpus
 from vxdist.locate.place import check_place
@@ -16,6 +12,10 @@ from vxdist.model.loop import run_loop
 from vxdist.model.source import ModelSource, find_model
 from vxdist.model.strategy import find_launch, resolve_strategy
 from vxdist.plan import Plan, make_plan, tokenize_stories
+from vxstore.errors import StoreError
+from vxstore.finalise import finalise
+from vxstore.identity import holds_store, refuse_other
+from vxstore.write import PartLabels, Recorder, create
 
 PACKAGES = ("vxdist", "torch", "transformers", "lightning", "zarr", "numpy")
 
@@ -37,9 +37,8 @@ def run(config: Config) -> None:
         _prepare_store(config.store, corpus, shape, plan, identity)
     if _missing(config.store) > 0:
         run_loop(LocateWork(plan, config.store), source, config)
-    if launch.rank == 0 and read_root_attrs(config.store)["state"] != STATE_COMPLETE:
-        finalise(config.store)
     if launch.rank == 0:
+        finalise(config.store)
         print(
             f"locate: {len(plan.parts)} parts, {plan.token_count:,} tokens recorded in "
             f"{config.store}"

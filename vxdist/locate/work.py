@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import PreTrainedModel
-from vxstore.write import PartCounts, Recorder
 
 from vxdist.model.loop import Batch
 from vxdist.model.probe import Counter
 from vxdist.model.sites import Sites
 from vxdist.plan import Plan
+from vxstore.write import PartCounts, Recorder
 
 
 class LocateWork:

@@ -1,6 +1,7 @@
 """Cutting stories into parts, and sharing parts out over ranks."""
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -114,11 +115,11 @@ def _digest(stories: Sequence[TokenizedStory], parts: Sequence[Part]) -> str:
     """SHA-256 over every part's labels and batches, down to the tokens."""
     sha = hashlib.sha256(b"vxdist plan 1\n")
     for part in parts:
-        sha.update(f"{part.value}\t{part.language}\t{part.stance}\n".encode())
+        sha.update(json.dumps([part.value, part.language, part.stance]).encode())
         for batch in part.batches:
             for position in batch:
                 story = stories[position]
-                sha.update(f"{story.id}\t{len(story.token_ids_T)}\n".encode())
+                sha.update(json.dumps([story.id, len(story.token_ids_T)]).encode())
                 sha.update(story.token_ids_T.astype("<i4").tobytes())
                 sha.update(story.counted_T.tobytes())
             sha.update(b"batch\n")

@@ -18,7 +18,9 @@ class Tokenizer(Protocol):
 
     is_fast: bool
     all_special_ids: list[int]
+    added_tokens_decoder: dict[int, Any]
     unk_token_id: int | None
+    unk_token: str | None
 
     def __call__(self, text: list[str], **settings: Any) -> Any:
         """Token ids, offsets and special-token masks of each text."""
@@ -39,6 +41,12 @@ class TokenizedStory:
     def counted(self) -> int:
         """Tokens that count."""
         return int(self.counted_T.sum())
+
+
+def _special_ids(tokenizer: Tokenizer) -> set[int]:
+    """Tokens that never count: those with a role, and those only marked as special."""
+    marked = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return set(tokenizer.all_special_ids) | marked
 
 
 def tokenize_stories(
@@ -69,13 +77,16 @@ def tokenize_stories(
         return_attention_mask=False,
         truncation=False,
     )
-    # An unknown token stands for text, so it counts.
-    special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+    special = list(_special_ids(tokenizer))
     stories = []
     for n, item in enumerate(items):
         ids_T = np.asarray(encoded["input_ids"][n], dtype=np.int32)
         added_T = np.asarray(encoded["special_tokens_mask"][n], dtype=bool)
-        counted_T = ~added_T & ~np.isin(ids_T, list(special))
+        counted_T = ~added_T & ~np.isin(ids_T, special)
+        for t, (start, end) in enumerate(encoded["offset_mapping"][n]):
+            # An unknown token stands for text, so it counts, unless the text spells it out.
+            if ids_T[t] == tokenizer.unk_token_id:
+                counted_T[t] = not added_T[t] and texts[n][start:end] != tokenizer.unk_token
         if span == "response":
             ends_T = np.asarray([end for _, end in encoded["offset_mapping"][n]])
             counted_T &= ends_T > len(heads[n])

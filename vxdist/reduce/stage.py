@@ -5,14 +5,15 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from vxstore.read import Store, open_store
-from vxstore.schema import POOLED, SCORES
-from vxstore.write import finished_alike, write_group
 
 from vxdist.config import Config, ReduceConfig
 from vxdist.errors import UserError
 from vxdist.progress import is_first_rank
 from vxdist.reduce.vape import Selection, select
+from vxstore.identity import finished_alike
+from vxstore.read import Store, open_store
+from vxstore.schema import POOLED, SCORES
+from vxstore.write import write_group
 
 
 def run(config: Config) -> None:

@@ -58,14 +58,12 @@ def _specificity(content: Content) -> Caveat:
             "less the selected neurons tell values apart; compare the two probabilities, averaged "
             "over selected neurons and the values they belong to."
         ),
-        head=("Entropy cut, nats", "of maximum", "lowest entropy", "p, own values", "p, others"),
+        head=("Entropy cut, nats", "Of maximum", "Lowest entropy", "p, own values", "p, others"),
         rows=_rows(
             content.selections,
-            lambda s: (
-                fixed(float(s.entropy_S.max(initial=-math.inf)), 4) if s.entropy_S.size else "–"
-            ),
+            lambda s: fixed(s.entropy_range[1], 4),
             lambda s: percent(s.entropy_share, 3),
-            lambda s: fixed(float(s.entropy_S.min()), 4) if s.entropy_S.size else "–",
+            lambda s: fixed(s.entropy_range[0], 4),
             lambda s: fixed(s.own_and_others[0], 3),
             lambda s: fixed(s.own_and_others[1], 3),
         ),
@@ -81,7 +79,7 @@ def _overlap(content: Content) -> Caveat:
             "off too, and the rows of the effect matrix are alike for that reason alone. Jaccard "
             "overlap is the mean over pairs of values: 0 for disjoint sets, 1 for equal ones."
         ),
-        head=("Selected", "Jaccard overlap", "values per neuron"),
+        head=("Selected", "Jaccard overlap", "Values per neuron"),
         rows=_rows(
             content.selections,
             lambda s: f"{len(s.layer_S):,}",
@@ -127,7 +125,7 @@ def _letters(outcome: Outcome) -> Caveat:
             "A model that picks the same letter both times goes by position; a flip is then a "
             "change of sign in the small remainder."
         ),
-        head=("Dilemmas", "same letter twice", "prefers A", "prefers aligned"),
+        head=("Dilemmas", "Same letter twice", "Prefers A", "Prefers aligned"),
         rows=tuple(
             (o.language, str(o.dilemma_count), percent(o.same_letter), percent(o.first_letter),
              percent(o.aligned))
@@ -143,7 +141,7 @@ def _mass(outcome: Outcome) -> Caveat:
             "Log-odds compare A with B only. Where the intact model gives the two letters little "
             "of its probability, it was about to say something else."
         ),
-        head=("Mean", "least"),
+        head=("Mean", "Least"),
         rows=tuple(
             (o.language, percent(o.mass_mean), percent(o.mass_least)) for o in outcome.letters
         ),
@@ -181,9 +179,9 @@ def _controls(outcome: Outcome) -> Caveat:
     return Caveat(
         title="Few draws make coarse ranks",
         text=(
-            f"Each mask is compared with {plural(outcome.controls, 'draw')} of as many, equally "
-            "active neurons of the same layers that belong to no value. A mask that is like any "
-            f"of them lies outside all of them by chance in {percent(tail)} of cells: the smallest "
+            f"Each mask is compared with {plural(outcome.controls, 'draw')} of as many, about "
+            "equally active neurons of the same layers that belong to no value. A mask that is "
+            f"like any of them lies outside all by chance in {percent(tail)} of cells: the smallest "
             f"two-sided tail that {plural(outcome.controls, 'draw')} can show is {tail:.2f}."
         ),
     )
@@ -204,7 +202,7 @@ def _comparisons(outcome: Outcome) -> Caveat:
         text=(
             f"{text}{sum(c.passes for c in outcome.cells)} pass both tests, "
             f"{sum(c.passes for c in outcome.cells if c.own)} of them among the {own} on own "
-            "values. As a measure of chance, each control draw was put in its mask's place and "
+            "values. As a measure of chance, each control draw was put in its mask’s place and "
             "judged by the same two tests, against the mask and the other draws: "
             f"{span(outcome.placebo_passes)} cells pass, {span(outcome.placebo_own)} of them on "
             "own values."

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import vxstore
-from vxstore.schema import POOLED
-
 from vxdist import __version__
 from vxdist.config import Config, CorpusConfig
 from vxdist.corpus import load_corpus
 from vxdist.errors import UserError
 from vxdist.report.outcome import Outcome, read_outcome
 from vxdist.report.selection import Selection, read_selections
+from vxstore.schema import POOLED
 
 PAGE_LANGUAGE = "en"
 UNKNOWN = "not recorded"

@@ -1,0 +1,103 @@
+"""Is what lies there this run's? Refusing to go on with another's work, and saying what differs."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vxstore import zarrio
+from vxstore.errors import StoreError
+from vxstore.read import STATE_CREATING, read_root_attrs
+
+
+def holds_store(path: str) -> bool:
+    """Whether a fully created store is at `path`; False if nothing is, or a creation cut short.
+
+    Raises StoreError if something else is there.
+    """
+    place = Path(path)
+    # A kill in the middle of the first write leaves a *.partial behind.
+    if not place.exists() or (
+        place.is_dir() and all(f.suffix == ".partial" for f in place.iterdir())
+    ):
+        return False
+    if read_root_attrs(path, need_format=False).get("state") == STATE_CREATING:
+        return False
+    read_root_attrs(path)
+    return True
+
+
+IDENTITY = ("model_fingerprint", "dtype", "corpus_digest", "plan_digest")
+"""Attributes that must be equal for a run to go on with a store."""
+
+
+def refuse_other(path: str, attrs: Mapping[str, Any]) -> None:
+    """Raise StoreError, saying what differs, unless the store was made by the run `attrs` tell."""
+    there = read_root_attrs(path)
+    differ = [key for key in IDENTITY if there.get(key) != attrs[key]]
+    if not differ:
+        return
+    shown: list[str] = []
+    for key in differ:
+        if key == "plan_digest" and len(differ) > 1:
+            continue  # another model or corpus always means another plan
+        shown += _differences(key, there, attrs)
+    raise StoreError(
+        f"{path} was made by another run: {'; '.join(shown)}. Choose another store, or restore "
+        "these settings"
+    )
+
+
+def _differences(key: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """What to tell of one differing attribute, in the user's own settings where possible."""
+    if key == "plan_digest":
+        old, new = there.get("plan_settings", {}), here["plan_settings"]
+        changed = [
+            f"locate.{k} is {old.get(k)} there, {new[k]} here" for k in new if new[k] != old.get(k)
+        ]
+        return changed or ["the tokenizer gives other tokens"]
+    name = {"model_fingerprint": "model", "corpus_digest": "corpus"}.get(key, key)
+    label = {"dtype": "model.dtype"}.get(name, name)
+    if there.get(name) == here[name]:
+        return [f"{label} {here[name]} has other content now ({key} differs)"]
+    return [f"{label} is {there.get(name)} there, {here[name]} here"]
+
+
+def finished_alike(path: str, name: str, attrs: Mapping[str, Any], key: str) -> bool:
+    """Whether group `name` is finished with the same `attrs`.
+
+    Raises StoreError, naming the setting `key` to change, if it is finished with others.
+    """
+    return _marked_alike(path, name, "complete", attrs, key)
+
+
+def begun_alike(path: str, name: str, attrs: Mapping[str, Any], key: str) -> bool:
+    """Whether group `name` was begun, perhaps not finished, with the same `attrs`.
+
+    Raises StoreError, naming the setting `key` to change, if it was begun with others.
+    """
+    return _marked_alike(path, name, "created", attrs, key)
+
+
+def _marked_alike(path: str, name: str, mark: str, attrs: Mapping[str, Any], key: str) -> bool:
+    root = zarrio.open_group(path)
+    group = root.get(name)
+    if group is None or not group.attrs.get(mark):
+        return False
+    differ = _flat_differences(dict(group.attrs.asdict()), attrs)
+    if differ:
+        raise StoreError(
+            f"{path}/{name} was made with other settings: {'; '.join(differ)}. Choose another "
+            f"{key}, or restore these settings"
+        )
+    return True
+
+
+def _flat_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    found: list[str] = []
+    for key, new in here.items():
+        old = there.get(key)
+        if isinstance(new, Mapping) and isinstance(old, Mapping):
+            found += _flat_differences(old, new)
+        elif old != new:
+            found.append(f"{key} is {old} there, {new} here")
+    return found
