@@ -181,8 +181,8 @@ def _controls(outcome: Outcome) -> Caveat:
         text=(
             f"Each mask is compared with {plural(outcome.controls, 'draw')} of as many, about "
             "equally active neurons of the same layers that belong to no value. A mask that is "
-            f"like any of them lies outside all by chance in {percent(tail)} of cells: the smallest "
-            f"two-sided tail that {plural(outcome.controls, 'draw')} can show is {tail:.2f}."
+            f"like any of them lies outside all by chance in {percent(tail)} of cells: the "
+            f"smallest two-sided tail they can show is {tail:.2f}."
         ),
     )
 
