@@ -76,7 +76,7 @@ def _run(command: str, arguments: Sequence[str]) -> None:
             )
     for stage in stages:
         importlib.import_module(f"vxdist.{stage}.stage").run(config)
-        save_settings(config)
+        save_settings(config, stage)
     if command == RUN[0]:
         from vxdist.report.summary import print_summary
 

@@ -110,12 +110,24 @@ def settings_file(store: str) -> Path:
     return Path(store.removesuffix(".zarr") + ".yaml")
 
 
-def save_settings(config: Config) -> None:
-    """Write the resolved settings beside the store, so that the run can be replayed."""
+OWN = {"reduce": ("reduce",), "evaluate": ("evaluate",), "report": ("report",)}
+"""Sections that a later stage decides; locate decides all that are not there yet."""
+
+
+def save_settings(config: Config, stage: str) -> None:
+    """Keep the settings of a stage that ran beside the store, so that the run can be replayed.
+
+    A later stage replaces its own section only: what made the store stays as it was.
+    """
     if not is_first_rank():
         return
     file = settings_file(config.store)
-    text = yaml.safe_dump(dataclasses.asdict(config), allow_unicode=True, sort_keys=False)
+    settings = dataclasses.asdict(config)
+    if file.exists():
+        kept = yaml.safe_load(file.read_text(encoding="utf-8"))
+        mine = OWN.get(stage, [name for name in settings if name not in sum(OWN.values(), ())])
+        settings = {**settings, **kept, **{name: settings[name] for name in mine}}
+    text = yaml.safe_dump(settings, allow_unicode=True, sort_keys=False)
     head = f"# vxdist: resolved settings; replay with `vxdist run --config {file.name}`\n"
     partial = file.with_name(file.name + ".partial")
     try:

@@ -93,6 +93,11 @@ def test_the_whole_road_and_again(
     replay = yaml.safe_load((tmp_path / "run.yaml").read_text(encoding="utf-8"))
     assert replay["locate"]["parts_per_group"] == 2
     assert main(["run", "--config", str(tmp_path / "run.yaml")]) == 0
+    other = ["--report.path", str(tmp_path / "other.html"), "--corpus.path", "elsewhere"]
+    assert main(["report", *run_options, *other]) == 0
+    kept = yaml.safe_load((tmp_path / "run.yaml").read_text(encoding="utf-8"))
+    assert kept["report"]["path"] == str(tmp_path / "other.html")
+    assert kept["corpus"] == replay["corpus"]
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
@@ -258,3 +263,13 @@ def test_help_is_torch_free() -> None:
         "assert not {'torch','lightning','transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_several_devices_without_torchrun(run_options: list[str], tmp_path: Path) -> None:
+    """Lightning starts the other process itself."""
+    assert main(["locate", *run_options]) == 0
+    two = [*with_store(run_options, tmp_path / "two.zarr"), "--trainer.devices", "2"]
+    command = [sys.executable, "-m", "vxdist", "locate", *two]
+    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert counts(tmp_path / "run.zarr").equals(counts(tmp_path / "two.zarr"))

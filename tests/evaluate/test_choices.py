@@ -119,6 +119,12 @@ def test_an_evaluation_cut_short_goes_on(
         vxstore.open(str(tmp_path / "run.zarr")).evaluation("choice")
     monkeypatch.setattr("vxdist.model.loop.load_model", None)  # nothing is left to score
     assert main(["evaluate", *run_options]) == 0
+    store = vxstore.open(str(tmp_path / "run.zarr"))
+    wide = store.effect("choice").load()
+    assert main(["evaluate", *run_options, "--evaluate.confidence", "0.5"]) == 0
+    narrow = store.effect("choice").load()
+    assert narrow.attrs["confidence"] == 0.5
+    assert float(narrow.shift_high.sum()) < float(wide.shift_high.sum())
     capsys.readouterr()
     assert main(["evaluate", *run_options, "--evaluate.seed", "1"]) == 2
     assert "seed is 0 there, 1 here. Choose another evaluate.name" in capsys.readouterr().err

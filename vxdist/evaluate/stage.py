@@ -24,6 +24,7 @@ from vxstore.read import Store, open_store
 from vxstore.schema import EFFECT
 from vxstore.write import write_group
 
+MEASURE = ("confidence", "bootstrap_resamples", "controls")
 NOT_IDENTITY = ("tokens_per_batch", "max_padding", "bootstrap_resamples", "confidence")
 """Settings that do not change what a condition's log-odds mean."""
 
@@ -48,6 +49,9 @@ def run(config: Config) -> None:
     if finished_alike(config.store, group, attrs, "evaluate.name"):
         if launch.rank == 0:
             print(f"evaluate: {group} is there already; no model work")
+            if not _measured_alike(store, settings):
+                languages = [str(label) for label in store.root().language.values]
+                _finish(config, values, languages)
         return
 
     shape = describe_model(source)
@@ -169,6 +173,12 @@ def _missing(path: str, name: str) -> int:
     return int((~ConditionRecorder(path, name).sealed()).sum())
 
 
+def _measured_alike(store: Store, settings: EvaluateConfig) -> bool:
+    """Whether the effects were measured with these settings; another level needs no model."""
+    there = store.effect(settings.name).attrs
+    return all(there.get(key) == getattr(settings, key) for key in MEASURE)
+
+
 def _finish(config: Config, values: list[str], languages: list[str]) -> None:
     """Measure the effects and mark the evaluation complete."""
     settings = config.evaluate
@@ -189,11 +199,7 @@ def _finish(config: Config, values: list[str], languages: list[str]) -> None:
         EFFECT,
         {**effect, "masked_count": masked},
         {"mask": values, "value": values, "language": languages},
-        {
-            "confidence": settings.confidence,
-            "bootstrap_resamples": settings.bootstrap_resamples,
-            "controls": settings.controls,
-        },
+        {key: getattr(settings, key) for key in MEASURE},
     )
     ConditionRecorder(config.store, settings.name).complete()
     print(f"evaluate: effects of {len(values)} masks in {config.store}")
