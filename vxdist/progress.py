@@ -13,7 +13,7 @@ class TokenProgress:
 
     def __init__(self, title: str, total: int, *, shown: bool, seconds: float) -> None:
         self._title, self._total, self._shown, self._seconds = title, total, shown, seconds
-        self._done = 0
+        self._done = self._told = 0
         self._began = self._printed = time.monotonic()
         self._console = Console(highlight=False)
         self._bar: Progress | None = None
@@ -41,7 +41,7 @@ class TokenProgress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
-        elif self._shown and kind is None:
+        elif self._shown and kind is None and self._told < self._done:
             self._line()
 
     def advance(self, tokens: int) -> None:
@@ -56,7 +56,7 @@ class TokenProgress:
         return self._done / max(1e-9, time.monotonic() - self._began)
 
     def _line(self) -> None:
-        self._printed = time.monotonic()
+        self._printed, self._told = time.monotonic(), self._done
         left = (self._total - self._done) / max(1e-9, self._rate())
         print(
             f"{self._title}: {self._done:,} of {self._total:,} tokens "

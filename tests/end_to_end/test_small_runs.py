@@ -270,6 +270,8 @@ def test_several_devices_without_torchrun(run_options: list[str], tmp_path: Path
     assert main(["locate", *run_options]) == 0
     two = [*with_store(run_options, tmp_path / "two.zarr"), "--trainer.devices", "2"]
     command = [sys.executable, "-m", "vxdist", "locate", *two]
-    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=240)
+    done = subprocess.run(
+        command, cwd=ROOT, text=True, capture_output=True, timeout=240, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert counts(tmp_path / "run.zarr").equals(counts(tmp_path / "two.zarr"))

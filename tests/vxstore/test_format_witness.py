@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+
 import vxstore
 
 WITNESS = Path(__file__).parents[1] / "data" / "format1.zarr"
