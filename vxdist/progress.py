@@ -2,7 +2,6 @@
 
 import os
 import time
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -18,7 +17,8 @@ class TokenProgress:
         self._console = Console(highlight=False)
         self._bar: Progress | None = None
 
-    def __enter__(self) -> "TokenProgress":
+    def start(self) -> None:
+        """Begin to count time, and to show."""
         self._began = self._printed = time.monotonic()
         if self._shown and self._console.is_terminal:
             self._bar = Progress(
@@ -31,17 +31,12 @@ class TokenProgress:
             )
             self._bar.start()
             self._bar.add_task(self._title, total=self._total, rate=0.0)
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def stop(self) -> None:
+        """Leave the terminal as it was, or tell how far it came."""
         if self._bar is not None:
             self._bar.stop()
-        elif self._shown and kind is None and self._told < self._done:
+        elif self._shown and self._told < self._done:
             self._line()
 
     def advance(self, tokens: int) -> None:

@@ -39,6 +39,8 @@ def parse(command: str, arguments: Sequence[str]) -> Config:
     except ArgumentError as error:
         _refuse(str(error))
     sections = parser.instantiate(found)
+    if "://" in sections["store"]:
+        raise UserError(f"store: {sections['store']} is a URL; give a path on this machine's disks")
     return Config(**{f.name: sections[f.name] for f in dataclasses.fields(Config)})
 
 

@@ -1,5 +1,6 @@
 """The commands a user runs, on a small model: exactly once, any world size, the same bits."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -200,14 +202,39 @@ def test_sigterm_stops_with_3_and_the_same_command_goes_on(
     assert counts(store).equals(counts(tmp_path / "run.zarr"))
 
 
-def test_zero3_on_two_processes(run_options: list[str], tmp_path: Path) -> None:
+def test_sigterm_while_the_model_loads(
+    run_options: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vxdist.model import loop
+
+    real_load = loop.load_model
+
+    def load_and_signal(*arguments: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return real_load(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "load_model", load_and_signal)
+        assert main(["locate", *run_options]) == 3
     assert main(["locate", *run_options]) == 0
+
+
+def test_zero3_on_two_processes(run_options: list[str], tmp_path: Path) -> None:
+    """Weights in shards, of locate and evaluate both; counts within 1e-4."""
+    for stage in ("locate", "reduce", "evaluate"):
+        assert main([stage, *run_options]) == 0
     sharded = [*with_store(run_options, tmp_path / "zero3.zarr"), "--trainer.strategy", "zero3"]
     ended(torchrun(2, sharded))
     one, many = counts(tmp_path / "run.zarr"), counts(tmp_path / "zero3.zarr")
     assert one.token_count.equals(many.token_count)
     off = int(abs(one.active_count - many.active_count).sum())
     assert off <= 1e-4 * int(one.active_count.sum())
+    shutil.copytree(tmp_path / "run.zarr" / "scores", tmp_path / "zero3.zarr" / "scores")
+    ended(torchrun(2, sharded, "evaluate"))
+    alone, shared = (vxstore.open(str(tmp_path / f"{n}.zarr")) for n in ("run", "zero3"))
+    np.testing.assert_allclose(
+        alone.evaluation("choice").log_odds, shared.evaluation("choice").log_odds, atol=1e-3
+    )
 
 
 def test_padding_does_not_change_a_count(run_options: list[str], tmp_path: Path) -> None:

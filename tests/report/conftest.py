@@ -170,7 +170,7 @@ class StoreMaker:
                 "value": list(self.values),
                 "language": list(self.languages),
             },
-            {"confidence": 0.95, "controls": self.controls},
+            {"confidence": 0.95, "bootstrap_resamples": 500, "controls": self.controls},
         )
         recorder.complete()
 

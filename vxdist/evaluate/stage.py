@@ -77,6 +77,8 @@ def run(config: Config) -> None:
 
 def _values(settings: EvaluateConfig, corpus: Corpus) -> list[str]:
     wanted = list(corpus.values if settings.values is None else settings.values)
+    if not wanted or len(set(wanted)) < len(wanted):
+        raise UserError(f"evaluate.values: {wanted} must name at least one, each once")
     for value in wanted:
         if value not in corpus.values:
             raise UserError(

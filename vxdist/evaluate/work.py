@@ -88,7 +88,7 @@ class EvaluateWork:
             logits_to_keep=kept_K,
             use_cache=False,
         ).logits
-        logits_BW = logits_BKW[torch.arange(len(where_B)), where_B].float()
+        logits_BW = logits_BKW[torch.arange(len(where_B), device=where_B.device), where_B].float()
         if batch.filler:
             return
         log_mass_B2 = torch.stack(

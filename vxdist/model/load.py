@@ -61,7 +61,7 @@ def load_tokenizer(source: ModelSource, shape: ModelShape) -> Any:
     """The tokenizer. Raises UserError if it has more tokens than the model has embeddings."""
     with _quiet():
         try:
-            tokenizer = AutoTokenizer.from_pretrained(source.directory)
+            tokenizer = AutoTokenizer.from_pretrained(source.directory, trust_remote_code=False)
         except (OSError, ValueError, KeyError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(
@@ -80,7 +80,10 @@ def load_model(source: ModelSource, config: ModelConfig) -> PreTrainedModel:
     with _quiet():
         try:
             model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-                source.directory, dtype=getattr(torch, config.dtype), use_safetensors=True
+                source.directory,
+                dtype=getattr(torch, config.dtype),
+                use_safetensors=True,
+                trust_remote_code=False,
             )
         except (OSError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
@@ -100,7 +103,7 @@ def ready_sites(model: PreTrainedModel) -> Sites:
 
 def _read_config(source: ModelSource) -> Any:
     try:
-        return AutoConfig.from_pretrained(source.directory)
+        return AutoConfig.from_pretrained(source.directory, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(

@@ -120,9 +120,10 @@ class _Predictor(pl.LightningModule):
         self._work, self._source, self._settings = work, source, config
         self._strategy = strategy
         self._stop_signal: int | None = None
-        self._handlers: dict[int, Any] = {}
+        self._running = False
         self._sharding: Any = None
         self._pending: Mapping[int, int] = {}
+        self._progress: TokenProgress | None = None
 
     def setup(self, stage: str) -> None:
         """Agree on what is left, before anyone begins."""
@@ -149,9 +150,9 @@ class _Predictor(pl.LightningModule):
         return DataLoader(schedule, batch_size=None, shuffle=False)
 
     def on_predict_start(self) -> None:
-        """Hooks go on now: DeepSpeed deletes earlier ones."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._handlers[number] = signal.signal(number, self._on_signal)
+        """Hooks go on now: DeepSpeed deletes earlier ones. So do signals: Lightning took them."""
+        self.watch_signals()
+        self._running = True
         self._work.attach(ready_sites(self.causal_model), self.device)
         units = share(self._pending, self.trainer.world_size)[self.trainer.global_rank]
         self._progress = TokenProgress(
@@ -160,33 +161,42 @@ class _Predictor(pl.LightningModule):
             shown=self.trainer.is_global_zero,
             seconds=self._settings.trainer.progress_seconds,
         )
-        self._progress.__enter__()
+        self._progress.start()
+
+    def watch_signals(self) -> dict[int, Any]:
+        """Take SIGTERM and SIGINT; the handlers that were there."""
+        return {n: signal.signal(n, self._on_signal) for n in (signal.SIGTERM, signal.SIGINT)}
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
-        # Lightning's own handler talks to other ranks from inside the handler; ours only notes.
+        # Lightning's own handler talks to other ranks from inside the handler; ours only notes,
+        # for the next batch to see. While the model loads there is nothing to leave in order.
         self._stop_signal = number
+        if not self._running:
+            self._stop()
+
+    def _stop(self) -> None:
+        assert self._stop_signal is not None
+        name = signal.Signals(self._stop_signal).name
+        raise Stopped(f"stopped by {name}; the same command goes on from here")
 
     def predict_step(self, batch: Batch) -> None:
         """One batch; the last of a unit writes it."""
         if self._stop_signal is not None:
-            name = signal.Signals(self._stop_signal).name
-            raise Stopped(f"stopped by {name}; the same command goes on from here")
+            self._stop()
         self._work.step(self.causal_model, batch)
         if batch.ends_unit:
             self._work.finish(batch.unit)
-        if not batch.filler:
+        if self._progress is not None and not batch.filler:
             self._progress.advance(batch.token_ids_BT.numel())
 
     def on_predict_end(self) -> None:
-        """Give the signals back."""
-        self._progress.__exit__(None, None, None)
-        self.restore_signals()
+        """Batches are over; what is left is waiting for the others."""
+        self._running = False
 
-    def restore_signals(self) -> None:
-        """Undo `on_predict_start`'s handlers."""
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers.clear()
+    def stop_progress(self) -> None:
+        """Leave the terminal as it was."""
+        if self._progress is not None:
+            self._progress.stop()
 
 
 def run_loop(work: Work, source: ModelSource, config: Config) -> None:
@@ -199,12 +209,15 @@ def run_loop(work: Work, source: ModelSource, config: Config) -> None:
         torch.set_num_threads(config.trainer.threads)
     trainer = make_trainer(config.trainer, launch, config.model.dtype)
     predictor = _Predictor(work, source, config, resolve_strategy(config.trainer, launch))
+    handlers = predictor.watch_signals()
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*does not have many workers.*")
             warnings.filterwarnings("ignore", "predict returned None.*")
             warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated.*")
             trainer.predict(predictor, return_predictions=False)
+        trainer.strategy.barrier()
     finally:
-        predictor.restore_signals()
-    trainer.strategy.barrier()
+        predictor.stop_progress()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

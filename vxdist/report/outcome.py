@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from vxdist.report.text import NONE, digits_for
 
 Floats = NDArray[np.float64]
-RESAMPLES = 2000
-"""Resamples behind the intervals of the control draws; those of the masks are in the store."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,10 +111,11 @@ def read_outcome(name: str, evaluation: xr.Dataset, effect: xr.Dataset) -> Outco
     masks, languages = (tuple(map(str, effect[dim].values)) for dim in ("mask", "language"))
     shifts = _Shifts(evaluation)
     confidence = float(effect.attrs["confidence"])
+    resamples = int(effect.attrs["bootstrap_resamples"])
     placebo = np.zeros((2, shifts.draws(masks[0]).size), dtype=np.int64)
     for language in languages:
         for value in masks:
-            passes_MK = shifts.placebo_passes(value, language, masks, confidence)
+            passes_MK = shifts.placebo_passes(value, language, masks, confidence, resamples)
             placebo[0] += passes_MK.sum(axis=0)
             placebo[1] += passes_MK[masks.index(value)]
     settings = evaluation.attrs.get("settings", {})
@@ -161,7 +160,7 @@ class _Shifts:
         return tuple(map(float, shift_KD.mean(axis=1))) if shift_KD.shape[1] else ()
 
     def placebo_passes(
-        self, value: str, language: str, masks: Sequence[str], confidence: float
+        self, value: str, language: str, masks: Sequence[str], confidence: float, resamples: int
     ) -> NDArray[np.bool_]:
         """Whether a control draw, in its mask's place, passes both tests; (M, K).
 
@@ -175,7 +174,7 @@ class _Shifts:
         if dilemmas < 2:
             return passes_MK
         rng = np.random.default_rng(0)
-        weight_RD = rng.multinomial(dilemmas, np.full(dilemmas, 1 / dilemmas), size=RESAMPLES)
+        weight_RD = rng.multinomial(dilemmas, np.full(dilemmas, 1 / dilemmas), size=resamples)
         for m, mask in enumerate(masks):
             on = np.flatnonzero((self._kind == "mask") & (self._mask == mask))
             shift_CD = self._shift_CD[np.ix_([*on, *draws[m]], of)]
