@@ -19,7 +19,7 @@ STAGES = {
 RUN = ("run", "locate, reduce, evaluate and report, one after the other")
 
 DONE, MEND, STOPPED = 0, 2, 3
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,11 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return MEND
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in NOT_WRITABLE:
             raise
         print(
             f"error: {error.filename or 'the disk'}: {error.strerror}; what is recorded is kept: "
-            "free some space and run the same command again",
+            "make room, or make it writable, and run the same command again",
             file=sys.stderr,
         )
         return MEND

@@ -108,11 +108,12 @@ class Recorder:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._record = zarrio.open_group(path, "record", mode="r+")
+        record = zarrio.open_group(path, "record", mode="r+")
+        self._arrays = {name: zarrio.get_array(record, name) for name in RECORD}
 
     def sealed(self) -> NDArray[np.bool_]:
         """Which parts are recorded whole; shape (part,)."""
-        return zarrio.read_array(self._record, "sealed").astype(bool)
+        return np.asarray(self._arrays["sealed"][:]).astype(bool)
 
     def write_part(self, part: int, counts: PartCounts) -> None:
         """Check one part's counts, write them as whole shards and, last, seal it.
@@ -129,9 +130,8 @@ class Recorder:
             "story_count": np.asarray(counts.story_count),
         }
         for name, values in data.items():
-            array = zarrio.get_array(self._record, name)
-            zarrio.write_region(array, part, values.astype(RECORD[name].dtype))
-        zarrio.write_region(zarrio.get_array(self._record, "sealed"), part, np.asarray(True))
+            zarrio.write_region(self._arrays[name], part, values.astype(RECORD[name].dtype))
+        zarrio.write_region(self._arrays["sealed"], part, np.asarray(True))
 
 
 def _check_counts(part: int, counts: PartCounts) -> None:

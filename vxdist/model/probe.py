@@ -28,6 +28,7 @@ class Counter:
         self._sum_LN = torch.zeros(shape, dtype=torch.float64, device=device)
         self._square_LN = torch.zeros(shape, dtype=torch.float64, device=device)
         self._rows: torch.Tensor | None = None
+        self._work: torch.Tensor | None = None
         self._handles = [
             module.register_forward_hook(self._hook(layer))
             for layer, module in enumerate(sites.activations)
@@ -50,12 +51,19 @@ class Counter:
             if len(self._rows) < len(activation_TN):
                 activation_TN = activation_TN.index_select(0, self._rows)
             activation_TN = activation_TN.float()
+            work_TN = self._work_like(activation_TN)
             # A float32 sum of ones is exact up to 2^24 tokens a batch, and quicker than a bool's.
-            self._active_LN[layer] += (activation_TN > 0).float().sum(0).long()
+            self._active_LN[layer] += torch.gt(activation_TN, 0, out=work_TN).sum(0).long()
             self._sum_LN[layer] += activation_TN.sum(0)
-            self._square_LN[layer] += (activation_TN * activation_TN).sum(0)
+            self._square_LN[layer] += torch.square(activation_TN, out=work_TN).sum(0)
 
         return hook
+
+    def _work_like(self, activation_TN: torch.Tensor) -> torch.Tensor:
+        """Room for one intermediate result, kept from layer to layer: fresh memory is slow."""
+        if self._work is None or len(self._work) < len(activation_TN):
+            self._work = torch.empty_like(activation_TN)
+        return self._work[: len(activation_TN)]
 
     def take(self) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
         """(active count, sum, sum of squares), each (layer, neuron), and start again from zero.
