@@ -31,31 +31,43 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments == ["--version"]:
         print(f"vxdist {__version__}")
         return DONE
-    command = arguments[0]
     try:
-        if command not in (*STAGES, RUN[0]):
-            near = difflib.get_close_matches(command, (*STAGES, RUN[0]), n=1, cutoff=0.0)[0]
-            raise UserError(f"no command {command!r}; did you mean {near}? See vxdist --help")
-        _run(command, arguments[1:])
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return MEND
-    except OSError as error:
-        if error.errno not in NOT_WRITABLE:
-            raise
-        print(
-            f"error: {error.filename or 'the disk'}: {error.strerror}; what is recorded is kept: "
-            "make room, or make it writable, and run the same command again",
-            file=sys.stderr,
-        )
-        return MEND
+        _run(arguments[0], arguments[1:])
     except (Stopped, KeyboardInterrupt) as error:
         print(str(error) or "stopped; the same command goes on from here", file=sys.stderr)
         return STOPPED
+    except (UserError, ModuleNotFoundError, OSError) as error:
+        message = _mendable(error)
+        if message is None:
+            raise
+        print(f"error: {message}", file=sys.stderr)
+        return MEND
     return DONE
 
 
+def _mendable(error: Exception) -> str | None:
+    """What the user can do about an error; None if it is ours."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError):
+        if error.name is None or error.name.partition(".")[0] in ("vxdist", "vxstore"):
+            return None
+        return (
+            f"the Python package {error.name} is not installed; install vxdist with its extra "
+            "`run`, as the README says"
+        )
+    if isinstance(error, OSError) and error.errno in NOT_WRITABLE:
+        return (
+            f"{error.filename or 'the disk'}: {error.strerror}; what is recorded is kept: make "
+            "room, or make it writable, and run the same command again"
+        )
+    return None
+
+
 def _run(command: str, arguments: Sequence[str]) -> None:
+    if command not in (*STAGES, RUN[0]):
+        near = difflib.get_close_matches(command, (*STAGES, RUN[0]), n=1, cutoff=0.0)[0]
+        raise UserError(f"no command {command!r}; did you mean {near}? See vxdist --help")
     # Read when torch loads OpenMP. Threads that wait spin by default, and where processes share
     # cores they spin against each other: a tenth of the speed.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

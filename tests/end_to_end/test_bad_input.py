@@ -3,6 +3,7 @@
 import copy
 import errno
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -202,3 +203,10 @@ def test_a_disk_that_fills_up_keeps_what_is_recorded(
     monkeypatch.setattr(Recorder, "write_part", real_write)
     assert main(["locate", *run_options]) == 0
     assert "going on with 19 of 24 parts" in capsys.readouterr().out
+
+
+def test_an_installation_without_the_pipeline(
+    refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "jsonargparse", None)
+    assert "package jsonargparse is not installed; install vxdist with its extra" in refused()

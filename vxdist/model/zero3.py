@@ -31,7 +31,7 @@ def make_zero3(backend: str, dtype: str, timeout: datetime.timedelta) -> DeepSpe
         import deepspeed  # noqa: F401
     except ImportError as error:
         raise UserError(
-            "trainer.strategy: zero3 needs DeepSpeed; run `pip install 'vxdist[zero3]'`"
+            "trainer.strategy: zero3 needs DeepSpeed; run `pip install deepspeed`"
         ) from error
     kind = DeepSpeedStrategy if backend == "nccl" else CpuDeepSpeedStrategy
     return kind(config=zero3_settings(dtype), process_group_backend=backend, timeout=timeout)
