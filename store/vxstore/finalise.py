@@ -34,6 +34,12 @@ def finalise(path: str) -> None:
         )
     ]
     token_count_P = _read_scalars(path, record, "token_count")
+    planned = root.attrs.get("planned_token_count")
+    if planned is not None and planned != token_count_P.sum():
+        raise StoreError(
+            f"{path}: its parts hold {token_count_P.sum()} tokens, and {planned} were planned; it "
+            "is damaged, so record it anew"
+        )
     for name in ("token_count", "story_count"):
         total_VG = np.zeros(zarrio.get_array(root, name).shape, dtype=np.int64)
         for cell, count in zip(cell_of_part, _read_scalars(path, record, name), strict=True):

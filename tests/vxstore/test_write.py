@@ -51,6 +51,20 @@ def array(path: str, name: str) -> zarr.Array[Any]:
     return found
 
 
+def test_tokens_must_be_those_planned(tmp_path: Path, make_counts: MakeCounts) -> None:
+    """Law 1: the token counts of the store are those of the plan."""
+    for planned, sound in ((100, True), (101, False)):
+        path = str(tmp_path / f"{planned}.zarr")
+        create(path, **{**SMALL, "attrs": {"planned_token_count": planned}})
+        Recorder(path).write_part(0, make_counts(1, 2, 3, tokens=100))
+        if sound:
+            finalise(path)
+            continue
+        with pytest.raises(StoreError, match="hold 100 tokens, and 101 were planned"):
+            finalise(path)
+        assert not open_store(path).complete
+
+
 def array_files(path: str, name: str) -> list[Path]:
     """The shards (or chunks) of one array."""
     return [file for file in (Path(path) / name / "c").rglob("*") if file.is_file()]
