@@ -82,29 +82,42 @@ def tokenize_stories(
     for n, item in enumerate(items):
         ids_T = np.asarray(encoded["input_ids"][n], dtype=np.int32)
         added_T = np.asarray(encoded["special_tokens_mask"][n], dtype=bool)
+        spans = encoded["offset_mapping"][n]
         counted_T = ~added_T & ~np.isin(ids_T, special)
-        for t, (start, end) in enumerate(encoded["offset_mapping"][n]):
-            # An unknown token stands for text, so it counts, unless the text spells it out.
-            if ids_T[t] == tokenizer.unk_token_id:
-                counted_T[t] = not added_T[t] and texts[n][start:end] != tokenizer.unk_token
+        counted_T |= ~added_T & _unknown(ids_T, spans, texts[n], tokenizer)
         if span == "response":
-            ends_T = np.asarray([end for _, end in encoded["offset_mapping"][n]])
-            counted_T &= ends_T > len(heads[n])
-        if max_length is not None and len(ids_T) > max_length:
-            raise UserError(
-                f"story {item.id} has {len(ids_T)} tokens, more than the model's {max_length}; "
-                "shorten or remove it"
-            )
-        if not counted_T.any():
-            raise UserError(f"story {item.id} has no token to count with locate.span {span}")
-        stories.append(
-            TokenizedStory(
-                id=item.id,
-                value=item.value,
-                language=item.language,
-                stance=item.stance,
-                token_ids_T=ids_T,
-                counted_T=counted_T,
-            )
+            counted_T &= np.asarray([end for _, end in spans]) > len(heads[n])
+        story = TokenizedStory(
+            id=item.id,
+            value=item.value,
+            language=item.language,
+            stance=item.stance,
+            token_ids_T=ids_T,
+            counted_T=counted_T,
         )
+        _check_length(story, max_length, span)
+        stories.append(story)
     return tuple(stories)
+
+
+def _unknown(
+    ids_T: NDArray[np.int32], spans: Sequence[tuple[int, int]], text: str, tokenizer: Tokenizer
+) -> NDArray[np.bool_]:
+    """Unknown tokens, which stand for text and so count, unless the text spells the token out."""
+    return np.array(
+        [
+            token == tokenizer.unk_token_id and text[start:end] != tokenizer.unk_token
+            for token, (start, end) in zip(ids_T, spans, strict=True)
+        ],
+        dtype=bool,
+    )
+
+
+def _check_length(story: TokenizedStory, max_length: int | None, span: str) -> None:
+    if max_length is not None and len(story.token_ids_T) > max_length:
+        raise UserError(
+            f"story {story.id} has {len(story.token_ids_T)} tokens, more than the model's "
+            f"{max_length}; shorten or remove it"
+        )
+    if not story.counted_T.any():
+        raise UserError(f"story {story.id} has no token to count with locate.span {span}")
