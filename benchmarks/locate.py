@@ -17,13 +17,12 @@ import torch
 from transformers import PreTrainedModel
 
 from vxdist.corpus import load_corpus
-from vxdist.locate.stage import describe_run, plan_run
+from vxdist.locate.stage import create_store, describe_run, plan_run
 from vxdist.locate.work import LocateWork
 from vxdist.model.load import describe_model
 from vxdist.model.loop import Batch, run_loop
 from vxdist.model.source import find_model
 from vxdist.settings import parse
-from vxstore.write import PartLabels, create
 
 
 class BesideBare(LocateWork):
@@ -66,18 +65,8 @@ def main() -> None:
         corpus, source = load_corpus(config.corpus), find_model(config.model)
         shape = describe_model(source)
         plan = plan_run(config, corpus, source, shape)
-        labels = [
-            PartLabels(value=p.value, language=p.language, stance=p.stance) for p in plan.parts
-        ]
-        create(
-            store,
-            num_layers=shape.num_layers,
-            num_neurons=shape.num_neurons,
-            values=corpus.values,
-            languages=corpus.languages,
-            parts=labels,
-            attrs=describe_run(config, corpus, source, shape, plan),
-        )
+        identity = describe_run(config, corpus, source, shape, plan)
+        create_store(store, corpus, shape, plan, identity)
         work = BesideBare(plan, store)
         run_loop(work, source, config)
         total = time.perf_counter() - work.began

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -61,6 +62,11 @@ class TokenProgress:
         )
 
 
+def find_rank(environ: Mapping[str, str] = os.environ) -> int:
+    """Rank of this process, from what its launcher set; 0 without one."""
+    return int(environ.get("RANK", environ.get("LOCAL_RANK", "0")))
+
+
 def is_first_rank() -> bool:
     """Whether this process is rank 0 of its launch, or the only one."""
-    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+    return find_rank() == 0

@@ -33,16 +33,17 @@ def finalise(path: str) -> None:
             zarrio.read_array(record, "value"), zarrio.read_array(record, "language"), strict=True
         )
     ]
-    token_count_P = _read_scalars(path, record, "token_count")
+    scalars = {n: _read_scalars(path, record, n) for n in ("token_count", "story_count")}
+    token_count_P = scalars["token_count"]
     planned = root.attrs.get("planned_token_count")
     if planned is not None and planned != token_count_P.sum():
         raise StoreError(
             f"{path}: its parts hold {token_count_P.sum()} tokens, and {planned} were planned; it "
             "is damaged, so record it anew"
         )
-    for name in ("token_count", "story_count"):
+    for name, count_P in scalars.items():
         total_VG = np.zeros(zarrio.get_array(root, name).shape, dtype=np.int64)
-        for cell, count in zip(cell_of_part, _read_scalars(path, record, name), strict=True):
+        for cell, count in zip(cell_of_part, count_P, strict=True):
             total_VG[cell] += count
         zarrio.get_array(root, name)[...] = total_VG
     for name in ("active_count", "activation_sum", "activation_square_sum"):

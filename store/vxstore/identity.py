@@ -62,6 +62,12 @@ def _differences(key: str, there: Mapping[str, Any], here: Mapping[str, Any]) ->
     return [f"{label} is {there.get(name)} there, {here[name]} here"]
 
 
+def check_name(name: str, key: str) -> None:
+    """Raise StoreError, naming the setting `key`, if a score or evaluation cannot be called so."""
+    if not name or "/" in name or name.startswith("."):
+        raise StoreError(f"{key}: {name!r} must be a plain name without '/'")
+
+
 def finished_alike(path: str, name: str, attrs: Mapping[str, Any], key: str) -> bool:
     """Whether group `name` is finished with the same `attrs`.
 

@@ -102,7 +102,6 @@ COORDINATES: Mapping[str, str] = {
     "order": "which option stood first",
     "mask": "value whose neurons are switched off",
     "kind": "intact, mask or control",
-    "draw": "number of the random draw of a control, from 0; -1 elsewhere",
 }
 
 

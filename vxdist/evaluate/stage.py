@@ -19,7 +19,7 @@ from vxdist.model.loop import run_loop
 from vxdist.model.source import ModelSource, find_model
 from vxdist.model.strategy import find_launch, resolve_strategy
 from vxstore.conditions import ConditionRecorder, DilemmaLabels, create_evaluation
-from vxstore.identity import begun_alike, finished_alike
+from vxstore.identity import begun_alike, check_name, finished_alike
 from vxstore.read import Store, open_store
 from vxstore.schema import EFFECT
 from vxstore.write import write_group
@@ -43,14 +43,14 @@ def run(config: Config) -> None:
     items = [item for item in corpus.evaluation if item.value in values]
     source = find_model(config.model)
     _check(settings, config, store, source, items)
-    scores = store.scores(settings.scores).load()
+    scores = store.scores(settings.scores)
+    languages = [str(label) for label in store.root().language.values]
     attrs = _identity(settings, corpus, scores, values)
     group = f"evaluation/{settings.name}"
     if finished_alike(config.store, group, attrs, "evaluate.name"):
         if launch.rank == 0:
             print(f"evaluate: {group} is there already; no model work")
             if not _measured_alike(store, settings):
-                languages = [str(label) for label in store.root().language.values]
                 _finish(config, values, languages)
         return
 
@@ -58,7 +58,6 @@ def run(config: Config) -> None:
     tokenizer = load_tokenizer(source, shape)
     questions = ask(items, tokenizer, settings, shape.max_length)
     letters = letter_tokens(tokenizer)
-    languages = [str(label) for label in store.root().language.values]
     if launch.rank == 0 and not begun_alike(config.store, group, attrs, "evaluate.name"):
         _create(config, scores, values, languages, items, attrs)
     work = EvaluateWork(
@@ -95,8 +94,7 @@ def _check(
     source: ModelSource,
     items: list[EvaluationItem],
 ) -> None:
-    if "/" in settings.name or not settings.name or settings.name.startswith("."):
-        raise UserError(f"evaluate.name: {settings.name!r} must be a plain name without '/'")
+    check_name(settings.name, "evaluate.name")
     if settings.controls < 0 or settings.control_pool < 1:
         raise UserError("evaluate.controls must be 0 or more, evaluate.control_pool 1 or more")
     if not items:

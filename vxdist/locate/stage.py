@@ -102,6 +102,18 @@ def _prepare_store(
             print(f"locate: going on with {missing} of {len(plan.parts)} parts")
         return
     check_place(path, num_parts=len(plan.parts), neurons=shape.num_layers * shape.num_neurons)
+    create_store(path, corpus, shape, plan, identity)
+    print(
+        f"locate: {len(plan.stories)} stories in {len(plan.parts)} parts, {plan.token_count:,} "
+        f"tokens, padding {plan.padding:.1%}; {shape.num_layers} layers of {shape.num_neurons:,} "
+        f"neurons ({shape.architecture})"
+    )
+
+
+def create_store(
+    path: str, corpus: Corpus, shape: ModelShape, plan: Plan, identity: dict[str, Any]
+) -> None:
+    """Create the empty store of a plan. Raises StoreError if something else lies there."""
     create(
         path,
         num_layers=shape.num_layers,
@@ -110,11 +122,6 @@ def _prepare_store(
         languages=corpus.languages,
         parts=[PartLabels(value=p.value, language=p.language, stance=p.stance) for p in plan.parts],
         attrs=identity,
-    )
-    print(
-        f"locate: {len(plan.stories)} stories in {len(plan.parts)} parts, {plan.token_count:,} "
-        f"tokens, padding {plan.padding:.1%}; {shape.num_layers} layers of {shape.num_neurons:,} "
-        f"neurons ({shape.architecture})"
     )
 
 

@@ -123,12 +123,14 @@ class _Predictor(pl.LightningModule):
         self._running = False
         self._sharding: Any = None
         self._pending: Mapping[int, int] = {}
+        self._shares: Sequence[Sequence[int]] = ()
         self._progress: TokenProgress | None = None
 
     def setup(self, stage: str) -> None:
         """Agree on what is left, before anyone begins."""
         self.trainer.strategy.barrier()
         self._pending = self._work.pending()
+        self._shares = share(self._pending, self.trainer.world_size)
         self.trainer.strategy.barrier()
 
     def configure_model(self) -> None:
@@ -141,12 +143,11 @@ class _Predictor(pl.LightningModule):
 
     def predict_dataloader(self) -> DataLoader[Batch]:
         """This rank's batches."""
-        shares = share(self._pending, self.trainer.world_size)
-        lengths = [sum(len(self._work.batches(u)) for u in units) for units in shares]
+        lengths = [sum(len(self._work.batches(u)) for u in units) for units in self._shares]
         mine = self.trainer.global_rank
         # Lightning refuses an empty loader, so a rank without work runs one filler batch.
         length = max(lengths) if self._strategy == "zero3" else max(1, lengths[mine])
-        schedule = _Schedule(self._work, shares[mine], length, min(self._pending))
+        schedule = _Schedule(self._work, self._shares[mine], length, min(self._pending))
         return DataLoader(schedule, batch_size=None, shuffle=False)
 
     def on_predict_start(self) -> None:
@@ -154,7 +155,7 @@ class _Predictor(pl.LightningModule):
         self.watch_signals()
         self._running = True
         self._work.attach(ready_sites(self.causal_model), self.device)
-        units = share(self._pending, self.trainer.world_size)[self.trainer.global_rank]
+        units = self._shares[self.trainer.global_rank]
         self._progress = TokenProgress(
             self._work.title,
             sum(self._pending[unit] for unit in units),
@@ -207,8 +208,9 @@ def run_loop(work: Work, source: ModelSource, config: Config) -> None:
     launch = find_launch(config.trainer)
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)
-    trainer = make_trainer(config.trainer, launch, config.model.dtype)
-    predictor = _Predictor(work, source, config, resolve_strategy(config.trainer, launch))
+    kind = resolve_strategy(config.trainer, launch)
+    trainer = make_trainer(config.trainer, launch, kind, config.model.dtype)
+    predictor = _Predictor(work, source, config, kind)
     handlers = predictor.watch_signals()
     try:
         with warnings.catch_warnings():

@@ -14,6 +14,7 @@ from lightning.pytorch.strategies import DDPStrategy, Strategy
 
 from vxdist.config import TrainerConfig
 from vxdist.errors import UserError
+from vxdist.progress import find_rank
 
 TIMEOUT = datetime.timedelta(minutes=30)
 """For collectives: loading a 70B model keeps ranks waiting for minutes."""
@@ -38,7 +39,7 @@ def find_launch(config: TrainerConfig, environ: Mapping[str, str] = os.environ) 
 
     Raises UserError if the two disagree.
     """
-    rank = int(environ.get("RANK", environ.get("LOCAL_RANK", "0")))
+    rank = find_rank(environ)
     if "TORCHELASTIC_RUN_ID" not in environ:
         return Launch(rank=rank, devices=config.devices or 1, num_nodes=config.num_nodes or 1)
     started = Launch(
@@ -77,10 +78,12 @@ def resolve_strategy(config: TrainerConfig, launch: Launch) -> str:
     return config.strategy
 
 
-def make_trainer(config: TrainerConfig, launch: Launch, dtype: str) -> Trainer:
-    """A Lightning trainer that predicts and does nothing else: no logs, checkpoints or bars."""
+def make_trainer(config: TrainerConfig, launch: Launch, kind: str, dtype: str) -> Trainer:
+    """A Lightning trainer that predicts and does nothing else: no logs, checkpoints or bars.
+
+    `kind` is what `resolve_strategy` said.
+    """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    kind = resolve_strategy(config, launch)
     backend = "nccl" if config.accelerator == "gpu" else "gloo"
     strategy: Strategy | str = "auto"
     if kind == "ddp":

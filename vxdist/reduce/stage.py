@@ -10,7 +10,7 @@ from vxdist.config import Config, ReduceConfig
 from vxdist.errors import UserError
 from vxdist.progress import is_first_rank
 from vxdist.reduce.vape import Selection, select
-from vxstore.identity import finished_alike
+from vxstore.identity import check_name, finished_alike
 from vxstore.read import Store, open_store
 from vxstore.schema import POOLED, SCORES
 from vxstore.write import write_group
@@ -48,8 +48,7 @@ def run(config: Config) -> None:
 
 
 def _check(settings: ReduceConfig) -> None:
-    if not settings.name or "/" in settings.name or settings.name.startswith("."):
-        raise UserError(f"reduce.name: {settings.name!r} must be a plain name without '/'")
+    check_name(settings.name, "reduce.name")
     for key in ("filter_quantile", "top_fraction", "activation_quantile"):
         value = getattr(settings, key)
         if not 0 < value < 1:

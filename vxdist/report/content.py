@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import xarray as xr
+
 import vxstore
 from vxdist import __version__
 from vxdist.config import Config, CorpusConfig
@@ -91,7 +93,7 @@ def gather(config: Config) -> Content:
         outcome = read_outcome(name, evaluation, store.effect(name).load())
     card = _card(config.corpus)
     return Content(
-        recording=_recording(store),
+        recording=_recording(store, root),
         names={value: _name(value, card) for value in values},
         languages=tuple(languages),
         score=config.reduce.name,
@@ -105,8 +107,7 @@ def gather(config: Config) -> Content:
     )
 
 
-def _recording(store: vxstore.Store) -> Recording:
-    root = store.root()
+def _recording(store: vxstore.Store, root: xr.Dataset) -> Recording:
     tokens, stories = root["token_count"].values, root["story_count"].values
     return Recording(
         model=_model_name(str(store.attrs.get("model", UNKNOWN))),
