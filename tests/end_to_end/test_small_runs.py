@@ -21,8 +21,10 @@ from vxdist.cli import main
 ROOT = Path(__file__).parents[2]
 
 
-def torchrun(ranks: int, options: list[str], stage: str = "locate") -> subprocess.Popen[str]:
-    """One stage under torchrun, as the README says."""
+def torchrun(
+    ranks: int, options: list[str], stage: str = "locate", script: Path | None = None
+) -> subprocess.Popen[str]:
+    """One stage under torchrun, as the README says, or another script."""
     command = [
         sys.executable,
         "-m",
@@ -33,7 +35,7 @@ def torchrun(ranks: int, options: list[str], stage: str = "locate") -> subproces
         "c10d",
         "--rdzv-endpoint",
         "127.0.0.1:0",
-        str(ROOT / "launch" / f"{stage}.py"),
+        str(script or ROOT / "launch" / f"{stage}.py"),
         *options,
     ]
     return subprocess.Popen(
@@ -235,6 +237,24 @@ def test_zero3_on_two_processes(run_options: list[str], tmp_path: Path) -> None:
     np.testing.assert_allclose(
         alone.evaluation("choice").log_odds, shared.evaluation("choice").log_odds, atol=1e-3
     )
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "zero3"])
+def test_other_ranks_wait_for_the_store(
+    run_options: list[str], tmp_path: Path, strategy: str
+) -> None:
+    """Rank 0 takes long to create it; the others must not look before it is there."""
+    script = tmp_path / "late.py"
+    script.write_text(
+        "import sys, time\n"
+        "from vxdist.cli import main\n"
+        "from vxdist.locate import stage\n"
+        "prepare = stage._prepare_store\n"
+        "stage._prepare_store = lambda *a: (time.sleep(5), prepare(*a))\n"
+        "sys.exit(main(['locate', *sys.argv[1:]]))\n"
+    )
+    ended(torchrun(2, [*run_options, "--trainer.strategy", strategy], script=script))
+    assert vxstore.open(str(tmp_path / "run.zarr")).record()["sealed"].all()
 
 
 def test_padding_does_not_change_a_count(run_options: list[str], tmp_path: Path) -> None:

@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 from lightning.fabric.utilities.seed import reset_seed
-from lightning.pytorch.strategies import DeepSpeedStrategy
-from lightning.pytorch.strategies.parallel import ParallelStrategy
+from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy
 
 from vxdist.errors import UserError
 
@@ -42,7 +41,7 @@ class CpuDeepSpeedStrategy(DeepSpeedStrategy):
 
     def setup_environment(self) -> None:
         """Skip the check for CUDA, and no more."""
-        ParallelStrategy.setup_environment(self)
+        DDPStrategy.setup_environment(self)
 
     def setup_distributed(self) -> None:
         """Skip the check of CUDA device numbers, and no more."""
