@@ -77,6 +77,19 @@ FAMILIES = (
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How long to search for what chance must find."""
+    parser.addoption(
+        "--soak", type=int, default=1, metavar="N", help="N times as many kills and damages"
+    )
+
+
+@pytest.fixture(scope="session")
+def soak(request: pytest.FixtureRequest) -> int:
+    """How many times as many kills and damages as usual to try."""
+    return int(request.config.getoption("--soak"))
+
+
 @pytest.fixture(scope="session", params=FAMILIES)
 def family(request: pytest.FixtureRequest) -> str:
     """Every supported family in turn."""

@@ -1,14 +1,20 @@
 """The `vxdist` command. A stage is imported only when it is called."""
 
+import contextlib
 import difflib
 import errno
 import importlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 from vxdist import __version__
 from vxdist.errors import Stopped, UserError
+
+if TYPE_CHECKING:
+    from vxdist.config import Config
 
 STAGES = {
     "locate": "record how often each neuron is active, per value and language",
@@ -17,6 +23,7 @@ STAGES = {
     "report": "write the page a person looks at",
 }
 RUN = ("run", "locate, reduce, evaluate and report, one after the other")
+IMPORT = ("import", "make a store of counts that other software recorded")
 
 DONE, MEND, STOPPED = 0, 2, 3
 NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -65,9 +72,13 @@ def _mendable(error: Exception) -> str | None:
 
 
 def _run(command: str, arguments: Sequence[str]) -> None:
-    if command not in (*STAGES, RUN[0]):
-        near = difflib.get_close_matches(command, (*STAGES, RUN[0]), n=1, cutoff=0.0)[0]
+    known = (*STAGES, RUN[0], IMPORT[0])
+    if command not in known:
+        near = difflib.get_close_matches(command, known, n=1, cutoff=0.0)[0]
         raise UserError(f"no command {command!r}; did you mean {near}? See vxdist --help")
+    if command == IMPORT[0]:
+        importlib.import_module("vxdist.importing.command").run(arguments)
+        return
     # Read when torch loads OpenMP. Threads that wait spin by default, and where processes share
     # cores they spin against each other: a tenth of the speed.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -86,21 +97,33 @@ def _run(command: str, arguments: Sequence[str]) -> None:
                 "vxdist run is for one process; with several, start launch/locate.py, reduce.py, "
                 "evaluate.py and report.py in turn"
             )
-    for stage in stages:
-        importlib.import_module(f"vxdist.{stage}.stage").run(config)
-        save_settings(config, stage)
+    with _writer(config, stages):
+        for stage in stages:
+            importlib.import_module(f"vxdist.{stage}.stage").run(config)
+            save_settings(config, stage)
     if command == RUN[0]:
         from vxdist.report.summary import print_summary
 
         print_summary(config)
 
 
+def _writer(config: "Config", stages: Sequence[str]) -> AbstractContextManager[None]:
+    """The store's lock, for rank 0 of a run that writes it; the other ranks belong to that run."""
+    from vxdist.progress import is_first_rank
+    from vxstore.lock import hold
+
+    if stages == ["report"] or not is_first_rank():
+        return contextlib.nullcontext()
+    return hold(config.store, take_over=config.take_over)
+
+
 def _usage() -> str:
     lines = ["usage: vxdist COMMAND --config FILE [--section.key VALUE ...]", "", "commands:"]
-    lines += [f"  {name:9} {text}" for name, text in (*STAGES.items(), RUN)]
+    lines += [f"  {name:9} {text}" for name, text in (*STAGES.items(), RUN, IMPORT)]
     lines += [
         "",
         "`vxdist COMMAND --help` lists every setting; `vxdist COMMAND --config FILE",
-        "--print_config` prints the settings as resolved. `vxstore --help` queries a store.",
+        "--print_config` prints the settings as resolved. `vxdist import --help` tells of imports,",
+        "and `vxstore --help` of queries.",
     ]
     return "\n".join(lines)

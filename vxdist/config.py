@@ -19,8 +19,9 @@ CUES = {"en": "Answer:", "zh": "答案:"}
 class ModelConfig:
     """The language model."""
 
-    path: str
-    """Hub id, directory, .gguf file, or package:NAME/FILE (weights installed as a package)."""
+    path: str = ""
+    """Hub id, directory, .gguf file, or package:NAME/FILE (weights installed as a package).
+    Only locate and evaluate need it."""
     revision: str | None = None
     """Branch, tag or commit of a Hub model; null takes the newest."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -71,6 +72,8 @@ class ReduceConfig:
     """A selected neuron belongs to the values whose probability exceeds this quantile of all."""
     min_active_tokens: int = 1
     """Neurons active on fewer tokens than this, over all values, are dropped as dead."""
+    precision: Literal["float64", "float32"] = "float64"
+    """Number type of probabilities and entropy; float32 is what the paper's code used."""
 
 
 @dataclass(kw_only=True)
@@ -81,6 +84,9 @@ class EvaluateConfig:
     """Name of the evaluation in the store."""
     scores: str = "vape"
     """Name of the score whose selected neurons are switched off."""
+    masks: str | None = None
+    """Mask file whose neurons are switched off instead of a score's; as `vxstore export` writes it;
+    controls are still matched with the activity in `scores`."""
     values: list[str] | None = None
     """Values to mask, and whose dilemmas to score; null takes all."""
     controls: int = 8
@@ -143,4 +149,6 @@ class Config:
     report: ReportConfig
     trainer: TrainerConfig
     store: str
-    """Path of the activation store."""
+    """Path or URL (such as s3://bucket/run.zarr) of the activation store."""
+    take_over: bool = False
+    """Write the store though another run's lock is on it; never saved with the settings."""

@@ -8,11 +8,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 
-class TokenProgress:
-    """Counts tokens done of a known total, with the rate and the time left."""
+class WorkProgress:
+    """Counts units done (tokens, layers) of a known total, with the rate and the time left."""
 
-    def __init__(self, title: str, total: int, *, shown: bool, seconds: float) -> None:
-        self._title, self._total, self._shown, self._seconds = title, total, shown, seconds
+    def __init__(self, title: str, total: int, unit: str, *, shown: bool, seconds: float) -> None:
+        self._title, self._total, self._unit = title, total, unit
+        self._shown, self._seconds = shown, seconds
         self._done = self._told = 0
         self._began = self._printed = time.monotonic()
         self._console = Console(highlight=False)
@@ -26,12 +27,12 @@ class TokenProgress:
                 TextColumn("{task.description}"),
                 BarColumn(),
                 TaskProgressColumn(),
-                TextColumn("{task.fields[rate]:,.0f} tokens/s, left"),
+                TextColumn("{task.fields[rate]:,.0f} {task.fields[unit]}/s, left"),
                 TimeRemainingColumn(),
                 console=self._console,
             )
             self._bar.start()
-            self._bar.add_task(self._title, total=self._total, rate=0.0)
+            self._bar.add_task(self._title, total=self._total, rate=0.0, unit=self._unit)
 
     def stop(self) -> None:
         """Leave the terminal as it was, or tell how far it came."""
@@ -40,9 +41,9 @@ class TokenProgress:
         elif self._shown and self._told < self._done:
             self._line()
 
-    def advance(self, tokens: int) -> None:
-        """Add tokens done."""
-        self._done += tokens
+    def advance(self, units: int) -> None:
+        """Add units done."""
+        self._done += units
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=self._done, rate=self._rate())
         elif self._shown and time.monotonic() - self._printed >= self._seconds:
@@ -55,8 +56,8 @@ class TokenProgress:
         self._printed, self._told = time.monotonic(), self._done
         left = (self._total - self._done) / max(1e-9, self._rate())
         print(
-            f"{self._title}: {self._done:,} of {self._total:,} tokens "
-            f"({self._done / max(1, self._total):.0%}), {self._rate():,.0f} tokens/s, "
+            f"{self._title}: {self._done:,} of {self._total:,} {self._unit} "
+            f"({self._done / max(1, self._total):.0%}), {self._rate():,.0f} {self._unit}/s, "
             f"{left:.0f} s left",
             flush=True,
         )

@@ -12,6 +12,7 @@ import yaml
 from vxdist.config import Config
 from vxdist.errors import UserError
 from vxdist.progress import is_first_rank
+from vxstore.place import beside
 
 OPEN_KEYS = ("evaluate.prompts", "evaluate.cues")
 """Settings that hold a mapping with keys of the user's own."""
@@ -33,14 +34,18 @@ def parse(command: str, arguments: Sequence[str]) -> Config:
         if dataclasses.is_dataclass(section.type):
             assert isinstance(section.type, type)
             parser.add_class_arguments(section.type, section.name)
-    parser.add_argument("--store", type=str, required=True, help="Path of the activation store.")
+    parser.add_argument("--store", type=str, required=True, help="Path or URL of the store.")
+    parser.add_argument(
+        "--take_over",
+        "--take-over",
+        action="store_true",
+        help="Write the store though another run's lock is on it: that run is over.",
+    )
     try:
         found = parser.parse_args(list(arguments))
     except ArgumentError as error:
         _refuse(str(error))
     sections = parser.instantiate(found)
-    if "://" in sections["store"]:
-        raise UserError(f"store: {sections['store']} is a URL; give a path on this machine's disks")
     return Config(**{f.name: sections[f.name] for f in dataclasses.fields(Config)})
 
 
@@ -49,7 +54,7 @@ _DESCRIPTION = "All stages read the same file; each uses its own sections."
 
 def _check_options(arguments: Sequence[str]) -> None:
     """Name the nearest known key for every unknown one, in the file or on the command line."""
-    known = set(_keys(Config))
+    known = {*_keys(Config), "take-over"}
     files = []
     for n, argument in enumerate(arguments):
         if not argument.startswith("--"):
@@ -107,11 +112,6 @@ def _refuse(message: str) -> NoReturn:
     raise UserError("settings: " + " ".join(lines)[:400])
 
 
-def settings_file(store: str) -> Path:
-    """Where the resolved settings of a store are kept: beside it."""
-    return Path(store.removesuffix(".zarr") + ".yaml")
-
-
 OWN = {"reduce": ("reduce",), "evaluate": ("evaluate",), "report": ("report",)}
 """Sections that a later stage decides; locate decides all that are not there yet."""
 
@@ -123,17 +123,16 @@ def save_settings(config: Config, stage: str) -> None:
     """
     if not is_first_rank():
         return
-    file = settings_file(config.store)
+    place, name = beside(config.store, ".yaml")
     settings = dataclasses.asdict(config)
-    if file.exists():
-        kept = yaml.safe_load(file.read_text(encoding="utf-8"))
-        mine = OWN.get(stage, [name for name in settings if name not in sum(OWN.values(), ())])
-        settings = {**settings, **kept, **{name: settings[name] for name in mine}}
+    del settings["take_over"]
+    if (there := place.read(name)) is not None:
+        kept = yaml.safe_load(there.decode())
+        mine = OWN.get(stage, [key for key in settings if key not in sum(OWN.values(), ())])
+        settings = {**settings, **kept, **{key: settings[key] for key in mine}}
     text = yaml.safe_dump(settings, allow_unicode=True, sort_keys=False)
-    head = f"# vxdist: resolved settings; replay with `vxdist run --config {file.name}`\n"
-    partial = file.with_name(file.name + ".partial")
+    head = f"# vxdist: resolved settings; replay with `vxdist run --config {name}`\n"
     try:
-        partial.write_text(head + text, encoding="utf-8")
-        partial.replace(file)
+        place.write(name, (head + text).encode())
     except OSError as error:
-        print(f"warning: {file} was not written ({error.strerror})", file=sys.stderr)
+        print(f"warning: {name} was not written ({error.strerror})", file=sys.stderr)

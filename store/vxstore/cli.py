@@ -2,16 +2,14 @@
 
 import argparse
 import contextlib
+import importlib
 import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
-from vxstore.errors import StoreError, UserError
-
-if TYPE_CHECKING:  # imported where it is used, so that --help stays quick
-    from vxstore.read import Store
+from vxstore.errors import UserError
 
 DONE, MEND = 0, 2
 
@@ -24,12 +22,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         arguments = _parser().parse_args(argv)
-        arguments.run(arguments)
+        commands = importlib.import_module("vxstore.commands")  # slow, and not needed for --help
+        getattr(commands, arguments.command)(arguments)
         sys.stdout.flush()
     except SystemExit as leaving:  # --help, --version
         return int(leaving.code or DONE)
     except UserError as error:
-        from vxstore.show import clean
+        from vxstore.output import clean
 
         print(f"error: {clean(error)}", file=sys.stderr)
         return MEND
@@ -46,27 +45,119 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    shared = _Parser(add_help=False)
-    shared.add_argument("store", metavar="STORE", help="path of an activation store")
-    shared.add_argument(
-        "--format", choices=("table", "json", "csv"), default="table", help="default: table"
-    )
     parser = _Parser(prog="vxstore", description="Query the activation stores that vxdist writes.")
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
 
-    about = "what the store is of, how far it is, and what was derived from it"
-    info = commands.add_parser("info", parents=[shared], help=about, description=about)
-    info.set_defaults(run=_info)
+    def command(name: str, about: str, *stores: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=about, description=about, allow_abbrev=False)
+        added.add_argument("store", metavar=stores[0], help="path or URL of an activation store")
+        for store in stores[1:]:
+            added.add_argument("other", metavar=store, help="path or URL of another, or the same")
+        added.add_argument(
+            "--format", choices=("table", "json", "csv"), default="table", help="default: table"
+        )
+        return added
 
-    about = "the selected neurons of lowest entropy"
-    top = commands.add_parser("top", parents=[shared], help=about, description=about)
-    top.add_argument("--value", help="only neurons that belong to this value")
-    top.add_argument("--language", help="a language or pooled; default: every language recorded")
-    top.add_argument("--k", type=_positive, default=10, help="neurons a language; default: 10")
-    top.add_argument("--score", default="vape", help="name of the score; default: vape")
-    top.set_defaults(run=_top)
+    command("info", "what the store is of, how far it is, and what was derived from it", "STORE")
+    _add_top(command("top", "the selected neurons of lowest entropy", "STORE"))
+    _add_neuron(command("neuron", "all that is known of one neuron", "STORE"))
+    _add_layers(command("layers", "how many neurons are selected in each layer", "STORE"))
+    _add_compare(command("compare", "how alike two selections of one model are", "A", "B"))
+    _add_select(command("select", "select anew, with other thresholds", "STORE"))
+    _add_export(command("export", "write a selection or the counts to a file", "STORE"))
+    _add_check(command("check", "read all of it, and name what is damaged", "STORE"))
     return parser
+
+
+def _add_top(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--value", help="only neurons that belong to this value")
+    _add_language(parser)
+    parser.add_argument("--k", type=_positive, default=10, help="neurons a language; default: 10")
+    _add_score(parser)
+
+
+def _add_neuron(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("layer", metavar="LAYER", type=int, help="decoder layer, from 0")
+    parser.add_argument("neuron", metavar="NEURON", type=int, help="neuron of it, from 0")
+    parser.add_argument("--score", help="name of the score; default: vape, if the store has any")
+
+
+def _add_layers(parser: argparse.ArgumentParser) -> None:
+    _add_language(parser)
+    _add_score(parser)
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    _add_score(parser)
+    parser.add_argument("--score-b", metavar="SCORE", help="score of B; default: that of A")
+
+
+def _add_select(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--name", required=True, help="name of the new score")
+    parser.add_argument(
+        "--from",
+        dest="base",
+        metavar="SCORE",
+        default="vape",
+        help="score whose settings hold where none is given; default: vape",
+    )
+    for name, about in (
+        ("filter-quantile", "a neuron's largest probability must exceed this quantile of all"),
+        ("top-fraction", "fraction of all neurons to select, those of lowest entropy"),
+        ("activation-quantile", "it belongs to values whose probability exceeds this quantile"),
+    ):
+        parser.add_argument(f"--{name}", metavar="X", type=float, help=about)
+    parser.add_argument(
+        "--min-active-tokens", metavar="N", type=int, help="active on fewer: dropped as dead"
+    )
+    parser.add_argument(
+        "--precision", choices=("float32", "float64"), help="number type of the probabilities"
+    )
+    _add_take_over(parser)
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "out", metavar="OUT", help="file to write: .csv, .parquet, or .json for a mask file"
+    )
+    parser.add_argument(
+        "--what",
+        choices=("neurons", "counts"),
+        default="neurons",
+        help="neurons: the selected ones (default); counts: those of every neuron",
+    )
+    parser.add_argument(
+        "--value", action="append", help="only this value; may be given again for others"
+    )
+    parser.add_argument(
+        "--language", action="append", help="only this language or pooled; may be given again"
+    )
+    _add_score(parser)
+    parser.add_argument("--force", action="store_true", help="replace OUT if it is there")
+
+
+def _add_check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--repair",
+        action="store_true",
+        help="have what is damaged made anew: un-seal bad parts, remove bad scores",
+    )
+    _add_take_over(parser)
+
+
+def _add_take_over(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--take-over", action="store_true", help="write though another run's lock is on the store"
+    )
+
+
+def _add_language(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--language", help="a language or pooled; default: every language recorded")
+
+
+def _add_score(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--score", default="vape", help="name of the score; default: vape")
 
 
 class _Version(argparse.Action):
@@ -82,44 +173,3 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} must be at least 1")
     return number
-
-
-def _open(path: str) -> "Store":
-    from vxstore.read import open_store
-
-    try:
-        return open_store(path)
-    except (OSError, ImportError) as error:  # no permission; a URL whose package is missing
-        raise StoreError(f"cannot open {path}: {error}") from error
-
-
-def _info(arguments: argparse.Namespace) -> None:
-    from vxstore import query, show
-
-    about = query.describe(_open(arguments.store))
-    if arguments.format == "json":
-        show.print_json(about)
-    elif arguments.format == "csv":
-        show.print_csv(("field", "value", "language", "content"), show.facts(about))
-    else:
-        show.show_info(about)
-
-
-def _top(arguments: argparse.Namespace) -> None:
-    from vxstore import query, show
-
-    neurons = query.top(
-        _open(arguments.store),
-        value=arguments.value,
-        language=arguments.language,
-        k=arguments.k,
-        score=arguments.score,
-    )
-    rows = [{str(name): item for name, item in row.items()} for row in neurons.to_dict("records")]
-    if arguments.format == "json":
-        show.print_json(rows)
-    elif arguments.format == "csv":
-        show.print_csv([str(name) for name in neurons], (row.values() for row in rows))
-    else:
-        whose = f"neurons of {arguments.value}" if arguments.value else "selected neurons"
-        show.show_neurons(rows, f"{whose}, lowest {arguments.score} entropy first")

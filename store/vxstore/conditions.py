@@ -8,7 +8,8 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from vxstore import zarrio
+from vxstore import lock, zarrio
+from vxstore.metadata import commit
 from vxstore.schema import EVALUATION, layered_chunks
 
 
@@ -75,6 +76,7 @@ class ConditionRecorder:
 
     def __init__(self, path: str, name: str) -> None:
         self._path = path
+        self._run = lock.current_run(path)
         self._group = zarrio.open_group(path, f"evaluation/{name}", mode="r+")
 
     def array(self, name: str) -> zarr.Array[Any]:
@@ -93,8 +95,10 @@ class ConditionRecorder:
     ) -> None:
         """Write one condition's (dilemma, order) and, last, seal it.
 
-        Raises ValueError, before anything is written, if a number is not finite.
+        Raises ValueError, before anything is written, if a number is not finite; StoreError if
+        another run has taken the store over.
         """
+        lock.require(self._path, self._run)
         if not (np.isfinite(log_odds_DO).all() and np.isfinite(option_mass_DO).all()):
             raise ValueError(f"condition {condition}: a log-odds is not finite")
         zarrio.write_region(self.array("log_odds"), condition, log_odds_DO)
@@ -102,6 +106,6 @@ class ConditionRecorder:
         zarrio.write_region(self.array("sealed"), condition, np.asarray(True))
 
     def complete(self) -> None:
-        """Mark the evaluation complete and consolidate the store's metadata."""
+        """Mark the evaluation complete, and vouch for it."""
         self._group.update_attributes({"complete": True})
-        zarrio.consolidate(self._path)
+        commit(self._path, {})

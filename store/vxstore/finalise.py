@@ -1,6 +1,10 @@
-"""Summing all parts into the root. Reads each chunk once; nothing is divided."""
+"""Summing all parts into the root. Reads each chunk once; nothing is divided.
 
-from collections.abc import Sequence
+P: part, L: layer, N: neuron, V: value, G: language.
+"""
+
+from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,7 +13,9 @@ from numpy.typing import NDArray
 
 from vxstore import zarrio
 from vxstore.errors import StoreError
-from vxstore.read import STATE_COMPLETE
+from vxstore.metadata import STATE_COMPLETE, commit
+from vxstore.read import read_root_attrs
+from vxstore.schema import STATISTICS
 
 
 def finalise(path: str) -> None:
@@ -18,79 +24,173 @@ def finalise(path: str) -> None:
     Done already, it does nothing. Raises StoreError if a part is not sealed, or what it sealed is
     lost or damaged.
     """
-    root = zarrio.open_group(path, mode="r+")
-    if root.attrs["state"] == STATE_COMPLETE:
-        zarrio.consolidate_if_needed(path)
+    sum_layers(path)
+    complete(path)
+
+
+def sum_layers(
+    path: str,
+    *,
+    rank: int = 0,
+    world_size: int = 1,
+    advance: Callable[[int], object] = lambda _: None,
+) -> None:
+    """Sum this rank's layers of every array by neuron into the root.
+
+    `advance` is told each number of layers, of one array, done. Raises StoreError if a part is not
+    sealed, lost or damaged.
+    """
+    if read_root_attrs(path, "", "record")["state"] == STATE_COMPLETE:
         return
-    record = zarrio.open_group(path, "record")
+    parts = read_parts(path)
+    root, record = zarrio.open_group(path, mode="r+"), zarrio.open_group(path, "record")
+    names = [name for name in STATISTICS if name in root]
+    for name in names:
+        source, target = zarrio.get_array(record, name), zarrio.get_array(root, name)
+        for layers in layer_blocks(source, target)[rank::world_size]:
+            target[layers] = sum_block(path, parts, source, target, layers)
+            advance(layers.stop - layers.start)
+
+
+def complete(path: str) -> None:
+    """Sum the counts that are one a part, and mark the store complete: all layers are summed.
+
+    Raises StoreError if the parts do not hold the tokens planned.
+    """
+    attrs = read_root_attrs(path, "", "record")
+    if attrs["state"] == STATE_COMPLETE:
+        return
+    parts = read_parts(path)
+    total, planned = int(parts.token_count_P.sum()), attrs.get("planned_token_count")
+    if planned not in (None, total):
+        raise StoreError(
+            f"{path}: its parts hold {total} tokens, and {planned} were planned; it is damaged, "
+            "so record it anew"
+        )
+    root = zarrio.open_group(path, mode="r+")
+    for name, count_P in (
+        ("token_count", parts.token_count_P),
+        ("story_count", parts.story_count_P),
+    ):
+        target = zarrio.get_array(root, name)
+        target[...] = parts.sum(count_P, target.shape)
+    commit(path, {"state": STATE_COMPLETE})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Numbers that are one a part, all sealed; `cell_P` is its (value, language), by number."""
+
+    cell_P: Sequence[tuple[int, int]]
+    token_count_P: NDArray[np.int64]
+    story_count_P: NDArray[np.int64]
+    bounded: bool
+
+    def sum(self, count_P: NDArray[np.int64], shape: Sequence[int]) -> NDArray[np.int64]:
+        """Sum by (value, language)."""
+        total_VG = np.zeros(shape, dtype=np.int64)
+        for cell, count in zip(self.cell_P, count_P, strict=True):
+            total_VG[cell] += count
+        return total_VG
+
+
+def read_parts(path: str) -> Parts:
+    """What the parts are. Raises StoreError if one is not sealed, or is damaged."""
+    root, record = zarrio.open_group(path, whole=True), zarrio.open_group(path, "record")
     missing = int((~zarrio.read_array(record, "sealed").astype(bool)).sum())
     if missing:
         raise StoreError(f"{path}: {missing} parts are not recorded; run `vxdist locate` again")
-    labels = {name: list(zarrio.read_array(root, name)) for name in ("value", "language")}
-    cell_of_part = [
-        (labels["value"].index(value), labels["language"].index(language))
-        for value, language in zip(
-            zarrio.read_array(record, "value"), zarrio.read_array(record, "language"), strict=True
-        )
-    ]
-    scalars = {n: _read_scalars(path, record, n) for n in ("token_count", "story_count")}
-    token_count_P = scalars["token_count"]
-    planned = root.attrs.get("planned_token_count")
-    if planned is not None and planned != token_count_P.sum():
-        raise StoreError(
-            f"{path}: its parts hold {token_count_P.sum()} tokens, and {planned} were planned; it "
-            "is damaged, so record it anew"
-        )
-    for name, count_P in scalars.items():
-        total_VG = np.zeros(zarrio.get_array(root, name).shape, dtype=np.int64)
-        for cell, count in zip(cell_of_part, count_P, strict=True):
-            total_VG[cell] += count
-        zarrio.get_array(root, name)[...] = total_VG
-    for name in ("active_count", "activation_sum", "activation_square_sum"):
-        source = zarrio.get_array(record, name)
-        _sum_layers(path, source, zarrio.get_array(root, name), cell_of_part, token_count_P)
-    root.update_attributes({"state": STATE_COMPLETE})
-    zarrio.consolidate(path)
+    scalars = {}
+    for name in ("token_count", "story_count"):
+        scalars[name] = read_scalars(zarrio.get_array(record, name))
+        if (scalars[name] < 0).any():
+            raise lost(path, int(np.argmax(scalars[name] < 0)), name)
+    return Parts(
+        cell_P=read_cells(path, root, record),
+        token_count_P=scalars["token_count"],
+        story_count_P=scalars["story_count"],
+        bounded=root.attrs.get("denominator", "tokens") == "tokens",
+    )
 
 
-def _read_scalars(path: str, record: zarr.Group, name: str) -> NDArray[np.int64]:
-    """One number a part, none of them lost."""
-    count_P = zarrio.read_array(record, name).astype(np.int64)
-    if (count_P < 0).any():
-        raise _lost(path, int(np.argmax(count_P < 0)), name)
-    return count_P
+def read_cells(path: str, root: zarr.Group, record: zarr.Group) -> list[tuple[int, int]]:
+    """Value and language of each part, by number. Raises StoreError if a label is unknown."""
+    index = {
+        name: {label: n for n, label in enumerate(zarrio.read_array(root, name))}
+        for name in ("value", "language")
+    }
+    labels = [zarrio.read_array(record, name) for name in ("value", "language")]
+    try:
+        return [(index["value"][v], index["language"][g]) for v, g in zip(*labels, strict=True)]
+    except KeyError as error:
+        raise StoreError(f"{path}/record: the label {error} of a part is damaged") from error
 
 
-def _sum_layers(
-    path: str,
-    source: zarr.Array[Any],
-    target: zarr.Array[Any],
-    cell_of_part: Sequence[tuple[int, int]],
-    token_count_P: NDArray[np.int64],
-) -> None:
-    """Sum (part, layer, neuron) into (layer, neuron, value, language), some layers at a time."""
+def read_scalars(array: zarr.Array[Any]) -> NDArray[np.int64]:
+    """One number a part; -1 where it is lost or damaged."""
+    try:
+        return np.asarray(array[...]).astype(np.int64)
+    except StoreError:
+        return np.array([_read_scalar(array, part) for part in range(array.shape[0])])
+
+
+def _read_scalar(array: zarr.Array[Any], part: int) -> int:
+    try:
+        return int(np.asarray(array[part]))
+    except StoreError:
+        return -1
+
+
+def layer_blocks(source: zarr.Array[Any], target: zarr.Array[Any]) -> list[slice]:
+    """Layers to sum together: whole chunks of both arrays."""
     num_layers = target.shape[0]
     step = int(np.lcm(source.chunks[1], target.chunks[0]))
-    for first in range(0, num_layers, step):
-        layers = slice(first, min(first + step, num_layers))
-        total_LNVG = np.zeros((layers.stop - first, *target.shape[1:]), dtype=target.dtype)
-        for part, (value, language) in enumerate(cell_of_part):
-            try:
-                found_LN = np.asarray(source[part, layers])
-            except (ValueError, RuntimeError, OSError) as error:
-                raise _lost(path, part, source.basename) from error
-            # Lost chunks read as -1 or NaN.
-            sound = found_LN <= token_count_P[part] if source.dtype.kind == "i" else True
-            if not (np.isfinite(found_LN) & sound).all() or (
-                source.basename != "activation_sum" and found_LN.min() < 0
-            ):
-                raise _lost(path, part, source.basename)
-            total_LNVG[:, :, value, language] += found_LN
-        target[layers] = total_LNVG
+    return [slice(n, min(n + step, num_layers)) for n in range(0, num_layers, step)]
 
 
-def _lost(path: str, part: int, name: str) -> StoreError:
+def sum_block(
+    path: str, parts: Parts, source: zarr.Array[Any], target: zarr.Array[Any], layers: slice
+) -> NDArray[Any]:
+    """Sum (part, layer, neuron) into (layer, neuron, value, language), for some layers."""
+    total_LNVG = np.zeros((layers.stop - layers.start, *target.shape[1:]), dtype=target.dtype)
+    for part, found_LN in read_block(path, parts, source, layers):
+        if isinstance(found_LN, StoreError):
+            raise found_LN
+        total_LNVG[:, :, *parts.cell_P[part]] += found_LN
+    return total_LNVG
+
+
+def read_block(
+    path: str,
+    parts: Parts,
+    source: zarr.Array[Any],
+    layers: slice,
+    *,
+    skip: Container[int] = (),
+) -> Iterator[tuple[int, NDArray[Any] | StoreError]]:
+    """Some layers of each part, in order; in place of a damaged part's, what to say of it."""
+    for part in range(len(parts.cell_P)):
+        if part in skip:
+            continue
+        try:
+            found_LN = np.asarray(source[part, layers])
+        except (StoreError, ValueError, RuntimeError, OSError) as error:
+            told = lost(path, part, source.basename)
+            told.__cause__ = error
+            yield part, told
+            continue
+        # Lost chunks read as -1 or NaN.
+        sound = bool(np.isfinite(found_LN).all())
+        if source.basename != "activation_sum":
+            sound = sound and found_LN.min() >= 0
+        if source.basename == "active_count" and parts.bounded:
+            sound = sound and found_LN.max() <= parts.token_count_P[part]
+        yield part, found_LN if sound else lost(path, part, source.basename)
+
+
+def lost(path: str, part: int, name: str) -> StoreError:
+    """What to say of a sealed part that cannot be read."""
     return StoreError(
-        f"{path}: part {part} is sealed, but its {name} is lost or damaged; remove "
-        f"{path}/record/sealed/c/{part} and run `vxdist locate` again to record it anew"
+        f"{path}: part {part} is sealed, but its {name} is lost or damaged; run `vxstore check "
+        f"{path} --repair`, then `vxdist locate` again to record it anew"
     )

@@ -1,11 +1,12 @@
 """Is what lies there this run's? Refusing to go on with another's work, and saying what differs."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from vxstore import zarrio
 from vxstore.errors import StoreError
+from vxstore.metadata import FILE, is_listed, read_root
+from vxstore.place import find_place
 from vxstore.read import STATE_CREATING, read_root_attrs
 
 
@@ -14,13 +15,13 @@ def holds_store(path: str) -> bool:
 
     Raises StoreError if something else is there.
     """
-    place = Path(path)
-    # A kill in the middle of the first write leaves a *.partial behind.
-    if not place.exists() or (
-        place.is_dir() and all(f.suffix == ".partial" for f in place.iterdir())
-    ):
-        return False
-    if read_root_attrs(path, need_format=False).get("state") == STATE_CREATING:
+    place = find_place(path)
+    if place.size(FILE) is None:
+        # A kill in the middle of the first write leaves a *.partial behind.
+        here = place.children()
+        if place.size("") is None and all(name.endswith(".partial") for name in here):
+            return False
+    elif read_root(path)["attributes"].get("state") == STATE_CREATING:
         return False
     read_root_attrs(path)
     return True
@@ -85,9 +86,10 @@ def begun_alike(path: str, name: str, attrs: Mapping[str, Any], key: str) -> boo
 
 
 def _marked_alike(path: str, name: str, mark: str, attrs: Mapping[str, Any], key: str) -> bool:
-    root = zarrio.open_group(path)
-    group = root.get(name)
-    if group is None or not group.attrs.get(mark):
+    if find_place(path).size(f"{name}/{FILE}") is None:
+        return False
+    group = zarrio.open_group(path, name)
+    if not group.attrs.get(mark) or (mark == "complete" and not is_listed(read_root(path), name)):
         return False
     differ = _flat_differences(dict(group.attrs.asdict()), attrs)
     if differ:

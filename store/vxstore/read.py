@@ -1,35 +1,54 @@
 """Opening a store, and refusing what is not one, not finished, or newer than this reader."""
 
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
-import zarr
 
 from vxstore import zarrio
 from vxstore.errors import StoreError
+from vxstore.guard import guarded
+from vxstore.metadata import (
+    FILE,
+    OTHERS,
+    STATE_COMPLETE,
+    Document,
+    is_listed,
+    read_document,
+    read_group,
+    read_root,
+)
+from vxstore.place import find_place
 from vxstore.schema import FORMAT_NAME, FORMAT_VERSION
 
 STATE_CREATING = "creating"
 STATE_RECORDING = "recording"
-STATE_COMPLETE = "complete"
 
 
-def read_root_attrs(path: str, *, need_format: bool = True) -> dict[str, Any]:
-    """Attributes of the root group.
+def read_root_attrs(path: str, *groups: str) -> dict[str, Any]:
+    """Attributes of the root group; the metadata of `groups` are verified too.
 
-    Raises StoreError if nothing is there or, with `need_format`, it is not a store this version
-    can read.
+    Raises StoreError if nothing is there, it is damaged, or not a store this version can read.
     """
-    if "://" not in path and not Path(path).exists():
-        raise StoreError(f"no store at {path}; `vxdist locate --store {path} ...` makes one")
-    try:
-        attrs = zarrio.plain_attrs(zarrio.open_group(path))
-    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
-        raise StoreError(f"{path} is not a vxstore: no readable Zarr v3 group there") from error
-    if need_format:
-        _check_format(path, attrs)
+    root = _read_root(path)
+    for group in groups:
+        read_group(path, group, root)
+    attrs: dict[str, Any] = root["attributes"]
     return attrs
+
+
+def _read_root(path: str) -> Document:
+    place = find_place(path)
+    if place.size(FILE) is None:
+        if place.size("") is None and not place.children():
+            raise StoreError(f"no store at {path}; `vxdist locate --store {path} ...` makes one")
+        raise StoreError(f"{path} is not a vxstore: there is no {FILE} of a Zarr v3 group")
+    try:
+        root = read_root(path)
+    except StoreError as error:
+        raise StoreError(f"{path} is not a readable vxstore: {error}") from error
+    _check_format(path, root["attributes"])
+    return root
 
 
 def _check_format(path: str, attrs: dict[str, Any]) -> None:
@@ -77,7 +96,7 @@ class Store:
 
     def record(self) -> xr.Dataset:
         """Counts by (part, layer, neuron), with value, language and stance along part."""
-        return self._open("record")
+        return self._open("record", whole=self.complete)
 
     def scores(self, name: str) -> xr.Dataset:
         """The score `name`. Raises StoreError, listing the known ones, if there is none."""
@@ -89,7 +108,7 @@ class Store:
 
     def unfinished_evaluation(self, name: str) -> xr.Dataset:
         """The same while it is being written."""
-        return self._open(f"evaluation/{name}")
+        return self._open(f"evaluation/{name}", whole=False)
 
     def effect(self, name: str) -> xr.Dataset:
         """Shifts by (mask, value, language) of the evaluation `name`."""
@@ -97,12 +116,19 @@ class Store:
 
     def names(self, kind: str) -> list[str]:
         """Names of the finished groups below `scores` or `evaluation`."""
-        root = zarrio.open_group(self.path)
-        if kind not in root:
-            return []
-        group = root[kind]
-        assert isinstance(group, zarr.Group)
-        return sorted(n for n, child in group.groups() if child.attrs.get("complete"))
+        place, root = find_place(self.path), read_root(self.path)
+        found = []
+        for name in place.children(kind):
+            file = f"{kind}/{name}/{FILE}"
+            if place.size(file) is None or not is_listed(root, f"{kind}/{name}"):
+                continue
+            if OTHERS in root["attributes"]:  # only what is finished is listed
+                found.append(name)
+                continue
+            doc, _ = read_document(place, file, f"{self.path}/{file}")
+            if dict(doc.get("attributes", {})).get("complete"):
+                found.append(name)
+        return found
 
     def _derived(self, kind: str, name: str, *below: str) -> xr.Dataset:
         known = self.names(kind)
@@ -112,11 +138,33 @@ class Store:
             raise StoreError(
                 f"{self.path} has no finished {kind}/{name} (there: {have}); run `vxdist {stage}`"
             )
-        return self._open("/".join((kind, name, *below)))
+        group = "/".join((kind, name, *below))
+        if not is_listed(read_root(self.path), group):
+            raise StoreError(f"{self.path} has no finished {group}; run `vxdist evaluate`")
+        return self._open(group)
 
-    def _open(self, group: str) -> xr.Dataset:
-        dataset: xr.Dataset = xr.open_zarr(self.path, group=group, consolidated=False)
+    def _open(self, group: str, *, whole: bool = True) -> xr.Dataset:
+        """With `whole`, a missing chunk is damage. Raises StoreError before reading a number."""
+        # Read again: a stage may have written a group since the store was opened.
+        read_group(self.path, group, read_root(self.path))
+        store = zarrio.zarr_store(self.path, whole=whole)
+        with guarded():
+            dataset: xr.Dataset = xr.open_zarr(store, group=group, consolidated=False)
+        _check_coordinates(f"{self.path}/{group}".rstrip("/"), dataset)
         return dataset
+
+
+def _check_coordinates(what: str, dataset: xr.Dataset) -> None:
+    """Labels are small and are read on opening, so what is wrong with them is told at once."""
+    for name, labels in dataset.coords.items():
+        if labels.dtype.kind == "i":
+            sound = np.array_equal(labels.values, np.arange(labels.size))
+        else:
+            known = {str(label) for label in labels.values}
+            sound = "" not in known or name == "mask"  # no mask is on in the intact condition
+            sound = sound and (name not in dataset.sizes or len(known) == labels.size)
+        if not sound:
+            raise StoreError(f"{what}: the labels in {name} are damaged; restore them from a copy")
 
 
 def open_store(path: str) -> Store:

@@ -13,6 +13,9 @@ FORMAT_VERSION = 1
 POOLED = "pooled"
 """Label, along `language` in the scores, of the counts summed over all languages."""
 
+STATISTICS = ("active_count", "activation_sum", "activation_square_sum")
+"""Arrays by neuron, in `/` and `/record`; a store of imported counts has the first only."""
+
 CHUNK_BYTES = 1 << 20
 """Aim for the size of an inner chunk."""
 

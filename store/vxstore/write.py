@@ -12,15 +12,18 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from vxstore import zarrio
+from vxstore import lock, zarrio
 from vxstore.errors import StoreError
 from vxstore.identity import holds_store
-from vxstore.read import STATE_CREATING, STATE_RECORDING
+from vxstore.metadata import FILE, commit
+from vxstore.place import find_place
+from vxstore.read import STATE_CREATING, STATE_RECORDING, read_root_attrs
 from vxstore.schema import (
     FORMAT_NAME,
     FORMAT_VERSION,
     RECORD,
     ROOT,
+    STATISTICS,
     ArraySpec,
     layered_chunks,
     record_chunks,
@@ -38,11 +41,11 @@ class PartLabels:
 
 @dataclass(frozen=True, kw_only=True)
 class PartCounts:
-    """What one part adds. L: layer, N: neuron; counts in tokens."""
+    """What one part adds. L: layer, N: neuron; counts in tokens. Sums may be unknown (None)."""
 
     active_count_LN: NDArray[np.integer[Any]]
-    activation_sum_LN: NDArray[np.floating[Any]]
-    activation_square_sum_LN: NDArray[np.floating[Any]]
+    activation_sum_LN: NDArray[np.floating[Any]] | None
+    activation_square_sum_LN: NDArray[np.floating[Any]] | None
     token_count: int
     story_count: int
 
@@ -59,11 +62,13 @@ def create(
 ) -> None:
     """Create an empty store at `path`, with every array of `/` and `/record` in place.
 
-    `attrs` (JSON values) join the root's attributes. A creation cut short is begun anew by the
-    next one. Raises StoreError if something else already lies at `path`.
+    `attrs` (JSON values) join the root's attributes; of those, `statistics` names the arrays by
+    neuron that are recorded (default: all). A creation cut short is begun anew by the next one.
+    Raises StoreError if something else already lies at `path`.
     """
     _refuse_occupied(path)
-    root = zarr.open_group(path, mode="w", zarr_format=3, attributes={"state": STATE_CREATING})
+    store = zarrio.zarr_store(path, read_only=False)
+    root = zarr.open_group(store, mode="w", zarr_format=3, attributes={"state": STATE_CREATING})
     shape = {
         "part": len(parts),
         "layer": num_layers,
@@ -72,7 +77,7 @@ def create(
         "language": len(languages),
     }
     record = root.create_group("record")
-    for name, spec in RECORD.items():
+    for name, spec in recorded(RECORD, attrs).items():
         full = tuple(shape[dim] for dim in spec.dims)
         shards, chunks = record_chunks(spec, full)
         sharded = shards if len(full) > 1 else None
@@ -83,7 +88,7 @@ def create(
         zarrio.write_coordinate(record, label, [getattr(p, label) for p in parts], dim="part")
     record.update_attributes({"coordinates": "value language stance"})
 
-    for name, spec in ROOT.items():
+    for name, spec in recorded(ROOT, attrs).items():
         full = tuple(shape[dim] for dim in spec.dims)
         chunks = layered_chunks(spec.dims, full, 8) if "layer" in spec.dims else full
         zarrio.create_array(root, name, spec, full, chunks=chunks)
@@ -94,7 +99,13 @@ def create(
 
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     about = {"format": FORMAT_NAME, "format_version": FORMAT_VERSION, "created": created}
-    root.update_attributes({**about, **attrs, "state": STATE_RECORDING})
+    commit(path, {**about, **attrs, "state": STATE_RECORDING})
+
+
+def recorded(specs: Mapping[str, ArraySpec], attrs: Mapping[str, Any]) -> dict[str, ArraySpec]:
+    """Those of ROOT's or RECORD's arrays that a store with these root attributes has."""
+    kept = attrs.get("statistics", STATISTICS)
+    return {name: spec for name, spec in specs.items() if name not in STATISTICS or name in kept}
 
 
 def _refuse_occupied(path: str) -> None:
@@ -108,8 +119,11 @@ class Recorder:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        attrs = read_root_attrs(path, "record")
+        self._bounded = attrs.get("denominator", "tokens") == "tokens"
+        self._run = lock.current_run(path)
         record = zarrio.open_group(path, "record", mode="r+")
-        self._arrays = {name: zarrio.get_array(record, name) for name in RECORD}
+        self._arrays = {name: zarrio.get_array(record, name) for name in recorded(RECORD, attrs)}
 
     def sealed(self) -> NDArray[np.bool_]:
         """Which parts are recorded whole; shape (part,)."""
@@ -119,10 +133,15 @@ class Recorder:
         """Check one part's counts, write them as whole shards and, last, seal it.
 
         Raises ValueError, before anything is written, if a count is out of bounds or a sum is
-        not finite.
+        not finite; StoreError if another run has taken the store over, or the part is sealed.
         """
-        _check_counts(part, counts)
-        data: dict[str, NDArray[Any]] = {
+        _check_counts(part, counts, bounded=self._bounded)
+        lock.require(self.path, self._run)
+        if self._arrays["sealed"][part]:
+            raise StoreError(
+                f"{self.path}: part {part} is sealed already; two runs write one store"
+            )
+        data = {
             "active_count": counts.active_count_LN,
             "activation_sum": counts.activation_sum_LN,
             "activation_square_sum": counts.activation_square_sum_LN,
@@ -130,22 +149,31 @@ class Recorder:
             "story_count": np.asarray(counts.story_count),
         }
         for name, values in data.items():
-            zarrio.write_region(self._arrays[name], part, values.astype(RECORD[name].dtype))
+            if name in self._arrays:
+                assert values is not None, f"part {part}: the store records {name}"
+                zarrio.write_region(self._arrays[name], part, values.astype(RECORD[name].dtype))
         zarrio.write_region(self._arrays["sealed"], part, np.asarray(True))
 
+    def unseal(self, part: int) -> None:
+        """Have a part recorded anew: what it holds means nothing from now on."""
+        zarrio.write_region(self._arrays["sealed"], part, np.asarray(False))
 
-def _check_counts(part: int, counts: PartCounts) -> None:
+
+def _check_counts(part: int, counts: PartCounts, *, bounded: bool) -> None:
     """Law 1 of the store: 0 <= active count <= token count; sums are finite."""
     least, most = int(counts.active_count_LN.min()), int(counts.active_count_LN.max())
-    if not 0 <= least <= most <= counts.token_count:
+    if least < 0 or (bounded and most > counts.token_count):
         raise ValueError(
             f"part {part}: active counts from {least} to {most} do not lie within 0 and its "
             f"{counts.token_count} tokens"
         )
-    if counts.token_count > np.iinfo(np.int32).max:
+    if max(most, counts.token_count) > np.iinfo(np.int32).max:
         raise ValueError(f"part {part}: {counts.token_count} tokens are more than int32 holds")
     for name in ("activation_sum_LN", "activation_square_sum_LN"):
-        finite_LN = np.isfinite(getattr(counts, name).astype(np.float32))
+        sum_LN = getattr(counts, name)
+        if sum_LN is None:
+            continue
+        finite_LN = np.isfinite(sum_LN.astype(np.float32))
         if not finite_LN.all():
             layer = int(np.argmin(finite_LN.all(axis=1)))
             raise ValueError(f"part {part}: {name} is not finite in layer {layer}")
@@ -159,13 +187,27 @@ def write_group(
     coordinates: Mapping[str, Sequence[str] | range],
     attrs: Mapping[str, Any],
 ) -> None:
-    """Write a derived group (scores, effects) whole; `complete` is set last, then consolidated."""
-    root = zarrio.open_group(path, mode="r+")
-    group = root.require_group(name)
+    """Write a derived group (effects) whole; `complete` is set last, then vouched for."""
+    group = begin_group(path, name, coordinates)
+    for array_name, values in data.items():
+        zarrio.write_array(group, array_name, specs[array_name], values)
+    finish_group(path, group, attrs)
+
+
+def begin_group(
+    path: str, name: str, coordinates: Mapping[str, Sequence[str] | range]
+) -> zarr.Group:
+    """A derived group, empty but for its labels; what was there is no longer vouched for."""
+    if find_place(path).size(f"{name}/{FILE}") is not None:
+        commit(path, {}, without=[name])
+    group = zarrio.open_group(path, mode="r+").require_group(name)
     group.update_attributes({"complete": False})
     for dim, labels in coordinates.items():
         zarrio.write_coordinate(group, dim, labels)
-    for array_name, values in data.items():
-        zarrio.write_array(group, array_name, specs[array_name], values)
+    return group
+
+
+def finish_group(path: str, group: zarr.Group, attrs: Mapping[str, Any]) -> None:
+    """Mark a derived group complete, and vouch for it."""
     group.update_attributes({**attrs, "complete": True})
-    zarrio.consolidate(path)
+    commit(path, {})

@@ -1,19 +1,33 @@
-"""The few ways vxstore makes and fills Zarr arrays: checksummed, labelled, chunk-aligned."""
+"""The few ways vxstore makes, fills and reads Zarr arrays: checksummed, labelled, chunk-aligned."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import ZstdCodec
+from zarr.abc.store import ByteRequest
+from zarr.abc.store import Store as ZarrStore
+from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.core.array_spec import ArrayConfigLike
+from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.core.sync import sync
+from zarr.storage import WrapperStore
 
+from vxstore.errors import StoreError
+from vxstore.guard import guarded
+from vxstore.place import find_place
 from vxstore.schema import COORDINATES, ArraySpec, layered_chunks
 
 WRITE_ALL: ArrayConfigLike = {"write_empty_chunks": True}
 LOST = {"i": -1, "f": float("nan")}
+METADATA = ("zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata")
+"""What zarr looks for and need not be there; every other file is a chunk."""
+
+
+def compressors() -> list[ZstdCodec | Crc32cCodec]:
+    """Default zstd does not notice flipped bits: it sums the content here, crc32c every byte."""
+    return [ZstdCodec(level=3, checksum=True), Crc32cCodec()]
 
 
 def create_array(
@@ -36,8 +50,7 @@ def create_array(
         dtype=spec.dtype,
         chunks=chunks,
         shards=shards,
-        # Default zstd does not notice flipped bits.
-        compressors=[ZstdCodec(level=3, checksum=True)],
+        compressors=compressors(),
         dimension_names=spec.dims,
         attributes={"units": spec.units, "long_name": spec.long_name},
         # What a lost chunk reads as: no count, and no sum.
@@ -66,9 +79,10 @@ def write_coordinate(
         shape=(len(labels),),
         dtype="int64" if is_index else "string",
         chunks=(max(1, len(labels)),),
-        compressors=[ZstdCodec(level=3, checksum=True)],
+        compressors=compressors(),
         dimension_names=(dim or name,),
         attributes={"long_name": COORDINATES.get(name, name)},
+        fill_value=-1 if is_index else "",
         config=WRITE_ALL,
         overwrite=True,
     )
@@ -84,25 +98,39 @@ def write_region(array: zarr.Array[Any], index: int, data: NDArray[Any]) -> None
     assert shard[0] == 1, f"{array.path}: one entry must be whole shards, not 1/{shard[0]} of one"
     assert data.shape == array.shape[1:], f"{array.path}: {data.shape} is not {array.shape[1:]}"
     assert data.dtype == array.dtype, f"{array.path}: {data.dtype} is not {array.dtype}"
+    if array.shards is not None:
+        # zarr reads a shard before it replaces it, and what a kill left may be unreadable.
+        key = "/".join(("c", str(index), *("0" for _ in data.shape)))
+        sync((array.store_path / key).delete())
     array[index : index + 1] = data[None]
 
 
-def consolidate(path: str) -> None:
-    """Gather all metadata into the root, so that `xr.open_zarr(path)` opens without a warning."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
-        zarr.consolidate_metadata(path)
+class _WholeStore(WrapperStore[ZarrStore]):
+    """What is finished has all its chunks: a missing one is damage, not a fill value."""
+
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        found = await super().get(key, prototype, byte_range)
+        # zarr takes an empty file, which a power cut can leave, for one that is not there.
+        if not found and key.rpartition("/")[2] not in METADATA:
+            raise StoreError(f"{key} is missing; `vxstore check STORE` tells what to do")
+        return found
 
 
-def consolidate_if_needed(path: str) -> None:
-    """The same, unless it was done: a kill may fall between the last write and this."""
-    if zarr.open_group(path, mode="r", zarr_format=3).metadata.consolidated_metadata is None:
-        consolidate(path)
+def zarr_store(path: str, *, read_only: bool = True, whole: bool = False) -> ZarrStore:
+    """The store at a path or URL, for zarr; with `whole`, a missing chunk is an error."""
+    store = find_place(path).zarr_store(read_only=read_only)
+    return _WholeStore(store) if whole else store
 
 
-def open_group(path: str, name: str = "", *, mode: Literal["r", "r+"] = "r") -> zarr.Group:
+def open_group(
+    path: str, name: str = "", *, mode: Literal["r", "r+"] = "r", whole: bool = False
+) -> zarr.Group:
     """Open one group by its own metadata; the consolidated copy may be behind while writing."""
-    return zarr.open_group(path, path=name, mode=mode, zarr_format=3, use_consolidated=False)
+    store = zarr_store(path, read_only=mode == "r", whole=whole)
+    with guarded():
+        return zarr.open_group(store, path=name, mode=mode, zarr_format=3, use_consolidated=False)
 
 
 def read_array(group: zarr.Group, name: str) -> NDArray[Any]:
@@ -112,7 +140,8 @@ def read_array(group: zarr.Group, name: str) -> NDArray[Any]:
 
 def get_array(group: zarr.Group, name: str) -> zarr.Array[Any]:
     """One array of a group, not read yet."""
-    array = group[name]
+    with guarded():
+        array = group[name]
     assert isinstance(array, zarr.Array), f"{name} is not an array"
     return array.with_config(WRITE_ALL)
 

@@ -210,3 +210,32 @@ def test_an_installation_without_the_pipeline(
 ) -> None:
     monkeypatch.setitem(sys.modules, "jsonargparse", None)
     assert "package jsonargparse is not installed; install vxdist with its extra" in refused()
+
+
+def test_a_store_that_another_machine_writes(
+    refused: Callable[..., str],
+    run_options: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Its lock says who; `--take-over` says that it is over, and is not kept with the settings."""
+    lock = tmp_path / "run.lock"
+    lock.write_text(
+        '{"run": "r", "host": "node7", "process": 41, "started": "2026-01-02T03:04:05+00:00"}'
+    )
+    told = refused()
+    assert "host node7, process 41, started 2026-01-02T03:04:05+00:00" in told
+    assert "--take-over" in told
+    assert main(["locate", *run_options, "--take-over"]) == 0
+    assert not lock.exists()
+    assert "take_over" not in (tmp_path / "run.yaml").read_text()
+
+
+def test_only_what_runs_a_model_needs_one(
+    run_options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["locate", *run_options]) == 0
+    store = ["--store", str(tmp_path / "run.zarr")]
+    assert main(["reduce", *store]) == 0
+    assert main(["evaluate", *store]) == 2
+    assert "model.path: not set" in capsys.readouterr().err

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from vxdist.reduce.vape import Selection, entropy, quantile, select
+from vxstore.vape import Selection, entropy, quantile, select
 
 Row = tuple[float, ...]
 RELEASE = Path(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vxstore.cli import main
 from vxstore.conditions import (
     ConditionLabels,
     ConditionRecorder,
@@ -192,3 +193,31 @@ def full_store(
     add_scores(path)
     add_evaluation(path)
     return path
+
+
+@pytest.fixture
+def ask(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a command that should do; returns its standard output."""
+
+    def run(*arguments: str) -> str:
+        code = main(arguments)
+        out, err = capsys.readouterr()
+        assert (code, err) == (0, "")
+        return out
+
+    return run
+
+
+@pytest.fixture
+def fail(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a command that should not do; returns its one line on standard error."""
+
+    def run(*arguments: str) -> str:
+        code = main(arguments)
+        out, err = capsys.readouterr()
+        assert (code, out) == (2, "")
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+        return err
+
+    return run

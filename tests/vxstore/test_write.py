@@ -173,11 +173,12 @@ class TestFinalise:
             finalise(path)
         assert not open_store(path).complete
 
-    def test_a_part_sealed_again_does_not_count_twice(
+    def test_a_sealed_part_is_not_written_again(
         self, make_store: MakeStore, make_counts: MakeCounts
     ) -> None:
         path = make_store(record=12)
-        Recorder(path).write_part(3, make_counts(3, 4, 6, tokens=53))
+        with pytest.raises(StoreError, match="part 3 is sealed already"):
+            Recorder(path).write_part(3, make_counts(3, 4, 6, tokens=53))
         finalise(path)
         assert int(open_store(path).root().token_count.sum()) == sum(50 + p for p in range(12))
 

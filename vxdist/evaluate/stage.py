@@ -11,6 +11,7 @@ from vxdist.config import Config, EvaluateConfig
 from vxdist.corpus import Corpus, EvaluationItem, load_corpus
 from vxdist.errors import UserError
 from vxdist.evaluate.effects import measure
+from vxdist.evaluate.mask_file import read_masks
 from vxdist.evaluate.masks import LanguageScores, make_conditions, mask_neurons
 from vxdist.evaluate.prompts import ask, letter_tokens
 from vxdist.evaluate.work import EvaluateWork
@@ -25,8 +26,9 @@ from vxstore.schema import EFFECT
 from vxstore.write import write_group
 
 MEASURE = ("confidence", "bootstrap_resamples", "controls")
-NOT_IDENTITY = ("tokens_per_batch", "max_padding", "bootstrap_resamples", "confidence")
-"""Settings that do not change what a condition's log-odds mean."""
+NOT_IDENTITY = ("tokens_per_batch", "max_padding", "bootstrap_resamples", "confidence", "masks")
+"""Settings that do not change what a condition's log-odds mean. What a mask file holds does, and
+`selection_digest` tells that; where the file lies does not."""
 
 
 def run(config: Config) -> None:
@@ -45,7 +47,8 @@ def run(config: Config) -> None:
     _check(settings, config, store, source, items)
     scores = store.scores(settings.scores)
     languages = [str(label) for label in store.root().language.values]
-    attrs = _identity(settings, corpus, scores, values)
+    selected = _selected(settings, store, scores, values, languages)
+    attrs = _identity(settings, corpus, selected, values)
     group = f"evaluation/{settings.name}"
     if finished_alike(config.store, group, attrs, "evaluate.name"):
         if launch.rank == 0:
@@ -59,7 +62,7 @@ def run(config: Config) -> None:
     questions = ask(items, tokenizer, settings, shape.max_length)
     letters = letter_tokens(tokenizer)
     if launch.rank == 0 and not begun_alike(config.store, group, attrs, "evaluate.name"):
-        _create(config, scores, values, languages, items, attrs)
+        _create(config, scores, selected, values, languages, items, attrs)
     work = EvaluateWork(
         questions,
         lambda: ConditionRecorder(config.store, settings.name),
@@ -114,22 +117,46 @@ def _check(
         )
 
 
+def _selected(
+    settings: EvaluateConfig,
+    store: Store,
+    scores: xr.Dataset,
+    values: list[str],
+    languages: list[str],
+) -> xr.DataArray:
+    """Neurons to switch off by value and language: a mask file's, if one is given, or a score's."""
+    if settings.masks is None:
+        return scores["selected"]
+    known = [str(label) for label in scores.value.values]
+    masks = read_masks(
+        settings.masks,
+        store,
+        shape_LN=(scores.sizes["layer"], scores.sizes["neuron"]),
+        values=known,
+        languages=languages,
+        wanted=values,
+    )
+    coords = {"value": known, "language": languages}
+    return xr.DataArray(masks, dims=("layer", "neuron", "value", "language"), coords=coords)
+
+
 def _identity(
-    settings: EvaluateConfig, corpus: Corpus, scores: xr.Dataset, values: list[str]
+    settings: EvaluateConfig, corpus: Corpus, selected: xr.DataArray, values: list[str]
 ) -> dict[str, Any]:
     """What an evaluation was made of; a resume must agree in all of it."""
     kept = {k: v for k, v in dataclasses.asdict(settings).items() if k not in NOT_IDENTITY}
-    selected = np.packbits(scores.selected.values).tobytes()
+    bits = np.packbits(selected.values).tobytes()
     return {
         "settings": {**kept, "values": values},
         "evaluation_digest": corpus.evaluation_digest(),
-        "selection_digest": hashlib.sha256(selected).hexdigest(),
+        "selection_digest": hashlib.sha256(bits).hexdigest(),
     }
 
 
 def _create(
     config: Config,
     scores: xr.Dataset,
+    selected: xr.DataArray,
     values: list[str],
     languages: list[str],
     items: list[EvaluationItem],
@@ -139,10 +166,10 @@ def _create(
     conditions = make_conditions(values, settings.controls)
     by_language = [
         LanguageScores(
-            selected_LNV=of.selected.transpose("layer", "neuron", "value").values,
-            activity_LN=of.activation_probability.mean("value").values,
+            selected_LNV=selected.sel(language=g).transpose("layer", "neuron", "value").values,
+            activity_LN=scores.activation_probability.sel(language=g).mean("value").values,
         )
-        for of in (scores.sel(language=language) for language in languages)
+        for g in languages
     ]
     masked_CLNG = mask_neurons(
         conditions,
@@ -151,6 +178,7 @@ def _create(
         pool=settings.control_pool,
         seed=settings.seed,
     )
+    told = {} if settings.masks is None else {"masks": settings.masks}
     create_evaluation(
         config.store,
         settings.name,
@@ -158,7 +186,7 @@ def _create(
         dilemmas=[DilemmaLabels(id=i.id, value=i.value, language=i.language) for i in items],
         languages=languages,
         masked_CLNG=masked_CLNG,
-        attrs=attrs,
+        attrs={**attrs, "settings": attrs["settings"] | told},
     )
     print(
         f"evaluate: {len(items)} dilemmas in both orders under {len(conditions)} conditions "

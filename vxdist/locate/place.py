@@ -1,29 +1,23 @@
-"""Trying the disk before a model is loaded."""
+"""Looking for room before a model is loaded."""
 
 import shutil
-import tempfile
 from pathlib import Path
 
 from vxdist.errors import UserError
+from vxstore.place import is_url
 
 BYTES_PER_NEURON = 12
 """Of one part: an int32 and two float32, before compression."""
 
 
 def check_place(path: str, *, num_parts: int, neurons: int) -> None:
-    """Make sure that the store's folder can be written and has room.
+    """Make sure that the disk has room for the store; of a URL nothing is known.
 
-    Raises UserError if not.
+    That the place can be written is known by then: the lock lies there. Raises UserError.
     """
+    if is_url(path):
+        return
     folder = Path(path).absolute().parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as probe:
-            probe.write(b"vxdist")
-    except OSError as error:
-        raise UserError(
-            f"store: cannot write in {folder} ({error.strerror}); choose another place"
-        ) from error
     need = num_parts * neurons * BYTES_PER_NEURON
     free = shutil.disk_usage(folder).free
     if free < need:

@@ -12,9 +12,11 @@ from vxdist.model.loop import run_loop
 from vxdist.model.source import ModelSource, find_model
 from vxdist.model.strategy import find_launch, resolve_strategy
 from vxdist.plan import Plan, make_plan, tokenize_stories
+from vxdist.progress import WorkProgress
 from vxstore.errors import StoreError
-from vxstore.finalise import finalise
+from vxstore.finalise import complete, sum_layers
 from vxstore.identity import holds_store, refuse_other
+from vxstore.schema import STATISTICS
 from vxstore.write import PartLabels, Recorder, create
 
 PACKAGES = ("vxdist", "torch", "transformers", "lightning", "zarr", "numpy")
@@ -36,9 +38,12 @@ def run(config: Config) -> None:
     if launch.rank == 0:
         _prepare_store(config.store, corpus, shape, plan, identity)
     if _missing(config.store) > 0:
-        run_loop(LocateWork(plan, config.store), source, config)
+        work = LocateWork(plan, config.store)
+        run_loop(work, source, config, then=lambda rank, of: _sum(config, shape, rank, of))
+    elif launch.rank == 0:
+        _sum(config, shape, rank=0, world_size=1)  # an earlier run was killed while it summed
     if launch.rank == 0:
-        finalise(config.store)
+        complete(config.store)
         print(
             f"locate: {len(plan.parts)} parts, {plan.token_count:,} tokens recorded in "
             f"{config.store}"
@@ -123,6 +128,22 @@ def create_store(
         parts=[PartLabels(value=p.value, language=p.language, stance=p.stance) for p in plan.parts],
         attrs=identity,
     )
+
+
+def _sum(config: Config, shape: ModelShape, rank: int, world_size: int) -> None:
+    """Sum this rank's layers of all parts into the root."""
+    progress = WorkProgress(
+        "summing",
+        len(STATISTICS) * shape.num_layers // world_size,
+        "layers",
+        shown=rank == 0,
+        seconds=config.trainer.progress_seconds,
+    )
+    progress.start()
+    try:
+        sum_layers(config.store, rank=rank, world_size=world_size, advance=progress.advance)
+    finally:
+        progress.stop()
 
 
 def _missing(path: str) -> int:

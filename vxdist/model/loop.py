@@ -6,7 +6,7 @@ from beginning to end, then finishes it; what a unit holds never depends on the 
 
 import signal
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Protocol
@@ -23,7 +23,7 @@ from vxdist.model.sites import Sites
 from vxdist.model.source import ModelSource
 from vxdist.model.strategy import find_launch, make_trainer, resolve_strategy
 from vxdist.plan import share
-from vxdist.progress import TokenProgress
+from vxdist.progress import WorkProgress
 
 
 @dataclass(kw_only=True)
@@ -124,7 +124,7 @@ class _Predictor(pl.LightningModule):
         self._sharding: Any = None
         self._pending: Mapping[int, int] = {}
         self._shares: Sequence[Sequence[int]] = ()
-        self._progress: TokenProgress | None = None
+        self._progress: WorkProgress | None = None
 
     def setup(self, stage: str) -> None:
         """Agree on what is left, before anyone begins."""
@@ -156,9 +156,10 @@ class _Predictor(pl.LightningModule):
         self._running = True
         self._work.attach(ready_sites(self.causal_model), self.device)
         units = self._shares[self.trainer.global_rank]
-        self._progress = TokenProgress(
+        self._progress = WorkProgress(
             self._work.title,
             sum(self._pending[unit] for unit in units),
+            "tokens",
             shown=self.trainer.is_global_zero,
             seconds=self._settings.trainer.progress_seconds,
         )
@@ -193,17 +194,26 @@ class _Predictor(pl.LightningModule):
     def on_predict_end(self) -> None:
         """Batches are over; what is left is waiting for the others."""
         self._running = False
+        self.stop_progress()
 
     def stop_progress(self) -> None:
         """Leave the terminal as it was."""
         if self._progress is not None:
             self._progress.stop()
+            self._progress = None
 
 
-def run_loop(work: Work, source: ModelSource, config: Config) -> None:
+def run_loop(
+    work: Work,
+    source: ModelSource,
+    config: Config,
+    *,
+    then: Callable[[int, int], None] | None = None,
+) -> None:
     """Run all pending units of `work` over the ranks of this launch.
 
-    Returns, on every rank, when all ranks are done. Raises Stopped after SIGTERM or SIGINT.
+    When all ranks are done, each calls `then` with its rank and the world size. Returns, on every
+    rank, when all are through. Raises Stopped after SIGTERM or SIGINT.
     """
     launch = find_launch(config.trainer)
     if config.trainer.threads is not None:
@@ -219,6 +229,9 @@ def run_loop(work: Work, source: ModelSource, config: Config) -> None:
             warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated.*")
             trainer.predict(predictor, return_predictions=False)
         trainer.strategy.barrier()
+        if then is not None:
+            then(trainer.global_rank, trainer.world_size)
+            trainer.strategy.barrier()
     finally:
         predictor.stop_progress()
         for number, handler in handlers.items():

@@ -36,6 +36,10 @@ def find_model(config: ModelConfig) -> ModelSource:
     Raises UserError if there is no such model.
     """
     path = config.path
+    if not path:
+        raise UserError(
+            "model.path: not set; give a Hub id, a directory, a .gguf file, or package:NAME/FILE"
+        )
     if path.startswith(PACKAGE):
         return _from_gguf(path, _package_file(path))
     place = Path(path)

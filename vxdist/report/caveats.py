@@ -24,6 +24,8 @@ class Caveat:
 def caveats(content: Content) -> list[Caveat]:
     """All that apply, those on the selection first."""
     on_selection = [_specificity(content), _overlap(content), _dead(content), _corpus(content)]
+    if content.recording.attrs.get("denominator") == "questions":
+        on_selection.insert(0, _denominator())
     outcome = content.outcome
     if outcome is None:
         missing = (
@@ -33,6 +35,7 @@ def caveats(content: Content) -> list[Caveat]:
         return [*on_selection, Caveat(title="Not evaluated", text=missing)]
     return [
         *on_selection,
+        *([_mask_file(outcome)] if outcome.mask_file else []),
         _letters(outcome),
         _mass(outcome),
         _dilemmas(outcome),
@@ -85,6 +88,27 @@ def _overlap(content: Content) -> Caveat:
             lambda s: f"{len(s.layer_S):,}",
             lambda s: fixed(s.jaccard, 3),
             lambda s: f"{fixed(s.values_per_neuron, 2)} of {len(content.names)}",
+        ),
+    )
+
+
+def _denominator() -> Caveat:
+    return Caveat(
+        title="Probabilities are not probabilities",
+        text=(
+            "These counts were imported with questions as the denominator: what is called a "
+            "probability is active tokens a question. It exceeds 1, and grows with the length of "
+            "the texts of a value."
+        ),
+    )
+
+
+def _mask_file(outcome: Outcome) -> Caveat:
+    return Caveat(
+        title="The neurons switched off are not those selected above",
+        text=(
+            f"They came from the mask file {outcome.mask_file}. What the page says of the "
+            "selection is of the score, and not of them."
         ),
     )
 

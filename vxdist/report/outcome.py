@@ -80,7 +80,8 @@ class Letters:
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """An evaluation. `placebo_passes` counts, for each control draw put in the masks' place, the
-    cells that pass the tests the masks must pass; `placebo_own` those on the own value."""
+    cells that pass the tests the masks must pass; `placebo_own` those on the own value.
+    `mask_file` is where the neurons came from, empty if from the scores."""
 
     name: str
     scores: str
@@ -93,6 +94,7 @@ class Outcome:
     placebo_passes: tuple[int, ...]
     placebo_own: tuple[int, ...]
     prompts: dict[str, str]
+    mask_file: str
 
     @property
     def largest_shift(self) -> float:
@@ -131,6 +133,7 @@ def read_outcome(name: str, evaluation: xr.Dataset, effect: xr.Dataset) -> Outco
         placebo_passes=tuple(int(n) for n in placebo[0]),
         placebo_own=tuple(int(n) for n in placebo[1]),
         prompts={str(k): str(v) for k, v in settings.get("prompts", {}).items()},
+        mask_file=str(settings.get("masks") or ""),
     )
 
 

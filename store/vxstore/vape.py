@@ -14,6 +14,17 @@ Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
+class VapeSettings:
+    """What decides a selection; `precision` is the number type of probabilities and entropy."""
+
+    filter_quantile: float
+    top_fraction: float
+    activation_quantile: float
+    min_active_tokens: int
+    precision: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Selection:
     """The score of every neuron, the neurons selected, and the thresholds that decided.
 
@@ -74,7 +85,9 @@ def select(
     """
     filter_threshold = quantile(probability_LNV, filter_quantile)
     activation_threshold = quantile(probability_LNV, activation_quantile)
-    entropy_LN = np.where(alive_LN, entropy(probability_LNV), np.nan)
+    # Layer by layer: what is made on the way is several times as large as the probabilities.
+    entropy_LN = np.stack([entropy(probability_NV) for probability_NV in probability_LNV])
+    entropy_LN = np.where(alive_LN, entropy_LN, np.nan)
     passed_LN = alive_LN & (probability_LNV.max(axis=-1) > filter_threshold)
 
     ranked = np.where(passed_LN, entropy_LN, np.inf).reshape(-1)

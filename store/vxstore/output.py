@@ -1,0 +1,129 @@
+"""What the `vxstore` command prints with: safe text, JSON, CSV, and tables that cut nothing."""
+
+import csv
+import json
+import math
+import re
+import sys
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+# C0 and C1 controls, directional overrides, line separators, and lone surrogates.
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def clean(text: object) -> str:
+    """`text` on one line, without what a terminal would obey or could not show."""
+    return _UNSAFE.sub("", re.sub(r"[\t\n\r\u2028\u2029]+", " ", str(text)))
+
+
+def print_json(data: Any) -> None:
+    """Full precision; NaN as null; unsafe characters as escapes, so that nothing is lost.
+
+    A table becomes a list of its rows.
+    """
+    text = json.dumps(_finite(data), ensure_ascii=False, indent=2, allow_nan=False)
+    for line in text.split("\n"):
+        print(_UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", line))
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, pd.DataFrame):
+        return [_finite(row) for row in data.to_dict("records")]
+    if isinstance(data, Mapping):
+        return {str(key): _finite(item) for key, item in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(item) for item in data]
+    if isinstance(data, float) and not math.isfinite(data):
+        return None
+    return data
+
+
+def print_csv(header: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Full precision; nothing for what is missing; the names of a list apart by a space."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([_csv_cell(item) for item in row] for row in rows)
+
+
+def print_csv_table(table: pd.DataFrame) -> None:
+    """The same, of a table."""
+    rows = table.to_dict("records")
+    print_csv([str(name) for name in table], (row.values() for row in rows))
+
+
+def _csv_cell(item: Any) -> str:
+    if isinstance(item, list | tuple):
+        return " ".join(map(_csv_cell, item))
+    if item is None or (isinstance(item, float) and math.isnan(item)):
+        return ""
+    return repr(float(item)) if isinstance(item, float) else clean(item)
+
+
+def print_wrapped(console: Console, text: str) -> None:
+    """On as few lines as will do, broken between words."""
+    lines = textwrap.wrap(clean(text), console.width, break_long_words=False)
+    console.print("\n".join(lines), soft_wrap=True)
+
+
+def new_console() -> Console:
+    """A console that takes no text for markup."""
+    return Console(markup=False, highlight=False, emoji=False)
+
+
+def print_title(console: Console, title: str) -> None:
+    """One bold line, however long."""
+    console.print(clean(title), style="bold", soft_wrap=True)
+
+
+def print_table(
+    console: Console,
+    header: Sequence[tuple[str, bool]],
+    rows: Sequence[Sequence[Any]],
+    ends: Sequence[bool] = (),
+    *,
+    gap: int = 2,
+) -> None:
+    """Print `rows`; columns are (name, whether right-aligned), `ends` says where a section ends.
+
+    `gap` is the space between columns, at least 1.
+
+    Only between words may a cell or name break. The table is wider than the terminal if it must
+    be: a number is never cut short.
+    """
+    cells = [[clean(name) for name, _ in header], *(list(map(_cell, row)) for row in rows)]
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, gap - 1, 0, 0),
+        header_style="bold",
+    )
+    for (_, is_right), column in zip(header, zip(*cells, strict=True), strict=True):
+        longest = max(cell_len(word) for text in column for word in (text.split() or [""]))
+        justify: Any = "right" if is_right else "left"
+        table.add_column(Text(column[0]), justify=justify, min_width=longest)
+    for number, row in enumerate(cells[1:]):
+        table.add_row(*map(Text, row), end_section=number < len(ends) and ends[number])
+    wide = console.options.update(max_width=10_000)
+    needed = Measurement.get(console, wide, table).minimum
+    console.print(table, width=max(needed, console.width), crop=False)
+
+
+def _cell(item: Any) -> str:
+    if isinstance(item, float):
+        return "-" if math.isnan(item) else f"{item:.6f}"
+    if isinstance(item, list):
+        return clean(", ".join(map(str, item)))
+    return "-" if item is None else f"{item:,}" if type(item) is int else clean(item)

@@ -1,0 +1,123 @@
+"""Real processes of torchrun and vxdist that need not import torch: forks of one that has.
+
+    warm.py serve SOCKET          import once, then fork for whoever asks
+    warm.py ask SOCKET KIND ...   have an `agent` (torchrun) or a `rank` (vxdist locate) forked;
+                                  pass signals on, and end as it ends
+
+A fork gets the asker's environment, folder and output, a session of its own, and writes its
+process number to $WARM_PIDS/agent or $WARM_PIDS/rankN.
+"""
+
+import json
+import os
+import select
+import signal
+import socket
+import sys
+
+
+def serve(address: str) -> None:
+    """Import all that a run imports; fork, and go on."""
+    import torch.distributed.run
+    import transformers.models.llama.modeling_llama
+
+    import vxdist.cli
+    import vxdist.locate.stage
+    import vxdist.model.load
+    import vxdist.model.loop
+    import vxdist.settings  # noqa: F401
+
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(address)
+    listening.listen()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that serve
+    while True:
+        asker, _ = listening.accept()
+        if os.fork() == 0:
+            listening.close()
+            serve_one(asker)
+        asker.close()
+
+
+def serve_one(asker: socket.socket) -> None:
+    """Fork what was asked for, and tell how it ended. Does not return."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    message, outputs, _, _ = socket.recv_fds(asker, 1 << 20, 2)
+    wanted = json.loads(message)
+    process = os.fork()
+    if process == 0:
+        asker.close()
+        os.setsid()
+        for number, output in zip((1, 2), outputs, strict=True):
+            os.dup2(output, number)
+            os.close(output)
+        become(wanted)
+    asker.send(f"{process}\n".encode())
+    over = os.pidfd_open(process)
+    if over not in select.select([over, asker], [], [])[0]:
+        os.kill(process, signal.SIGKILL)  # the asker is gone
+    _, status = os.waitpid(process, 0)
+    try:
+        asker.send(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+    finally:
+        os._exit(0)
+
+
+def become(wanted: dict[str, object]) -> None:
+    """Be the process that was asked for."""
+    from vxdist.cli import main
+
+    kind, arguments, environ = wanted["kind"], wanted["arguments"], wanted["environ"]
+    assert isinstance(arguments, list)
+    assert isinstance(environ, dict)
+    os.chdir(str(wanted["folder"]))
+    os.environ.clear()
+    os.environ.update(environ)
+    name = f"rank{environ['RANK']}" if kind == "rank" else "agent"
+    with open(f"{environ['WARM_PIDS']}/{name}", "w", encoding="ascii") as opened:
+        opened.write(str(os.getpid()))
+    code = 1
+    try:
+        if kind == "agent":
+            from torch.distributed.run import main as torchrun
+
+            torchrun(arguments)
+            code = 0
+        else:
+            code = main(["locate", *arguments])
+    except SystemExit as leaving:
+        code = int(leaving.code or 0)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def ask(address: str, kind: str, arguments: list[str]) -> int:
+    """Have a process forked; its exit code, -N if signal N ended it."""
+    wanted = {
+        "kind": kind,
+        "arguments": arguments,
+        "environ": dict(os.environ),
+        "folder": os.getcwd(),
+    }
+    server = socket.socket(socket.AF_UNIX)
+    server.connect(address)
+    socket.send_fds(server, [json.dumps(wanted).encode()], [1, 2])
+    told = server.makefile()
+    process = int(told.readline())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: os.kill(process, number))
+    return int(told.readline())
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "serve":
+        serve(sys.argv[2])
+    status = ask(sys.argv[2], sys.argv[3], sys.argv[4:])
+    if status < 0:
+        signal.signal(-status, signal.SIG_DFL)
+        os.kill(os.getpid(), -status)
+    sys.exit(status)

@@ -1,0 +1,103 @@
+"""A reader written from store/FORMAT.md alone, with plain zarr."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+READER = """
+import hashlib, json, pathlib, sys
+import numpy as np, zarr
+
+path = pathlib.Path(sys.argv[1])
+text = (path / "zarr.json").read_bytes()
+about = json.loads(text)["attributes"]
+assert about["format"] == "vxstore" and about["format_version"] <= 1
+assert about["state"] == "complete"
+own = about["metadata_digest"].encode()
+assert hashlib.sha256(text.replace(own, b"0" * 64)).hexdigest() == own.decode()
+for name, digest in about["metadata_digests"].items():
+    assert hashlib.sha256((path / name).read_bytes()).hexdigest() == digest, name
+
+root = zarr.open_group(path, mode="r", zarr_format=3)
+record = root["record"]
+assert record["sealed"][:].all()
+assert not (root["token_count"][:] < 0).any()
+values, languages = list(root["value"][:]), list(root["language"][:])
+total = np.zeros(root["active_count"].shape, dtype="int64")
+tokens = np.zeros((len(values), len(languages)), dtype="int64")
+for part in range(record["sealed"].shape[0]):
+    cell = values.index(record["value"][part]), languages.index(record["language"][part])
+    count = record["active_count"][part]
+    assert record["active_count"].shards == (1, *count.shape)
+    assert (count >= 0).all() and (count <= record["token_count"][part]).all()
+    total[:, :, cell[0], cell[1]] += count
+    tokens[cell] += record["token_count"][part]
+assert (total == root["active_count"][:]).all() and (tokens == root["token_count"][:]).all()
+
+for group in (root, record, root["scores/vape"]):
+    for name, array in group.arrays():
+        dims = array.metadata.dimension_names
+        assert len(dims) == array.ndim and array.attrs["long_name"]
+        assert all(group[dim].shape == (n,) for dim, n in zip(dims, array.shape) if dim in group)
+        last = array.metadata.to_dict()["codecs"][-1]
+        last = last["configuration"]["codecs"][-1] if last["name"] == "sharding_indexed" else last
+        assert last["name"] == "crc32c", name
+scores = root["scores/vape"]
+at = list(scores["language"][:]).index("pooled")
+p = total.sum(-1) / tokens.sum(-1)
+assert np.allclose(scores["activation_probability"][..., at], p)
+q = p / p.sum(-1, keepdims=True)
+with np.errstate(divide="ignore", invalid="ignore"):
+    entropy = -np.where(q > 0, q * np.log(q), 0).sum(-1)
+assert np.allclose(scores["entropy"][..., at], entropy)
+assert "vxstore" not in sys.modules
+print(json.dumps({"values": values, "languages": languages, "active": int(total.sum())}))
+"""
+
+
+def test_a_reader_written_from_the_page(make_store: Callable[..., str]) -> None:
+    from vxstore.read import open_store
+    from vxstore.score import write_score
+    from vxstore.vape import VapeSettings
+
+    path = make_store()
+    settings = VapeSettings(
+        filter_quantile=0.5,
+        top_fraction=0.2,
+        activation_quantile=0.5,
+        min_active_tokens=1,
+        precision="float64",
+    )
+    write_score(path, "vape", settings)
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-c", READER, path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    root = open_store(path).root()
+    told: dict[str, Any] = json.loads(done.stdout)
+    assert told["values"] == [str(v) for v in root.value.values]
+    assert told["active"] == int(root.active_count.sum())
+
+
+def test_the_page_names_every_array_and_attribute(make_store: Callable[..., str]) -> None:
+    """What is in a store is on the page."""
+    from vxstore.schema import EFFECT, EVALUATION, RECORD, ROOT, SCORES
+
+    page = (Path(__file__).parents[2] / "store" / "FORMAT.md").read_text(encoding="utf-8")
+    attrs = json.loads((Path(make_store()) / "zarr.json").read_text())["attributes"]
+    for name in (*ROOT, *RECORD, *SCORES, *EVALUATION, *EFFECT, *attrs):
+        assert f"`{name}`" in page, name
+
+
+def test_the_digest_is_of_the_file_without_it(make_store: Callable[..., str]) -> None:
+    text = (Path(make_store()) / "zarr.json").read_bytes()
+    own = json.loads(text)["attributes"]["metadata_digest"].encode()
+    assert hashlib.sha256(text.replace(own, b"0" * 64)).hexdigest().encode() == own
+    assert next(iter(json.loads(text)["attributes"])) == "metadata_digest"

@@ -1,0 +1,1 @@
+"""Import: counts that other software recorded in, an activation store out."""

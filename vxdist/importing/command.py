@@ -1,0 +1,109 @@
+"""The `vxdist import` command: its options, and what it says of what it did."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from vxdist.errors import UserError
+
+FORMATS = ("lape",)
+DENOMINATORS = {
+    "tokens": "the tokens counted (token_num or n): probabilities, at most 1",
+    "questions": "question_num, as ValueExploration's code has it: active tokens a question",
+}
+_DIVIDE_BY = "; ".join(f"{name}: {text}" for name, text in DENOMINATORS.items())
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, like every other error."""
+        raise UserError(f"{message} (see `{self.prog} --help`)")
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Read count files and write them as a store.
+
+    Raises UserError, before anything is written, if options, labels or a file will not do.
+    """
+    options = _parser().parse_intermixed_args(list(arguments))
+    _check(options)
+    # torch and zarr, which these need, take a while to load.
+    from vxdist.importing.labels import find_labels, in_order
+    from vxdist.importing.store import read_parts, warn_above_one, write_store
+
+    labels = find_labels(
+        [Path(file) for file in options.files],
+        pattern=options.pattern,
+        given=options.label,
+        language=options.language,
+    )
+    parts = read_parts(options.files, labels, options.denominator)
+    write_store(
+        options.store,
+        parts,
+        denominator=options.denominator,
+        model=options.model,
+        take_over=options.take_over,
+    )
+    for part in parts:
+        print(
+            f"import: {part.file}: value {part.labels.value}, language {part.labels.language}, "
+            f"stance {part.labels.stance}, {part.divisor:,} {options.denominator}"
+        )
+    num_layers, num_neurons = parts[0].counts.over_zero_LN.shape
+    print(
+        f"import: {len(parts)} files, {len(in_order(p.value for p in labels))} values in "
+        f"{', '.join(in_order(p.language for p in labels))}, {num_layers} layers of "
+        f"{num_neurons:,} neurons, in {options.store}"
+    )
+    warn_above_one(parts)
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="vxdist import",
+        description="Turn counts that other software recorded into an activation store.",
+        epilog="`vxdist reduce`, `vxstore info` and `vxstore top` then work on the store.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "format", metavar="FORMAT", choices=FORMATS, help="lape: dictionaries with over_zero"
+    )
+    parser.add_argument("files", metavar="FILE", nargs="+", help="count file that torch.save made")
+    parser.add_argument(
+        "--store", required=True, help="path or URL of the activation store to make"
+    )
+    parser.add_argument(
+        "--denominator",
+        choices=tuple(DENOMINATORS),
+        help="required. " + _DIVIDE_BY,
+    )
+    parser.add_argument(
+        "--pattern",
+        help="what file names look like, with {value} and perhaps {language} and {stance}, as in "
+        "'{value}-{stance}.pt' or '{language}/{value}.pt'; default: the name, less its ending, is "
+        "the value",
+    )
+    parser.add_argument("--language", help="language of the files whose names do not tell, as zh")
+    parser.add_argument(
+        "--label",
+        metavar="FILE=VALUE[:LANGUAGE[:STANCE]]",
+        action="append",
+        default=[],
+        help="what one file holds, whatever its name; may be given again for others",
+    )
+    parser.add_argument(
+        "--model", default="unknown", help="name of the model the counts are of; default: unknown"
+    )
+    text = "write the store though another run's lock is on it: that run is over"
+    parser.add_argument("--take-over", "--take_over", action="store_true", help=text)
+    return parser
+
+
+def _check(options: argparse.Namespace) -> None:
+    if options.denominator is None:
+        raise UserError(f"--denominator is not given; choose what to divide by. {_DIVIDE_BY}")
+    for file in options.files:
+        if not file.isprintable():
+            raise UserError(f"{file!r}: a file name of plain text is expected; rename it")

@@ -1,0 +1,178 @@
+"""Writing imported counts as a store. L: layer, N: neuron; a part is one file."""
+
+import dataclasses
+import hashlib
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from vxdist.errors import UserError
+from vxdist.importing.labels import in_order
+from vxdist.importing.lape import ACTIVE, QUESTIONS, TOKENS, LapeCounts, read_lape
+from vxstore.finalise import finalise
+from vxstore.lock import current_run, hold
+from vxstore.place import find_place
+from vxstore.write import PartCounts, PartLabels, Recorder, create
+
+Denominator = Literal["tokens", "questions"]
+PACKAGES = ("vxdist", "torch", "zarr", "numpy")
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportedPart:
+    """One file, and what its active counts are to be divided by."""
+
+    file: str
+    labels: PartLabels
+    counts: LapeCounts
+    divisor: int
+
+
+def read_parts(
+    files: Sequence[str], labels: Sequence[PartLabels], denominator: Denominator
+) -> list[ImportedPart]:
+    """Read all files. Raises UserError if one is unfit, lacks the denominator, or is of another
+    model or a copy of another."""
+    parts: list[ImportedPart] = []
+    for file, label in zip(files, labels, strict=True):
+        counts = read_lape(Path(file))
+        divisor = counts.token_num if denominator == "tokens" else counts.question_num
+        if divisor is None:
+            key = " or ".join(TOKENS) if denominator == "tokens" else QUESTIONS
+            raise UserError(
+                f"{file}: {key}: found no such key, expected it for --denominator {denominator}"
+            )
+        part = ImportedPart(file=file, labels=label, counts=counts, divisor=divisor)
+        for other in parts:
+            _refuse_unlike(part, other)
+        parts.append(part)
+    return parts
+
+
+def _refuse_unlike(part: ImportedPart, other: ImportedPart) -> None:
+    found, expected = (list(p.counts.over_zero_LN.shape) for p in (part, other))
+    if found != expected:
+        raise UserError(
+            f"{part.file}: {ACTIVE}: found shape {found}, expected {expected} as in {other.file}; "
+            "give files of one model"
+        )
+    if part.counts.sha256 == other.counts.sha256:
+        raise UserError(
+            f"{part.file}: found the same content as in {other.file}, expected other counts; give "
+            "each file once"
+        )
+
+
+def warn_above_one(parts: Sequence[ImportedPart]) -> None:
+    """Say, on standard error, how far "probabilities" exceed one, if they do."""
+    cells: dict[tuple[str, str], list[ImportedPart]] = {}
+    for part in parts:
+        cells.setdefault((part.labels.value, part.labels.language), []).append(part)
+    largest, above, total = 0.0, 0, 0
+    for cell in cells.values():
+        active_LN = np.sum([p.counts.over_zero_LN for p in cell], axis=0, dtype=np.int64)
+        probability_LN = active_LN / sum(p.divisor for p in cell)
+        largest = max(largest, float(probability_LN.max()))
+        above += int((probability_LN > 1).sum())
+        total += probability_LN.size
+    if above:
+        print(
+            "warning: with --denominator questions a probability is active tokens a question, so "
+            f"it can exceed 1: the largest is {largest:.4g}, and {above:,} of {total:,} (neuron, "
+            "value) exceed 1",
+            file=sys.stderr,
+        )
+
+
+def write_store(
+    path: str,
+    parts: Sequence[ImportedPart],
+    *,
+    denominator: Denominator,
+    model: str,
+    take_over: bool = False,
+) -> None:
+    """Write a complete store, or none.
+
+    Raises UserError if the place will not do, something lies there already, or another run is
+    writing there; with `take_over`, one that is not known to be alive is put aside.
+    """
+    attrs = _describe_import(parts, denominator, model)
+    try:
+        with hold(path, take_over=take_over):
+            _write_held(path, parts, attrs)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(
+            f"--store: cannot write {path} ({error.strerror}); choose another place"
+        ) from error
+
+
+def _write_held(path: str, parts: Sequence[ImportedPart], attrs: Mapping[str, Any]) -> None:
+    num_layers, num_neurons = parts[0].counts.over_zero_LN.shape
+    create(
+        path,
+        num_layers=num_layers,
+        num_neurons=num_neurons,
+        values=in_order(p.labels.value for p in parts),
+        languages=in_order(p.labels.language for p in parts),
+        parts=[p.labels for p in parts],
+        attrs=attrs,
+    )
+    mine = current_run(path)
+    try:
+        _fill(path, parts)
+        finalise(path)
+    except BaseException:
+        if current_run(path) == mine:  # half a store would only be in the way
+            find_place(path).remove("")
+        raise
+
+
+def _fill(path: str, parts: Sequence[ImportedPart]) -> None:
+    recorder = Recorder(path)
+    for number, part in enumerate(parts):
+        recorder.write_part(
+            number,
+            PartCounts(
+                active_count_LN=part.counts.over_zero_LN,
+                activation_sum_LN=None,
+                activation_square_sum_LN=None,
+                token_count=part.divisor,
+                story_count=part.counts.question_num or 0,
+            ),
+        )
+
+
+def _describe_import(
+    parts: Sequence[ImportedPart], denominator: Denominator, model: str
+) -> dict[str, Any]:
+    """Attributes of the store. No model has an empty fingerprint, so none is taken for this one."""
+    marks = [[*dataclasses.astuple(p.labels), p.counts.sha256] for p in parts]
+    return {
+        "model": model,
+        "model_revision": None,
+        "model_fingerprint": "",
+        "model_architecture": UNKNOWN,
+        "activation_function": UNKNOWN,
+        "dtype": UNKNOWN,
+        "corpus": f"imported: {len(parts)} LAPE count files",
+        "corpus_digest": _digest(sorted(marks)),
+        "plan_digest": _digest([denominator, *marks]),
+        "plan_settings": {},
+        "planned_token_count": sum(p.divisor for p in parts),
+        "denominator": denominator,
+        "statistics": ["active_count"],
+        "versions": {name: version(name) for name in PACKAGES},
+        "imported": {"format": "lape", "files": {p.file: p.counts.sha256 for p in parts}},
+    }
+
+
+def _digest(marks: Sequence[Any]) -> str:
+    return hashlib.sha256(json.dumps(marks).encode()).hexdigest()
