@@ -1,0 +1,108 @@
+"""What is sealed is on the disk; what is finished and lost is an error, never a fill value."""
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vxstore.errors import StoreError
+from vxstore.place import find_place
+from vxstore.read import open_store
+from vxstore.write import PartCounts, Recorder
+
+
+def test_each_file_is_flushed_before_the_next_and_the_seal_comes_last(
+    make_store: Callable[..., str],
+    make_counts: Callable[..., PartCounts],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = make_store(record=3)
+    synced: list[str] = []
+    real = os.fsync
+
+    def note(number: int) -> None:
+        synced.append(os.path.relpath(os.readlink(f"/proc/self/fd/{number}"), path))
+        real(number)
+
+    monkeypatch.setattr(os, "fsync", note)
+    recorder = Recorder(path)
+    recorder.write_part(3, make_counts(3, 4, 6))
+    files = [name for name in synced if (Path(path) / name).is_file()]
+    assert files[-1] == "record/sealed/c/3"
+    assert set(files) == {
+        "record/active_count/c/3/0/0",
+        "record/activation_sum/c/3/0/0",
+        "record/activation_square_sum/c/3/0/0",
+        "record/token_count/c/3",
+        "record/story_count/c/3",
+        "record/sealed/c/3",
+    }
+    # The folders that name the files, too, and before the seal is written.
+    for name in files:
+        assert os.path.dirname(name) in synced[synced.index(name) :]
+    assert synced.index("record/active_count/c") < synced.index("record/sealed/c/3")
+
+
+@pytest.mark.parametrize(
+    "lost", ["active_count/c/0/0/0/0", "token_count/c/0/0", "layer/c/0", "value/c/0"]
+)
+def test_a_lost_chunk_of_the_root_is_no_fill_value(full_store: str, lost: str) -> None:
+    (Path(full_store) / lost).unlink()
+    with pytest.raises(StoreError, match="is missing"):
+        open_store(full_store).root().load()
+
+
+@pytest.mark.parametrize("array", ["active_count", "activation_sum", "sealed", "story_count"])
+def test_a_lost_shard_of_a_finished_record_is_no_fill_value(full_store: str, array: str) -> None:
+    shutil.rmtree(Path(full_store) / "record" / array / "c" / "2", ignore_errors=True)
+    (Path(full_store) / "record" / array / "c" / "2").unlink(missing_ok=True)
+    with pytest.raises(StoreError, match="is missing"):
+        open_store(full_store).record().load()
+
+
+@pytest.mark.parametrize("array", ["selected", "entropy", "passed_filter"])
+def test_a_lost_chunk_of_a_score_selects_nothing_silently(full_store: str, array: str) -> None:
+    shutil.rmtree(Path(full_store) / "scores" / "vape" / array / "c")
+    with pytest.raises(StoreError, match="is missing"):
+        open_store(full_store).scores("vape").load()
+
+
+@pytest.mark.parametrize("kind", ["folder", "memory"])
+def test_a_place(kind: str, tmp_path: Path) -> None:
+    url = str(tmp_path / "p") if kind == "folder" else f"memory://{uuid.uuid4().hex}/p"
+    place = find_place(url)
+    assert place.read("a/b") is None
+    assert place.size("a/b") is None
+    assert place.children() == []
+    place.remove("a")
+    assert place.create("a/b", b"one")
+    assert not place.create("a/b", b"two")
+    assert place.read("a/b") == b"one"
+    place.write("a/b", b"three")
+    place.write("c", b"")
+    assert (place.read("a/b"), place.size("a/b"), place.size("c")) == (b"three", 5, 0)
+    assert place.size("a") is None
+    assert place.children() == ["a", "c"]
+    assert sorted(place.files()) == ["a/b", "c"]
+    assert list(place.files("a")) == ["a/b"]
+    place.remove("a")
+    assert sorted(place.files()) == ["c"]
+
+
+def test_a_write_that_fails_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = find_place(str(tmp_path))
+    place.write("a", b"old")
+
+    def fail(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space"):
+        place.write("a", b"new")
+    assert place.read("a") == b"old"
+    assert list(place.files()) == ["a"]
