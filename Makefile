@@ -3,12 +3,13 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 # torch is installed first, at the pinned version, so that no other package picks a build of it.
 
-.PHONY: help demo test lint types unit clean
+.PHONY: help demo test lint types unit soak clean
 
 help:
 	@echo "make demo   install, run the whole road on a real model, write a report (6 minutes)"
 	@echo "make test   install, then lint, types and tests"
 	@echo "make lint | types | unit   one of them"
+	@echo "make soak   kill runs and damage stores ten times as often as the tests do (half an hour)"
 	@echo "make clean  remove .venv and what the demo wrote"
 
 .venv/ready: constraints.txt pyproject.toml Makefile
@@ -33,6 +34,10 @@ types: .venv/ready
 
 unit: .venv/ready
 	$(BIN)/python -m pytest
+
+soak: .venv/ready
+	$(BIN)/python -m pytest --soak 10 tests/end_to_end/test_kills.py \
+		tests/vxstore/test_corruption.py tests/vxstore/test_state_machine.py
 
 clean:
 	rm -rf .venv runs

@@ -7,13 +7,15 @@ seconds and chance can find more than its start. One test does the same with pla
 `make soak` kills many times as often.
 """
 
+import contextlib
+import itertools
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +23,7 @@ import pytest
 
 import vxstore
 from vxdist.cli import main
+from vxstore.check import check
 from vxstore.errors import StoreError
 from vxstore.identity import holds_store
 from vxstore.schema import RECORD
@@ -29,6 +32,7 @@ from vxstore.write import Recorder
 ROOT = Path(__file__).parents[2]
 WARM = Path(__file__).with_name("warm.py")
 KILLS = 20
+AGENT = ["agent"]
 Marks = dict[int, dict[str, tuple[int, int]]]
 
 
@@ -58,21 +62,33 @@ class Run:
         found = {file.name: file.read_text() for file in self.folder.iterdir()}
         return {name: int(pid) for name, pid in sorted(found.items()) if pid}
 
-    def kill(self, names: list[str]) -> bool:
-        """Whether any of these was there to be killed."""
-        killed = False
-        for name, pid in self.pids().items():
-            if name in names and is_alive(pid):
-                os.kill(pid, signal.SIGKILL)
-                killed = True
-        return killed
+    def await_ranks(self, ranks: int) -> None:
+        """Until all ranks have started."""
+        while len(self.pids()) < 1 + ranks and self.process.poll() is None:
+            time.sleep(0.01)
 
-    def end(self) -> int:
-        """Wait for the end of all its processes; the exit code."""
-        self.output, _ = self.process.communicate(timeout=120)
-        for pid in self.pids().values():
-            while is_alive(pid):
-                time.sleep(0.01)
+    def kill(self, names: Iterable[str]) -> bool:
+        """Whether any of these was there to be killed."""
+        pids = self.pids()
+        there = [pids[name] for name in names if name in pids and is_alive(pids[name])]
+        for pid in there:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return bool(there)
+
+    def end(self, patience: float = 120) -> int:
+        """Wait for the end of all its processes; the exit code.
+
+        When patience is over they are killed: torchrun lets a rank that waits for a dead one wait
+        on for half a minute.
+        """
+        try:
+            self.output, _ = self.process.communicate(timeout=patience)
+        except subprocess.TimeoutExpired:
+            self.kill(self.pids())
+            self.output, _ = self.process.communicate(timeout=patience)
+        while any(is_alive(pid) for pid in self.pids().values()):
+            time.sleep(0.01)
         return self.process.returncode
 
 
@@ -152,64 +168,107 @@ def kill_until_done(
     server: Path, options: list[str], history: History, chance: random.Random, seconds: float
 ) -> None:
     """Run, kill, and run again with other ranks, until a run comes through before it is killed."""
-    ranks = 2
-    while True:
-        folder = history.store.with_suffix(f".{len(history.kills)}")
+    for attempt in itertools.count():
+        ranks = chance.choice([1, 2, 2, 2, 3]) if attempt else 2
+        folder = history.store.with_suffix(f".{attempt}")
         run = torchrun(server, ranks, options, folder)
+        run.await_ranks(ranks)
         time.sleep(chance.uniform(0, seconds))
         numbers = [f"rank{rank}" for rank in range(ranks)]
-        whom = chance.choice([[numbers[0]], [numbers[-1]], numbers, ["agent"]])
+        whom = chance.choice([numbers[:1], numbers[:1], numbers[-1:], numbers[-1:], numbers, AGENT])
         killed = run.kill(whom)
-        if not killed and run.process.poll() is None:
-            whom = ["agent"]  # no rank has begun
-            killed = run.kill(whom)
-        if whom == ["agent"]:
+        if killed and whom == AGENT:
             go_on_without_agent(run, options, chance)
-        code = run.end()
+        code = run.end(patience=5 if killed else 120)
         history.look()
         if not killed:
-            if code == 0:
-                return
-            assert run.process.poll() is not None, run.output
-            continue
-        history.note("+".join(whom))
-        ranks = chance.choice([1, 2, 3])
+            assert code == 0, run.output
+            return
+        history.note(f"{'+'.join(whom)} of {ranks}")
 
 
 def go_on_without_agent(run: Run, options: list[str], chance: random.Random) -> None:
     """The ranks run on, and keep others away, until they are killed too."""
     time.sleep(chance.uniform(0, 0.5))
     lock = Path(options[-1]).with_suffix(".lock")
-    if lock.exists() and is_alive(run.pids().get("rank0", -1)):
-        assert main(["locate", *options]) in (0, 2)  # 0: the ranks just ended
-    run.kill([name for name in run.pids() if name != "agent"])
+    if lock.exists() and is_alive(run.pids()["rank0"]):
+        assert main(["locate", *options]) in (0, 2)  # 0: they have just ended
+    run.kill(run.pids())
 
 
 def test_killed_at_any_moment(
     server: Path, run_options: list[str], tmp_path: Path, soak: int
 ) -> None:
-    """At least 20 kills; resumed by one, two and three ranks, without --take-over."""
+    """At least 20 kills of ranks; resumed by one, two and three, without --take-over."""
     assert main(["locate", *run_options]) == 0
-    expected = vxstore.open(str(tmp_path / "run.zarr"))
     began = time.monotonic()
-    whole = torchrun(
-        server, 2, with_store(run_options, tmp_path / "whole.zarr"), tmp_path / "whole"
-    )
+    whole = torchrun(server, 2, with_store(run_options, tmp_path / "a.zarr"), tmp_path / "whole")
+    whole.await_ranks(2)
+    began = time.monotonic()
     assert whole.end() == 0, whole.output
     seconds = time.monotonic() - began
     chance = random.Random(7)
     kills: list[str] = []
     locks_left = 0
-    while len(kills) < KILLS * soak:
+    while sum(kill.startswith("rank") for kill in kills) < KILLS * soak:
         history = History(store=tmp_path / f"{len(kills)}.zarr")
         options = with_store(run_options, history.store)
         kill_until_done(server, options, history, chance, seconds)
-        found = vxstore.open(str(history.store))
-        assert found.root().load().equals(expected.root().load()), history.kills
-        assert found.record().load().equals(expected.record().load()), history.kills
         assert len(history.sealed) == 24
-        assert not history.store.with_suffix(".lock").exists()
+        assert_same(history.store, tmp_path / "run.zarr")
         kills += history.kills
         locks_left += history.locks_left
     print(f"{len(kills)} kills; {locks_left} left a lock behind:", *kills, sep="\n")
     assert locks_left > 0
+
+
+def assert_same(found: Path, expected: Path) -> None:
+    """Both stores hold the same bits, and nobody writes them."""
+    here, there = vxstore.open(str(found)), vxstore.open(str(expected))
+    assert here.root().load().equals(there.root().load())
+    assert here.record().load().equals(there.record().load())
+    assert not check(str(found)).findings
+    assert not found.with_suffix(".lock").exists()
+
+
+def ranks_of(store: Path) -> dict[int, int]:
+    """Processes of a plain torchrun's ranks."""
+    found = {}
+    for process in Path("/proc").iterdir():
+        try:
+            environ = (process / "environ").read_bytes().split(b"\0")
+            arguments = (process / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        rank = [text for text in environ if text.startswith(b"RANK=")]
+        if rank and os.fsencode(store) in arguments:
+            found[int(rank[0].partition(b"=")[2])] = int(process.name)
+    return found
+
+
+def test_killed_under_plain_torchrun(run_options: list[str], tmp_path: Path) -> None:
+    """The first rank, which leaves its lock, and the other; then one process goes on."""
+    assert main(["locate", *run_options]) == 0
+    history = History(store=tmp_path / "killed.zarr")
+    options = with_store(run_options, history.store)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"]
+    command += [str(ROOT / "launch" / "locate.py"), *options]
+    for rank, parts in ((0, 1), (1, 8)):
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        sealed = history.store / "record" / "sealed" / "c"
+        while not sealed.is_dir() or len(list(sealed.iterdir())) < parts:
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.005)
+        os.kill(ranks_of(history.store)[rank], signal.SIGKILL)
+        output, _ = process.communicate(timeout=120)
+        assert process.returncode == 1, output
+        history.look()
+        history.note(f"rank{rank}")
+        assert history.locks_left == 1, history.kills  # rank 0 could not remove it; then it did
+    assert main(["locate", *options]) == 0
+    history.look()
+    assert len(history.sealed) == 24
+    assert_same(history.store, tmp_path / "run.zarr")

@@ -18,8 +18,8 @@ import sys
 
 def serve(address: str) -> None:
     """Import all that a run imports; fork, and go on."""
-    import torch.distributed.run
-    import transformers.models.llama.modeling_llama
+    import torch.distributed.run  # noqa: F401
+    import transformers.models.llama.modeling_llama  # noqa: F401
 
     import vxdist.cli
     import vxdist.locate.stage

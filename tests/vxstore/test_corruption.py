@@ -160,7 +160,7 @@ def test_no_damage_goes_unnoticed(
             try:
                 found = read(open_store(whole)).load()
             except UserError as error:
-                assert "\n" not in str(error), told
+                assert_one_line(error, told)
             else:
                 assert found.identical(truth[name]), f"{told}: {name} reads otherwise"
 
@@ -194,19 +194,23 @@ def test_damage_before_the_sum(
         try:
             finalise(victim)
         except StoreError as error:
-            assert "\n" not in str(error), told
-            assert not open_store_state(victim, told)
+            assert_one_line(error, told)
+            assert not is_complete(victim)
         else:
             assert open_store(victim).root().load().equals(expected), told
 
 
-def open_store_state(path: str, told: str) -> bool:
-    """Whether the store is complete; one that cannot be opened is not."""
+def is_complete(path: str) -> bool:
+    """Whether the store can be opened, and is complete."""
     try:
         return open_store(path).complete
-    except StoreError as error:
-        assert "\n" not in str(error), told
+    except StoreError:
         return False
+
+
+def assert_one_line(error: Exception, told: str) -> None:
+    """An error is one line."""
+    assert "\n" not in str(error), told
 
 
 @pytest.mark.parametrize("batch", range(6))
