@@ -37,8 +37,9 @@ ABOUT = (
 def describe(store: Store) -> dict[str, Any]:
     """What the store is of and how far it is, as JSON values. Works on an unfinished store too.
 
-    Keys: store, those of `ABOUT`, denominator (what token_count counts), complete, parts (sealed, total), layers, neurons, values,
-    languages, counts (one entry a value and language), scores and evaluations (by name).
+    Keys: store, those of `ABOUT`, denominator (what token_count counts), complete, parts (sealed,
+    total), layers, neurons, values, languages, counts (one entry a value and language), scores and
+    evaluations (by name).
     """
     num_layers, num_neurons, *_ = get_array(store, "active_count").shape
     sealed, total = parts(store)
