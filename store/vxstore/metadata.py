@@ -132,6 +132,9 @@ def commit(path: str, attrs: Mapping[str, Any], *, without: Sequence[str] = ()) 
         }
     text = json.dumps(doc, indent=2).encode()
     place.write(FILE, text.replace(ZEROS.encode(), _digest(text).encode(), 1))
+    for child in place.children():
+        if child.endswith(".partial"):  # of a kill within an earlier commit; zarr warns of it
+            place.remove(child)
 
 
 def _whole(doc: Document) -> Document:

@@ -198,8 +198,10 @@ def begin_group(
     path: str, name: str, coordinates: Mapping[str, Sequence[str] | range]
 ) -> zarr.Group:
     """A derived group, empty but for its labels; what was there is no longer vouched for."""
-    if find_place(path).size(f"{name}/{FILE}") is not None:
+    place = find_place(path)
+    if place.size(f"{name}/{FILE}") is not None:
         commit(path, {}, without=[name])
+    place.remove(name)
     group = zarrio.open_group(path, mode="r+").require_group(name)
     group.update_attributes({"complete": False})
     for dim, labels in coordinates.items():

@@ -210,8 +210,10 @@ def test_killed_at_any_moment(
     chance = random.Random(7)
     kills: list[str] = []
     locks_left = 0
-    while sum(kill.startswith("rank") for kill in kills) < KILLS * soak:
-        history = History(store=tmp_path / f"{len(kills)}.zarr")
+    for number in itertools.count():
+        if sum(kill.startswith("rank") for kill in kills) >= KILLS * soak:
+            break
+        history = History(store=tmp_path / f"{number}.zarr")
         options = with_store(run_options, history.store)
         kill_until_done(server, options, history, chance, seconds)
         assert len(history.sealed) == 24

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from vxstore.errors import StoreError
+from vxstore.finalise import finalise
 from vxstore.place import find_place
 from vxstore.read import open_store
+from vxstore.score import write_score
+from vxstore.vape import VapeSettings
 from vxstore.write import PartCounts, Recorder
 
 
@@ -46,28 +49,34 @@ def test_each_file_is_flushed_before_the_next_and_the_seal_comes_last(
     assert synced.index("record/active_count/c") < synced.index("record/sealed/c/3")
 
 
+@pytest.fixture
+def spoilt(full_store: str, tmp_path: Path) -> str:
+    """A finished store of one's own."""
+    return str(shutil.copytree(full_store, tmp_path / "spoilt.zarr"))
+
+
 @pytest.mark.parametrize(
     "lost", ["active_count/c/0/0/0/0", "token_count/c/0/0", "layer/c/0", "value/c/0"]
 )
-def test_a_lost_chunk_of_the_root_is_no_fill_value(full_store: str, lost: str) -> None:
-    (Path(full_store) / lost).unlink()
+def test_a_lost_chunk_of_the_root_is_no_fill_value(spoilt: str, lost: str) -> None:
+    (Path(spoilt) / lost).unlink()
     with pytest.raises(StoreError, match="is missing"):
-        open_store(full_store).root().load()
+        open_store(spoilt).root().load()
 
 
 @pytest.mark.parametrize("array", ["active_count", "activation_sum", "sealed", "story_count"])
-def test_a_lost_shard_of_a_finished_record_is_no_fill_value(full_store: str, array: str) -> None:
-    shutil.rmtree(Path(full_store) / "record" / array / "c" / "2", ignore_errors=True)
-    (Path(full_store) / "record" / array / "c" / "2").unlink(missing_ok=True)
+def test_a_lost_shard_of_a_finished_record_is_no_fill_value(spoilt: str, array: str) -> None:
+    shutil.rmtree(Path(spoilt) / "record" / array / "c" / "2", ignore_errors=True)
+    (Path(spoilt) / "record" / array / "c" / "2").unlink(missing_ok=True)
     with pytest.raises(StoreError, match="is missing"):
-        open_store(full_store).record().load()
+        open_store(spoilt).record().load()
 
 
 @pytest.mark.parametrize("array", ["selected", "entropy", "passed_filter"])
-def test_a_lost_chunk_of_a_score_selects_nothing_silently(full_store: str, array: str) -> None:
-    shutil.rmtree(Path(full_store) / "scores" / "vape" / array / "c")
+def test_a_lost_chunk_of_a_score_selects_nothing_silently(spoilt: str, array: str) -> None:
+    shutil.rmtree(Path(spoilt) / "scores" / "vape" / array / "c")
     with pytest.raises(StoreError, match="is missing"):
-        open_store(full_store).scores("vape").load()
+        open_store(spoilt).scores("vape").load()
 
 
 @pytest.mark.parametrize("kind", ["folder", "memory"])
@@ -106,3 +115,19 @@ def test_a_write_that_fails_leaves_what_was_there(
         place.write("a", b"new")
     assert place.read("a") == b"old"
     assert list(place.files()) == ["a"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_a_kill_left_of_the_metadata_is_cleared_away(make_store: Callable[..., str]) -> None:
+    """zarr warns of every file it does not know."""
+    path = make_store(record=12)
+    (Path(path) / "zarr.json.0123.partial").write_text("{")
+    score = Path(path) / "scores" / "vape"
+    (score / "entropy").mkdir(parents=True)
+    (score / "zarr.json.0123.partial").write_text("{")
+    finalise(path)
+    settings = {"filter_quantile": 0.5, "top_fraction": 0.2, "activation_quantile": 0.5}
+    write_score(path, "vape", VapeSettings(**settings, min_active_tokens=1, precision="float32"))
+    assert not list(Path(path).rglob("*.partial"))
+    open_store(path).root().load()
+    open_store(path).scores("vape").load()
