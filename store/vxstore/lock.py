@@ -33,8 +33,11 @@ def hold(path: str, *, take_over: bool = False) -> Iterator[None]:
     place, name = beside(path, ".lock")
     mine = {"run": uuid.uuid4().hex, **_describe_process()}
     data = json.dumps(mine, indent=2).encode()
-    if not _create(path, place, name, data):
-        there = _parse(place.read(name))
+    found = None
+    while found is None and not _create(path, place, name, data):
+        found = place.read(name)  # None if its holder has just ended: then try again
+    if found is not None:
+        there = _parse(found)
         alive = _is_alive(there)
         if alive or (alive is None and not take_over):
             raise _refusal(path, there, alive)

@@ -154,3 +154,20 @@ def test_of_two_who_take_over_at_once_one_wins(tmp_path: Path) -> None:
         for taker in takers:
             taker.join(60)
         assert sorted(results.get() for _ in takers) == [False, True]
+
+
+def test_a_holder_that_ends_while_it_is_asked(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its lock was there, and is not when it is read: no reason to refuse."""
+    place, name = beside(path, ".lock")
+    place.write(name, b'{"run": "r", "host": "node7"}')
+    real, reads = type(place).read, []
+
+    def read(self: Any, file: str) -> bytes | None:
+        reads.append(file)
+        if len(reads) == 1:
+            place.remove(name)
+        return real(self, file)
+
+    monkeypatch.setattr(type(place), "read", read)
+    with hold(path):
+        assert len(reads) == 1
