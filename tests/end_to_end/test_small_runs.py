@@ -17,6 +17,7 @@ import yaml
 
 import vxstore
 from vxdist.cli import main
+from vxstore.metadata import commit
 
 ROOT = Path(__file__).parents[2]
 
@@ -232,6 +233,7 @@ def test_zero3_on_two_processes(run_options: list[str], tmp_path: Path) -> None:
     off = int(abs(one.active_count - many.active_count).sum())
     assert off <= 1e-4 * int(one.active_count.sum())
     shutil.copytree(tmp_path / "run.zarr" / "scores", tmp_path / "zero3.zarr" / "scores")
+    commit(str(tmp_path / "zero3.zarr"), {})  # what is copied is not vouched for yet
     ended(torchrun(2, sharded, "evaluate"))
     alone, shared = (vxstore.open(str(tmp_path / f"{n}.zarr")) for n in ("run", "zero3"))
     np.testing.assert_allclose(
