@@ -12,69 +12,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 VALUES = ("kindness", "candour", "thrift")
 LANGUAGES = ("en", "zh")
-TINY = {
-    "vocab_size": 512,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "max_position_embeddings": 512,
-    "pad_token_id": 2,
-    "bos_token_id": 0,
-    "eos_token_id": 1,
-}
-GROUPED = {**TINY, "num_key_value_heads": 2}
-
-
-def _configs() -> dict[str, Callable[[], Any]]:
-    import transformers as hf
-
-    return {
-        "llama": lambda: hf.LlamaConfig(**GROUPED),
-        "mistral": lambda: hf.MistralConfig(**GROUPED),
-        "qwen2": lambda: hf.Qwen2Config(**GROUPED),
-        "qwen3": lambda: hf.Qwen3Config(**GROUPED, head_dim=8),
-        "gemma2": lambda: hf.Gemma2Config(**GROUPED, head_dim=8),
-        "gemma3": lambda: hf.Gemma3TextConfig(**GROUPED, head_dim=8),
-        "phi3": lambda: hf.Phi3Config(**GROUPED),
-        "gpt2": lambda: hf.GPT2Config(
-            vocab_size=512,
-            n_embd=32,
-            n_inner=48,
-            n_layer=3,
-            n_head=4,
-            n_positions=512,
-            bos_token_id=0,
-            eos_token_id=1,
-        ),
-        "opt": lambda: hf.OPTConfig(
-            vocab_size=512,
-            hidden_size=32,
-            ffn_dim=48,
-            num_hidden_layers=3,
-            num_attention_heads=4,
-            max_position_embeddings=512,
-            word_embed_proj_dim=32,
-            bos_token_id=0,
-            eos_token_id=1,
-            pad_token_id=2,
-        ),
-        "gpt_neox": lambda: hf.GPTNeoXConfig(**TINY),
-    }
-
-
-FAMILIES = (
-    "llama",
-    "mistral",
-    "qwen2",
-    "qwen3",
-    "gemma2",
-    "gemma3",
-    "phi3",
-    "gpt2",
-    "opt",
-    "gpt_neox",
+FAMILIES: dict[str, dict[str, Any]] = json.loads(
+    Path(__file__).with_name("data").joinpath("families.json").read_text()
 )
+"""Small configurations: three layers of 48 neurons, 512 tokens."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -90,6 +31,12 @@ def soak(request: pytest.FixtureRequest) -> int:
     return int(request.config.getoption("--soak"))
 
 
+@pytest.fixture(scope="session")
+def families() -> list[str]:
+    """All families."""
+    return list(FAMILIES)
+
+
 @pytest.fixture(scope="session", params=FAMILIES)
 def family(request: pytest.FixtureRequest) -> str:
     """Every supported family in turn."""
@@ -102,10 +49,11 @@ def make_model() -> Callable[[str], Any]:
 
     def make(name: str) -> Any:
         import torch
-        from transformers import AutoModelForCausalLM
+        from transformers import AutoConfig, AutoModelForCausalLM
 
         torch.manual_seed(7)
-        model = AutoModelForCausalLM.from_config(_configs()[name]()).eval()
+        config = AutoConfig.for_model(name, **FAMILIES[name])
+        model = AutoModelForCausalLM.from_config(config, experts_implementation="eager").eval()
         for parameter in model.parameters():
             # Norms and biases stay as they are; wider weights make every layer matter.
             if parameter.dim() > 1:
@@ -233,9 +181,8 @@ def slow_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Pat
 
     folder = tmp_path_factory.mktemp("slow")
     torch.manual_seed(7)
-    config = LlamaConfig(
-        **{**TINY, "hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 8}
-    )
+    large = {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 8}
+    config = LlamaConfig(**{**FAMILIES["llama"], **large, "num_key_value_heads": 4})
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from vxdist import __version__
-from vxdist.errors import Stopped, UserError
+from vxdist.errors import DONE, MEND, STOPPED, Stopped, UserError
 
 if TYPE_CHECKING:
     from vxdist.config import Config
@@ -23,9 +23,13 @@ STAGES = {
     "report": "write the page a person looks at",
 }
 RUN = ("run", "locate, reduce, evaluate and report, one after the other")
-IMPORT = ("import", "make a store of counts that other software recorded")
+OTHERS = {
+    "import": ("importing", "make a store of counts that other software recorded"),
+    "models": ("models", "list the models that are supported, or describe one"),
+    "plan": ("forecast", "say what a run will need, before it is paid for"),
+}
+"""Commands with options of their own, and the packages they are in."""
 
-DONE, MEND, STOPPED = 0, 2, 3
 NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -72,12 +76,12 @@ def _mendable(error: Exception) -> str | None:
 
 
 def _run(command: str, arguments: Sequence[str]) -> None:
-    known = (*STAGES, RUN[0], IMPORT[0])
+    known = (*STAGES, RUN[0], *OTHERS)
     if command not in known:
         near = difflib.get_close_matches(command, known, n=1, cutoff=0.0)[0]
         raise UserError(f"no command {command!r}; did you mean {near}? See vxdist --help")
-    if command == IMPORT[0]:
-        importlib.import_module("vxdist.importing.command").run(arguments)
+    if command in OTHERS:
+        importlib.import_module(f"vxdist.{OTHERS[command][0]}.command").run(arguments)
         return
     # Read when torch loads OpenMP. Threads that wait spin by default, and where processes share
     # cores they spin against each other: a tenth of the speed.
@@ -119,11 +123,12 @@ def _writer(config: "Config", stages: Sequence[str]) -> AbstractContextManager[N
 
 def _usage() -> str:
     lines = ["usage: vxdist COMMAND --config FILE [--section.key VALUE ...]", "", "commands:"]
-    lines += [f"  {name:9} {text}" for name, text in (*STAGES.items(), RUN, IMPORT)]
+    lines += [f"  {name:9} {text}" for name, text in (*STAGES.items(), RUN)]
+    lines += [f"  {name:9} {text}" for name, (_, text) in OTHERS.items()]
     lines += [
         "",
         "`vxdist COMMAND --help` lists every setting; `vxdist COMMAND --config FILE",
-        "--print_config` prints the settings as resolved. `vxdist import --help` tells of imports,",
-        "and `vxstore --help` of queries.",
+        "--print_config` prints the settings as resolved. import, models and plan have options of",
+        "their own: `vxdist import --help`. `vxstore --help` tells of queries.",
     ]
     return "\n".join(lines)

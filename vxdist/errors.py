@@ -2,7 +2,10 @@
 
 from vxstore.errors import UserError
 
-__all__ = ["Stopped", "UserError"]
+__all__ = ["DONE", "MEND", "STOPPED", "Stopped", "UserError"]
+
+DONE, MEND, STOPPED = 0, 2, 3
+"""Exit codes: done, the user can mend it, stopped by a signal (or a peer): run it again."""
 
 
 class Stopped(Exception):

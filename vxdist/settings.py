@@ -17,6 +17,12 @@ from vxstore.place import beside
 OPEN_KEYS = ("evaluate.prompts", "evaluate.cues")
 """Settings that hold a mapping with keys of the user's own."""
 CONFIG_OPTIONS = ("config", "print_config", "help")
+NOT_OURS = {
+    "device_map": "vxdist places the model itself; for one too large for a device use "
+    "trainer.strategy: zero3 (and trainer.offload), for a copy on each of several devices "
+    "trainer.strategy: ddp",
+}
+"""What users of transformers look for, and what to use instead."""
 
 
 def parse(command: str, arguments: Sequence[str]) -> Config:
@@ -71,6 +77,9 @@ def _check_options(arguments: Sequence[str]) -> None:
 
 
 def _unknown(what: str, key: str, known: set[str]) -> str:
+    name = key.rpartition(".")[2]
+    if name in NOT_OURS:
+        return f"{what} is not a setting: {NOT_OURS[name]}"
     near = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.0)
     return f"{what} is not known; did you mean {near[0]}?"
 

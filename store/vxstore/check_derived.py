@@ -1,4 +1,7 @@
-"""Verifying the finished scores and evaluations of a store."""
+"""Verifying the finished scores and evaluations of a store.
+
+N: neuron, V: value, G: language.
+"""
 
 import itertools
 from collections.abc import Iterator
@@ -8,6 +11,7 @@ import xarray as xr
 
 from vxstore import zarrio
 from vxstore.errors import StoreError
+from vxstore.experts import share, tokens_given
 from vxstore.findings import DERIVED_GROUP, Report
 from vxstore.metadata import is_listed, read_root
 from vxstore.read import Store
@@ -86,7 +90,10 @@ def _check_score(store: Store, scores: xr.Dataset) -> None:
             raise StoreError(f"selected: layer {layer} has neurons that did not pass the filter")
         if bool((of.entropy > np.log(of.sizes["value"]) + 1e-6).any()):
             raise StoreError(f"entropy: layer {layer} is above its maximum")
-        expected = root.active_count.isel(layer=layer) / root.token_count
+        active = root.active_count.isel(layer=layer).transpose("neuron", "value", "language")
+        given_NVG = tokens_given(root, slice(layer, layer + 1))[0]
+        expected_NVG = share(active.values, given_NVG)
         found = of.activation_probability.sel(language=root.language.values)
-        if not np.allclose(found, expected.transpose(*found.dims), rtol=1e-5, atol=0):
+        found_NVG = found.transpose(*active.dims).values
+        if not np.allclose(found_NVG, expected_NVG, rtol=1e-5, atol=0, equal_nan=True):
             raise StoreError(f"activation_probability: layer {layer} is not that of the counts")

@@ -1,6 +1,6 @@
 """Verifying the parts of a store, and that its root is their sum.
 
-P: part, L: layer, N: neuron, V: value, G: language.
+P: part, L: layer, N: neuron (or expert, of routed counts), V: value, G: language.
 """
 
 from collections.abc import Callable
@@ -10,10 +10,10 @@ import zarr
 
 from vxstore import zarrio
 from vxstore.errors import StoreError
+from vxstore.experts import ROUTED, SUMMED
 from vxstore.finalise import Parts, layer_blocks, read_block, read_cells, read_scalars
 from vxstore.findings import COPY, PART, ROOT_SUM, Report
 from vxstore.read import Store
-from vxstore.schema import STATISTICS
 
 
 def check_parts(
@@ -38,12 +38,13 @@ def check_parts(
         for name, count_P in scalars.items():
             if sealed == 1 and count_P[part] < 0:
                 report.add(f"record/{name}", "sealed, but lost or damaged", PART, part)
-    bounded = store.attrs.get("denominator", "tokens") == "tokens"
     parts = Parts(
         cell_P=cell_P,
         token_count_P=scalars["token_count"],
         story_count_P=scalars["story_count"],
-        bounded=bounded,
+        bounded=store.attrs.get("denominator", "tokens") == "tokens",
+        experts_per_token=store.attrs.get("experts_per_token"),
+        routed=zarrio.get_array(record, ROUTED) if ROUTED in record else None,
     )
     skip = {part for part, sealed in enumerate(sealed_P) if sealed != 1} | set(report.bad_parts)
     planned = store.attrs.get("planned_token_count")
@@ -53,7 +54,7 @@ def check_parts(
         _check_totals(root, parts, skip, report)
     blocks = [
         (name, layers)
-        for name in STATISTICS
+        for name in SUMMED
         if name in record
         for layers in layer_blocks(zarrio.get_array(record, name), zarrio.get_array(root, name))
     ]
@@ -88,7 +89,7 @@ def _check_block(
     skip: set[int],
     report: Report,
 ) -> None:
-    """Some layers of one array by neuron: each part's, and the root's."""
+    """Some layers of one array by neuron or expert: each part's, and the root's."""
     source = zarrio.get_array(record, name)
     sound, total_LNVG = not skip, None
     for part, found_LN in read_block(path, parts, source, layers, skip=skip):

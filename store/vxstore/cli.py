@@ -79,7 +79,9 @@ def _add_top(parser: argparse.ArgumentParser) -> None:
 
 def _add_neuron(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("layer", metavar="LAYER", type=int, help="decoder layer, from 0")
-    parser.add_argument("neuron", metavar="NEURON", type=int, help="neuron of it, from 0")
+    parser.add_argument(
+        "neuron", metavar="NEURON", type=_neuron, help="neuron of it, from 0; or EXPERT.UNIT"
+    )
     parser.add_argument("--score", help="name of the score; default: vape, if the store has any")
 
 
@@ -166,6 +168,15 @@ class _Version(argparse.Action):
 
         print(f"vxstore {version('vxdist')}")
         parser.exit()
+
+
+def _neuron(text: str) -> int | tuple[int, int]:
+    expert, point, unit = text.partition(".")
+    try:
+        return (int(expert), int(unit)) if point else int(text)
+    except ValueError as error:
+        told = f"{text} must be the number of a neuron, or EXPERT.UNIT"
+        raise argparse.ArgumentTypeError(told) from error
 
 
 def _positive(text: str) -> int:

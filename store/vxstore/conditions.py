@@ -9,7 +9,9 @@ import zarr
 from numpy.typing import NDArray
 
 from vxstore import lock, zarrio
+from vxstore.experts import count_experts, write_labels
 from vxstore.metadata import commit
+from vxstore.read import read_root_attrs
 from vxstore.schema import EVALUATION, layered_chunks
 
 
@@ -67,7 +69,9 @@ def create_evaluation(
     zarrio.write_coordinate(group, "order", ["aligned first", "violating first"])
     for dim, at in (("layer", 1), ("neuron", 2)):
         zarrio.write_coordinate(group, dim, range(masked_CLNG.shape[at]))
-    coordinates = "kind mask value dilemma_language"
+    num_experts = count_experts(read_root_attrs(path))
+    of_neuron = write_labels(group, masked_CLNG.shape[2], num_experts)
+    coordinates = " ".join(("kind", "mask", "value", "dilemma_language", *of_neuron))
     group.update_attributes({**attrs, "coordinates": coordinates, "created": True})
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from vxstore import experts
 from vxstore.errors import StoreError
 from vxstore.files import check_out, write_json, write_rows
 from vxstore.lookup import open_root, open_scores, pick, reading, recorded
@@ -71,10 +72,11 @@ def selected_rows(
     """One row for each selected (language, value, layer, neuron), in this order.
 
     Further columns: entropy (nats), probability (active tokens / tokens of the value),
-    mean_other_probability (mean over the other values; NaN if there is none). None is all
-    values, and every recorded language; `pooled` may be among `languages`. Raises StoreError if
-    the store is not complete, or naming the known ones if there is no such score, value or
-    language.
+    mean_other_probability (mean over the other values; NaN if there is none). In a store with
+    experts, expert and unit stand behind neuron, and a probability is of the tokens routed to the
+    expert. None is all values, and every recorded language; `pooled` may be among `languages`.
+    Raises StoreError if the store is not complete, or naming the known ones if there is no such
+    score, value or language.
     """
     scores, known_values, known_languages = open_scores(store, score)
     values = pick(store, "value", values, known_values, known_values)
@@ -98,6 +100,7 @@ def selected_rows(
                 "value": v_K,
                 "layer": np.full(len(g_K), layer),
                 "neuron": neuron_K,
+                **experts.columns(store.attrs, scores.sizes["neuron"], neuron_K),
                 "entropy": entropy_GN[language_G[g_K], neuron_K],
                 "probability": own_K,
                 "mean_other_probability": others_K,
@@ -119,9 +122,11 @@ def count_rows(
     """The counts, a table for each layer, one row for each (language, value, layer, neuron).
 
     Further columns: token_count, active_count and, where recorded, activation_sum and
-    activation_square_sum. None is all values and languages; `pooled` is none of them. No more
-    than one layer is in memory. Raises StoreError if the store is not complete, is damaged, or
-    has no such value or language, naming the known ones.
+    activation_square_sum; in a store with experts, expert and unit behind neuron, and routed_count,
+    the tokens routed to the neuron's expert, which the counts and sums are to be divided by. None
+    is all values and languages; `pooled` is none of them. No more than one layer is in memory.
+    Raises StoreError if the store is not complete, is damaged, or has no such value or language,
+    naming the known ones.
     """
     root, known_values, known_languages = open_root(store)
     values = pick(store, "value", values, known_values, known_values)
@@ -147,13 +152,18 @@ def _count_blocks(
             "layer": np.full(code_GVN[2].size, layer),
             "neuron": code_GVN[2].reshape(-1).astype(np.int64),
         }
+        columns |= experts.columns(store.attrs, shape[2], columns["neuron"])
         with reading(store, "counts"):
             block = root[["token_count", *per_neuron]].isel(layer=layer).load()
+            if experts.ROUTED in root:
+                routed = root[experts.ROUTED].isel(layer=layer).load()
+                block[experts.ROUTED] = routed.isel(routed_expert=block.expert)
         token_GV1 = block.token_count.transpose("language", "value").values[..., None]
         columns["token_count"] = np.broadcast_to(token_GV1, shape).reshape(-1)
-        for name in per_neuron:
-            counts_GVN = block[name].transpose("language", "value", "neuron").values
-            columns[name] = counts_GVN.reshape(-1)
+        for name in (experts.ROUTED, *per_neuron):
+            if name in block:
+                counts_GVN = block[name].transpose("language", "value", "neuron").values
+                columns[name] = counts_GVN.reshape(-1)
         yield pd.DataFrame(columns)
 
 

@@ -1,6 +1,6 @@
 """Summing all parts into the root. Reads each chunk once; nothing is divided.
 
-P: part, L: layer, N: neuron, V: value, G: language.
+P: part, L: layer, N: neuron (or expert, of routed counts), V: value, G: language.
 """
 
 from collections.abc import Callable, Container, Iterator, Sequence
@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 
 from vxstore import zarrio
 from vxstore.errors import StoreError
+from vxstore.experts import ROUTED, SUMMED, by_neuron
 from vxstore.metadata import STATE_COMPLETE, commit
 from vxstore.read import read_root_attrs
-from vxstore.schema import STATISTICS
+
+DAMAGE = (StoreError, ValueError, RuntimeError, OSError)
+"""What reading a damaged chunk may raise."""
 
 
 def finalise(path: str) -> None:
@@ -35,7 +38,7 @@ def sum_layers(
     world_size: int = 1,
     advance: Callable[[int], object] = lambda _: None,
 ) -> None:
-    """Sum this rank's layers of every array by neuron into the root.
+    """Sum this rank's layers of every array by neuron, and by expert, into the root.
 
     `advance` is told each number of layers, of one array, done. Raises StoreError if a part is not
     sealed, lost or damaged.
@@ -44,8 +47,7 @@ def sum_layers(
         return
     parts = read_parts(path)
     root, record = zarrio.open_group(path, mode="r+"), zarrio.open_group(path, "record")
-    names = [name for name in STATISTICS if name in root]
-    for name in names:
+    for name in (name for name in SUMMED if name in root):
         source, target = zarrio.get_array(record, name), zarrio.get_array(root, name)
         for layers in layer_blocks(source, target)[rank::world_size]:
             target[layers] = sum_block(path, parts, source, target, layers)
@@ -79,12 +81,17 @@ def complete(path: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """Numbers that are one a part, all sealed; `cell_P` is its (value, language), by number."""
+    """Numbers that are one a part, all sealed; `cell_P` is its (value, language), by number.
+
+    `routed`, where there is one, is the array of routed counts to hold active counts against.
+    """
 
     cell_P: Sequence[tuple[int, int]]
     token_count_P: NDArray[np.int64]
     story_count_P: NDArray[np.int64]
     bounded: bool
+    experts_per_token: int | None
+    routed: zarr.Array[Any] | None = None
 
     def sum(self, count_P: NDArray[np.int64], shape: Sequence[int]) -> NDArray[np.int64]:
         """Sum by (value, language)."""
@@ -110,6 +117,7 @@ def read_parts(path: str) -> Parts:
         token_count_P=scalars["token_count"],
         story_count_P=scalars["story_count"],
         bounded=root.attrs.get("denominator", "tokens") == "tokens",
+        experts_per_token=zarrio.plain_attrs(root).get("experts_per_token"),
     )
 
 
@@ -174,18 +182,34 @@ def read_block(
             continue
         try:
             found_LN = np.asarray(source[part, layers])
-        except (StoreError, ValueError, RuntimeError, OSError) as error:
+        except DAMAGE as error:
             told = lost(path, part, source.basename)
             told.__cause__ = error
             yield part, told
             continue
-        # Lost chunks read as -1 or NaN.
-        sound = bool(np.isfinite(found_LN).all())
-        if source.basename != "activation_sum":
-            sound = sound and found_LN.min() >= 0
-        if source.basename == "active_count" and parts.bounded:
-            sound = sound and found_LN.max() <= parts.token_count_P[part]
+        sound = _is_sound(parts, part, source.basename, layers, found_LN)
         yield part, found_LN if sound else lost(path, part, source.basename)
+
+
+def _is_sound(parts: Parts, part: int, name: str, layers: slice, found_LN: NDArray[Any]) -> bool:
+    """Whether it obeys law 1; lost chunks, which read as -1 or NaN, do not."""
+    tokens = parts.token_count_P[part]
+    if not np.isfinite(found_LN).all() or (name != "activation_sum" and found_LN.min() < 0):
+        return False
+    if name == ROUTED and parts.experts_per_token is not None:
+        wanted = tokens * parts.experts_per_token
+        if (found_LN.sum(axis=1, dtype=np.int64) != wanted).any():
+            return False
+    if name == "active_count" and parts.routed is not None:
+        try:
+            routed_LE = np.asarray(parts.routed[part, layers])
+        except DAMAGE:
+            routed_LE = np.full((1, 1), -1)
+        # Damaged routed counts are told of by themselves.
+        given_LN = by_neuron(routed_LE, found_LN.shape[1])
+        return bool(((found_LN <= given_LN) | (given_LN < 0)).all())
+    is_bounded = name == ROUTED or (name == "active_count" and parts.bounded)
+    return not is_bounded or bool(found_LN.max() <= tokens)
 
 
 def lost(path: str, part: int, name: str) -> StoreError:

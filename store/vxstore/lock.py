@@ -1,8 +1,9 @@
 """One writer run at a time: a small file beside the store says who writes it.
 
 The file is made only if it is not there. What a killed run left behind is recognised on the same
-machine by its process; elsewhere a person must say `--take-over`. A run that was taken over finds
-another's name in the file before it seals anything, and stops.
+machine by its process, and anywhere by a later attempt of the same batch job, which never runs
+twice at once; else a person must say `--take-over`. A run that was taken over finds another's name
+in the file before it seals anything, and stops.
 """
 
 import contextlib
@@ -103,7 +104,24 @@ def _describe_process() -> dict[str, Any]:
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "process_began": _process_began(os.getpid()),
         **_machine(),
+        **_batch_job(),
     }
+
+
+def _batch_job() -> dict[str, Any]:
+    """The batch job that this process is of, and a number that grows each time it is started.
+
+    Slurm says both. Elsewhere VXSTORE_JOB may name a job that never runs twice at once.
+    """
+    environ = os.environ
+    if name := environ.get("VXSTORE_JOB"):
+        return {"job": name, "attempt": time.time()}
+    if number := environ.get("SLURM_JOB_ID"):
+        cluster = environ.get("SLURM_CLUSTER_NAME", "")
+        # Absent until Slurm has requeued the job, or started it again after a node failed.
+        attempt = int(environ.get("SLURM_RESTART_COUNT") or 0)
+        return {"job": f"slurm {cluster} {number}", "attempt": attempt}
+    return {}
 
 
 def _machine() -> dict[str, str | None]:
@@ -130,6 +148,23 @@ def _process_began(process: int) -> str | None:
 
 def _is_alive(there: dict[str, Any]) -> bool | None:
     """Whether the holder still runs; None if that cannot be known from here."""
+    alive = _is_alive_here(there)
+    return False if alive is None and _is_earlier_attempt(there) else alive
+
+
+def _is_earlier_attempt(there: dict[str, Any]) -> bool:
+    """Whether the holder was of this batch job, before it was started again."""
+    here, attempt = _batch_job(), there.get("attempt")
+    return (
+        bool(here)
+        and there.get("job") == here["job"]
+        and isinstance(attempt, int | float)
+        and attempt < here["attempt"]
+    )
+
+
+def _is_alive_here(there: dict[str, Any]) -> bool | None:
+    """Whether the holder's process runs on this machine; None if it is not of this machine."""
     process = there.get("process")
     if there.get("host") != socket.gethostname() or not isinstance(process, int):
         return None

@@ -8,6 +8,8 @@ A mask file is one JSON object:
     model_fingerprint  SHA-256 of its weights, as in the store; "" if not known
     layers, neurons    how many decoder layers the model has, and neurons each of them
     score              name of the score that selected the neurons
+    experts            experts of each layer, if the model has any: neuron n is unit n % U of
+                       expert n // U, of U = neurons / experts units each
     masks              {value: {language: {layer: [neuron, ...]}}}
 
 `layer` is a decimal string without leading zeros; layers and neurons count from 0. Neurons stand
@@ -20,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from vxstore.experts import count_experts
 from vxstore.lookup import open_scores, pick, reading, recorded
 from vxstore.read import Store
 
@@ -44,6 +47,7 @@ def mask(
     languages = pick(store, "language", languages, known_languages, recorded(known_languages))
     with reading(store, "selected"):
         selected = scores.selected.load().sel(value=values, language=languages)
+    num_experts = count_experts(store.attrs)
     selected_VGLN = selected.transpose("value", "language", "layer", "neuron").values
     return {
         "format": MASK_FORMAT,
@@ -53,6 +57,7 @@ def mask(
         "layers": scores.sizes["layer"],
         "neurons": scores.sizes["neuron"],
         "score": score,
+        **({"experts": num_experts} if num_experts else {}),
         "masks": {
             value: {
                 language: {

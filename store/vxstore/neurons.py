@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from vxstore import experts
 from vxstore.errors import StoreError
 from vxstore.lookup import (
     open_root,
@@ -40,7 +41,8 @@ def top(
     neurons that belong to it; columns language, layer, neuron, entropy, probability (active
     tokens / tokens of the value), mean_other_probability (mean over the other values; NaN if
     there is none), value_count (values it belongs to). Without, value_count and values stand
-    in place of the probabilities.
+    in place of the probabilities. In a store with experts, expert and unit stand behind neuron,
+    and a probability is of the tokens routed to the expert.
 
     Raises StoreError if the store is not complete, or naming the known ones if there is no such
     score, value or language.
@@ -75,7 +77,12 @@ def _lowest(
     layer_K, neuron_K = layer_K[order_K], neuron_K[order_K]
     member_KV = selected_LNV[layer_K, neuron_K]
     frame = pd.DataFrame(
-        {"layer": layer_K, "neuron": neuron_K, "entropy": entropy_LN[layer_K, neuron_K]}
+        {
+            "layer": layer_K,
+            "neuron": neuron_K,
+            **experts.columns(store.attrs, entropy_LN.shape[1], neuron_K),
+            "entropy": entropy_LN[layer_K, neuron_K],
+        }
     )
     if at is not None:
         frame["probability"], frame["mean_other_probability"] = apart(
@@ -109,7 +116,9 @@ def apart(probability_KV: Floats, value_K: NDArray[np.integer[Any]]) -> tuple[Fl
     return own_K, probability_KV[~is_own_KV].reshape(rows, num_values - 1).mean(axis=1)
 
 
-def neuron(store: Store, layer: int, neuron: int, *, score: str | None = None) -> dict[str, Any]:
+def neuron(
+    store: Store, layer: int, neuron: int | tuple[int, int], *, score: str | None = None
+) -> dict[str, Any]:
     """All that the store knows of one neuron. Reads its own chunks of the counts only.
 
     Keys: store, model, denominator (what token_count counts; imported counts may be by
@@ -121,9 +130,15 @@ def neuron(store: Store, layer: int, neuron: int, *, score: str | None = None) -
     the filter, ties by layer and neuron as in the selection; None if it did not pass) and
     ranked_count (how many passed). `score` None is `vape` if the store has any.
 
+    In a store with experts `neuron` may be (expert, unit); these are keys too, and `values` has
+    routed_count, the tokens routed to the expert, which active_count and the sums are divided by:
+    where it is 0, probability and mean_activation are NaN.
+
     Raises StoreError if the store is not complete, has no such layer, neuron or score.
     """
     root, values, languages = open_root(store)
+    if isinstance(neuron, tuple):
+        neuron = experts.find_neuron(store.path, store.attrs, root.sizes["neuron"], neuron)
     for dim, at in (("layer", layer), ("neuron", neuron)):
         if not 0 <= at < root.sizes[dim]:
             raise StoreError(
@@ -137,6 +152,7 @@ def neuron(store: Store, layer: int, neuron: int, *, score: str | None = None) -
         "denominator": store.attrs.get("denominator", "tokens"),
         "layer": layer,
         "neuron": neuron,
+        **experts.columns(store.attrs, root.sizes["neuron"], neuron),
         "score": score,
         "values": _of_values(store, root, values, languages, layer, neuron),
     }
@@ -155,9 +171,13 @@ def _of_values(
     neuron: int,
 ) -> pd.DataFrame:
     """Counts of one neuron by language and value, and over all languages."""
-    names = [n for n in ("token_count", "active_count", "activation_sum") if n in root]
-    with reading(store, "active_count, activation_sum or token_count"):
-        cells = root[names].isel(layer=layer, neuron=neuron).load().transpose("language", "value")
+    counts = ("token_count", experts.ROUTED, "active_count", "activation_sum")
+    names = [name for name in counts if name in root]
+    with reading(store, "active_count, activation_sum, token_count or routed_count"):
+        cells = root[names].isel(layer=layer, neuron=neuron)
+        if experts.ROUTED in names:
+            cells = cells.isel(routed_expert=int(cells.expert))
+        cells = cells.load().transpose("language", "value")
     table = pd.DataFrame(
         {
             "language": np.repeat(np.array([*languages, POOLED], dtype=object), len(values)),
@@ -167,9 +187,10 @@ def _of_values(
     for name in names:
         count_GV = cells[name].values
         table[name] = np.concatenate([count_GV, count_GV.sum(axis=0, keepdims=True)]).reshape(-1)
-    table["probability"] = table.active_count / table.token_count
+    given = table[experts.ROUTED if experts.ROUTED in names else "token_count"].to_numpy()
+    table["probability"] = experts.share(table.active_count.to_numpy(), given)
     if "activation_sum" in names:
-        table["mean_activation"] = table.pop("activation_sum") / table.token_count
+        table["mean_activation"] = experts.share(table.pop("activation_sum").to_numpy(), given)
     return table
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 
 from vxstore.compare import compare
+from vxstore.experts import count_experts
 from vxstore.export import count_rows, export, selected_rows
 from vxstore.lookup import get_array, get_attrs, read_array, read_labels
 from vxstore.mask import mask
@@ -38,8 +39,9 @@ def describe(store: Store) -> dict[str, Any]:
     """What the store is of and how far it is, as JSON values. Works on an unfinished store too.
 
     Keys: store, those of `ABOUT`, denominator (what token_count counts), complete, parts (sealed,
-    total), layers, neurons, values, languages, counts (one entry a value and language), scores and
-    evaluations (by name).
+    total), layers, neurons (of a layer), values, languages, counts (one entry a value and
+    language), scores and evaluations (by name); with experts, experts (of a layer) and
+    experts_per_token (None if not known).
     """
     num_layers, num_neurons, *_ = get_array(store, "active_count").shape
     sealed, total = parts(store)
@@ -51,12 +53,19 @@ def describe(store: Store) -> dict[str, Any]:
         "parts": {"sealed": sealed, "total": total},
         "layers": num_layers,
         "neurons": num_neurons,
+        **_experts(store),
         "values": read_labels(store, "value"),
         "languages": read_labels(store, "language"),
         "counts": counts(store).to_dict("records"),
         "scores": {name: get_attrs(store, f"scores/{name}") for name in store.names("scores")},
         "evaluations": {name: _evaluation(store, name) for name in store.names("evaluation")},
     }
+
+
+def _experts(store: Store) -> dict[str, Any]:
+    if not (num_experts := count_experts(store.attrs)):
+        return {}
+    return {"experts": num_experts, "experts_per_token": store.attrs.get("experts_per_token")}
 
 
 def parts(store: Store) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from vxstore import zarrio
+from vxstore import experts, zarrio
 from vxstore.errors import StoreError
 from vxstore.guard import guarded
 from vxstore.metadata import (
@@ -67,6 +67,7 @@ def _check_format(path: str, attrs: dict[str, Any]) -> None:
             f"{path} has store format {version}, and this vxdist reads up to {FORMAT_VERSION}; "
             "install a newer vxdist"
         )
+    experts.check_attrs(path, attrs)
 
 
 class Store:
@@ -146,19 +147,25 @@ class Store:
     def _open(self, group: str, *, whole: bool = True) -> xr.Dataset:
         """With `whole`, a missing chunk is damage. Raises StoreError before reading a number."""
         # Read again: a stage may have written a group since the store was opened.
-        read_group(self.path, group, read_root(self.path))
+        root = read_root(self.path)
+        read_group(self.path, group, root)
         store = zarrio.zarr_store(self.path, whole=whole)
         with guarded():
             dataset: xr.Dataset = xr.open_zarr(store, group=group, consolidated=False)
-        _check_coordinates(f"{self.path}/{group}".rstrip("/"), dataset)
+        what = f"{self.path}/{group}".rstrip("/")
+        num_experts = experts.count_experts(root["attributes"])
+        if num_experts and group in ("", "record"):
+            experts.check_layout(what, dataset, num_experts)
+        _check_coordinates(what, dataset, num_experts)
         return dataset
 
 
-def _check_coordinates(what: str, dataset: xr.Dataset) -> None:
+def _check_coordinates(what: str, dataset: xr.Dataset, num_experts: int) -> None:
     """Labels are small and are read on opening, so what is wrong with them is told at once."""
     for name, labels in dataset.coords.items():
         if labels.dtype.kind == "i":
-            sound = np.array_equal(labels.values, np.arange(labels.size))
+            expected = experts.labels(str(name), labels.size, num_experts)
+            sound = np.array_equal(labels.values, expected)
         else:
             known = {str(label) for label in labels.values}
             sound = "" not in known or name == "mask"  # no mask is on in the intact condition

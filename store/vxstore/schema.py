@@ -1,7 +1,8 @@
-"""Format 1 of the activation store: which arrays there are, and how they are laid out.
+"""Formats 1 and 2 of the activation store: which arrays there are, and how they are laid out.
 
 Dimension names: part (a set of whole stories of one value, language and stance), layer, neuron,
-value, language, condition (what is switched off), dilemma, order (of the two options).
+value, language, condition (what is switched off), dilemma, order (of the two options). What a
+store with experts has beside these is in `vxstore.experts`.
 """
 
 import math
@@ -9,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 FORMAT_NAME = "vxstore"
-FORMAT_VERSION = 1
+DENSE_VERSION, FORMAT_VERSION = 1, 2
+"""Format of a store without experts, and of one with: of that, the highest that is read."""
 POOLED = "pooled"
 """Label, along `language` in the scores, of the counts summed over all languages."""
 
@@ -100,6 +102,9 @@ COORDINATES: Mapping[str, str] = {
     "language": "language of the text",
     "stance": "stance of the stories towards the value",
     "part": "part of the corpus, from 0",
+    "expert": "expert that the neuron belongs to, from 0",
+    "unit": "unit of its expert that the neuron is, from 0",
+    "routed_expert": "expert that tokens are routed to, from 0",
     "condition": "what was switched off",
     "dilemma": "evaluation dilemma",
     "order": "which option stood first",

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from vxstore import zarrio
 from vxstore.errors import StoreError
+from vxstore.experts import count_experts, share, tokens_given, write_labels
 from vxstore.identity import check_name, finished_alike
 from vxstore.read import open_store
 from vxstore.schema import POOLED, SCORES, layered_chunks
@@ -25,7 +26,7 @@ def write_score(path: str, name: str, settings: VapeSettings) -> dict[str, dict[
 
     Returns the thresholds by language; those that are there if the same was done before. Holds
     the probabilities of one language in memory. Raises StoreError if the store is missing or not
-    complete, has one value only, or the name is taken by other settings.
+    complete, has one value only or no tokens of one, or the name is taken by other settings.
     """
     check_name(name, "score name")
     _check(settings)
@@ -36,11 +37,11 @@ def write_score(path: str, name: str, settings: VapeSettings) -> dict[str, dict[
         return dict(store.scores(name).attrs["thresholds"])
     if root.sizes["value"] < 2:
         raise StoreError(f"{path} holds one value; entropy over values needs two at least")
+    _require_tokens(path, root)
     languages = [*(str(label) for label in root.language.values), POOLED]
     selections = {language: _select(root, language, settings) for language in languages}
     thresholds = {
-        language: _thresholds(selection, root.sizes["value"])
-        for language, selection in selections.items()
+        language: _thresholds(selection, root) for language, selection in selections.items()
     }
     _write(path, name, root, selections, settings, {**attrs, "thresholds": thresholds})
     return thresholds
@@ -53,6 +54,16 @@ def _check(settings: VapeSettings) -> None:
             raise StoreError(f"{key}: {value} must lie between 0 and 1")
     if settings.precision not in ("float32", "float64"):
         raise StoreError(f"precision: {settings.precision!r} must be float32 or float64")
+
+
+def _require_tokens(path: str, root: xr.Dataset) -> None:
+    token_VG = root.token_count.transpose("value", "language")
+    for v, g in np.argwhere(token_VG.values == 0)[:1]:
+        raise StoreError(
+            f"{path} has no tokens of value {token_VG.value.values[v]!s} in language "
+            f"{token_VG.language.values[g]!s}, so no activation probability; record stories of "
+            "every value in every language"
+        )
 
 
 def _layers(root: xr.Dataset) -> Iterator[tuple[slice, NDArray[np.int64]]]:
@@ -73,12 +84,12 @@ def _of_language(root: xr.Dataset, count: NDArray[Any], language: str) -> NDArra
 
 
 def _probability(
-    root: xr.Dataset, count_LNVG: NDArray[Any], language: str, precision: str
+    root: xr.Dataset, count_LNVG: NDArray[Any], layers: slice, language: str, precision: str
 ) -> NDArray[np.floating[Any]]:
-    """Active tokens / tokens, (layer, neuron, value)."""
-    tokens_VG = root.token_count.transpose("value", "language").values
-    tokens_V = _of_language(root, tokens_VG, language).astype(precision)
-    return np.asarray(_of_language(root, count_LNVG, language).astype(precision) / tokens_V)
+    """Active tokens / tokens that the neuron was given, (layer, neuron, value); NaN if none."""
+    given_LNV = _of_language(root, tokens_given(root, layers), language)
+    active_LNV = _of_language(root, count_LNVG, language)
+    return share(active_LNV.astype(precision), given_LNV.astype(precision))
 
 
 def _select(root: xr.Dataset, language: str, settings: VapeSettings) -> Selection:
@@ -86,7 +97,9 @@ def _select(root: xr.Dataset, language: str, settings: VapeSettings) -> Selectio
     probability_LNV = np.empty(shape_LNV, dtype=settings.precision)
     alive_LN = np.empty(shape_LNV[:2], dtype=bool)
     for layers, count_LNVG in _layers(root):
-        probability_LNV[layers] = _probability(root, count_LNVG, language, settings.precision)
+        probability_LNV[layers] = _probability(
+            root, count_LNVG, layers, language, settings.precision
+        )
         active_LN = _of_language(root, count_LNVG, language).sum(axis=-1)
         alive_LN[layers] = active_LN >= max(1, settings.min_active_tokens)
     return select(
@@ -98,13 +111,17 @@ def _select(root: xr.Dataset, language: str, settings: VapeSettings) -> Selectio
     )
 
 
-def _thresholds(selection: Selection, num_values: int) -> dict[str, Any]:
+def _thresholds(selection: Selection, root: xr.Dataset) -> dict[str, Any]:
+    """None for a threshold that nothing decided; `unrouted_count` only where there are experts."""
+    none_known = selection.unrouted_count == selection.entropy_LN.size
+    unrouted = {"unrouted_count": selection.unrouted_count} if count_experts(root.attrs) else {}
     return {
-        "filter_threshold": selection.filter_threshold,
-        "activation_threshold": selection.activation_threshold,
+        "filter_threshold": None if none_known else selection.filter_threshold,
+        "activation_threshold": None if none_known else selection.activation_threshold,
         "entropy_cut": selection.entropy_cut if selection.selected_count else None,
-        "entropy_maximum": float(np.log(num_values)),
+        "entropy_maximum": float(np.log(root.sizes["value"])),
         "dead_count": selection.dead_count,
+        **unrouted,
         "passed_count": int(selection.passed_filter_LN.sum()),
         "selected_count": selection.selected_count,
     }
@@ -125,13 +142,16 @@ def _write(
         "language": list(selections),
     }
     group = begin_group(path, f"scores/{name}", labels)
+    if of_neuron := write_labels(group, root.sizes["neuron"], count_experts(root.attrs)):
+        attrs = {**attrs, "coordinates": " ".join(of_neuron)}
     spec = SCORES["activation_probability"]
     shape = tuple(len(labels[dim]) for dim in spec.dims)
     chunks = layered_chunks(spec.dims, shape, 8)
     target = zarrio.create_array(group, "activation_probability", spec, shape, chunks=chunks)
     for layers, count_LNVG in _layers(root):
         target[layers] = np.stack(
-            [_probability(root, count_LNVG, g, settings.precision) for g in selections], axis=-1
+            [_probability(root, count_LNVG, layers, g, settings.precision) for g in selections],
+            axis=-1,
         ).astype(spec.dtype)
     for array, field in (
         ("entropy", "entropy_LN"),

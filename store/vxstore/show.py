@@ -22,6 +22,7 @@ THRESHOLDS = {
     "selected_count": "selected",
     "passed_count": "passed filter",
     "dead_count": "dead",
+    "unrouted_count": "unrouted",
     "filter_threshold": "filter p above",
     "activation_threshold": "value p above",
     "entropy_cut": "entropy cut",
@@ -30,6 +31,8 @@ NEURONS = {
     "language": "language",
     "layer": "layer",
     "neuron": "neuron",
+    "expert": "expert",
+    "unit": "unit",
     "entropy": "entropy",
     "probability": "p(value)",
     "mean_other_probability": "mean p(others)",
@@ -112,6 +115,14 @@ def _facts_of_run(about: Mapping[str, Any]) -> dict[str, Any]:
         )
     lines["parts"] = f"{sealed:,} of {total:,} sealed"
     lines["neurons"] = f"{about['layers']:,} layers x {about['neurons']:,}"
+    if "experts" in about:
+        each = about["neurons"] // about["experts"]
+        lines["neurons"] += f" ({about['experts']:,} experts x {each:,} units)"
+        per_token = about["experts_per_token"]
+        lines["experts"] = (
+            f"{f'{per_token:,} for each token; ' if per_token else ''}p is active tokens / tokens "
+            "routed to the neuron's expert"
+        )
     return lines
 
 
@@ -139,14 +150,16 @@ def _show_settings(console: Console, settings: Mapping[str, Any]) -> None:
 
 
 def _show_thresholds(console: Console, thresholds: Mapping[str, Any]) -> None:
+    told_any = {key for told in thresholds.values() for key in _mapping(told)}
+    shown = {k: n for k, n in THRESHOLDS.items() if k != "unrouted_count" or k in told_any}
     rows = []
     for language, told in thresholds.items():
         of_language = _mapping(told)
         cut, most = of_language.get("entropy_cut"), of_language.get("entropy_maximum")
         # A cut close to the maximum means that the neurons chosen are hardly specific.
         share = f"{cut / most:.3%}" if isinstance(cut, float) and most else None
-        rows.append([language, *(of_language.get(key) for key in THRESHOLDS), share])
-    numbers = [(name, True) for name in (*THRESHOLDS.values(), "of maximum")]
+        rows.append([language, *(of_language.get(key) for key in shown), share])
+    numbers = [(name, True) for name in (*shown.values(), "of maximum")]
     print_table(console, [("language", False), *numbers], rows)
 
 

@@ -12,19 +12,22 @@ from vxstore.output import clean, new_console, print_table, print_title, print_w
 
 SHORTEST, LONGEST = 3, 6
 """Letters of an abbreviated value."""
-NOT_RANKED = {True: "dead", False: "did not pass the filter"}
 
 
 def show_neuron(told: Mapping[str, Any]) -> None:
     """What `query.neuron` tells."""
     console = new_console()
-    print_title(console, f"layer {told['layer']}, neuron {told['neuron']:,} of {told['model']}")
+    place = f"neuron {told['neuron']:,}"
+    if "expert" in told:
+        place = f"expert {told['expert']:,}, unit {told['unit']:,} ({place})"
+    print_title(console, f"layer {told['layer']}, {place} of {told['model']}")
     if "languages" in told:
+        values = told["values"]
+        unrouted = set(values.language[values.probability.isna()])
         rows = []
         for row in told["languages"].to_dict("records"):
-            note = "" if row["rank"] else NOT_RANKED[bool(pd.isna(row["entropy"]))]
             rows.append([row[key] for key in ("language", "entropy", "rank", "ranked_count")])
-            rows[-1].append(note)
+            rows[-1].append(_why_not_ranked(row, row["language"] in unrouted))
         names = (f"{told['score']} entropy", "rank", "of passed")
         header = [("language", False), *((name, True) for name in names), ("", False)]
         print_table(console, header, rows)
@@ -32,6 +35,7 @@ def show_neuron(told: Mapping[str, Any]) -> None:
     values = told["values"].rename(
         columns={
             "token_count": told["denominator"],
+            "routed_count": "routed",
             "active_count": "active",
             "probability": "p(value)",
             "mean_activation": "mean activation",
@@ -41,6 +45,14 @@ def show_neuron(told: Mapping[str, Any]) -> None:
         values["selected"] = ["yes" if it is True else "" for it in values["selected"].tolist()]
     header = [(str(name), name not in ("language", "value", "selected")) for name in values]
     _print_frame(console, header, values, sections=True)
+
+
+def _why_not_ranked(row: Mapping[str, Any], is_unrouted: bool) -> str:
+    if row["rank"]:
+        return ""
+    if is_unrouted:
+        return "unrouted for a value"
+    return "dead" if pd.isna(row["entropy"]) else "did not pass the filter"
 
 
 def show_layers(layers: pd.DataFrame, title: str) -> None:

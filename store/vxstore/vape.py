@@ -28,8 +28,9 @@ class VapeSettings:
 class Selection:
     """The score of every neuron, the neurons selected, and the thresholds that decided.
 
-    `entropy_LN` is in nats, NaN for dead neurons. Thresholds are exceeded, not met, by what
-    passes; `entropy_cut` is the largest entropy selected (NaN if nothing was).
+    `entropy_LN` is in nats, NaN for dead and unrouted neurons. Thresholds are exceeded, not met, by
+    what passes (NaN if all neurons are unrouted); `entropy_cut` is the largest entropy selected
+    (NaN if nothing was). `dead_count` is without the unrouted.
     """
 
     entropy_LN: Floats
@@ -39,6 +40,7 @@ class Selection:
     activation_threshold: float
     entropy_cut: float
     dead_count: int
+    unrouted_count: int
 
     @property
     def selected_count(self) -> int:
@@ -47,14 +49,20 @@ class Selection:
 
 
 def quantile(values: Floats, q: float) -> float:
-    """The `round(n*q)`-th smallest of n values, as LAPE's `kthvalue` takes it: no interpolation."""
+    """The `round(n*q)`-th smallest of n values, as LAPE's `kthvalue` takes it: no interpolation.
+
+    NaN of none.
+    """
     flat = values.reshape(-1)
+    if not flat.size:
+        return float("nan")
     k = min(max(round(flat.size * q), 1), flat.size)
     return float(np.partition(flat, k - 1)[k - 1])
 
 
 def entropy(probability_LNV: Floats) -> Floats:
-    """Entropy in nats of the probabilities normalised over values; NaN where all are zero.
+    """Entropy in nats of the probabilities normalised over values; NaN where all are zero, or one
+    is NaN.
 
     H = -sum_v q_v ln q_v with q_v = p_v / sum_v p_v, and 0 ln 0 = 0.
     """
@@ -82,9 +90,16 @@ def select(
     probabilities take part. A selected neuron belongs to each value whose probability exceeds the
     `activation_quantile` of all probabilities, so it may belong to several, or to none. Equal
     entropies are taken in the order of layer and neuron.
+
+    A neuron is unrouted if its probability for some value is NaN: no token of the value was routed
+    to its expert. It takes no part, and "all probabilities" are those of the others.
     """
-    filter_threshold = quantile(probability_LNV, filter_quantile)
-    activation_threshold = quantile(probability_LNV, activation_quantile)
+    unrouted_LN = np.isnan(probability_LNV).any(axis=-1)
+    known = probability_LNV[~unrouted_LN] if unrouted_LN.any() else probability_LNV
+    filter_threshold = quantile(known, filter_quantile)
+    activation_threshold = quantile(known, activation_quantile)
+    dead_LN = ~alive_LN & ~unrouted_LN
+    alive_LN = alive_LN & ~unrouted_LN
     # Layer by layer: what is made on the way is several times as large as the probabilities.
     entropy_LN = np.stack([entropy(probability_NV) for probability_NV in probability_LNV])
     entropy_LN = np.where(alive_LN, entropy_LN, np.nan)
@@ -101,5 +116,6 @@ def select(
         filter_threshold=filter_threshold,
         activation_threshold=activation_threshold,
         entropy_cut=float(ranked[chosen[-1]]) if count else float("nan"),
-        dead_count=int((~alive_LN).sum()),
+        dead_count=int(dead_LN.sum()),
+        unrouted_count=int(unrouted_LN.sum()),
     )

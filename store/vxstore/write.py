@@ -14,20 +14,28 @@ from numpy.typing import NDArray
 
 from vxstore import lock, zarrio
 from vxstore.errors import StoreError
+from vxstore.experts import (
+    check_routed,
+    describe_experts,
+    record_arrays,
+    root_arrays,
+    write_labels,
+)
 from vxstore.identity import holds_store
 from vxstore.metadata import FILE, commit
 from vxstore.place import find_place
 from vxstore.read import STATE_CREATING, STATE_RECORDING, read_root_attrs
 from vxstore.schema import (
+    DENSE_VERSION,
     FORMAT_NAME,
     FORMAT_VERSION,
-    RECORD,
-    ROOT,
-    STATISTICS,
     ArraySpec,
     layered_chunks,
     record_chunks,
 )
+
+OF_PART = ("value", "language", "stance")
+"""Labels along `part`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +49,17 @@ class PartLabels:
 
 @dataclass(frozen=True, kw_only=True)
 class PartCounts:
-    """What one part adds. L: layer, N: neuron; counts in tokens. Sums may be unknown (None)."""
+    """What one part adds. L: layer, N: neuron, E: expert; counts in tokens.
+
+    Sums may be unknown (None); `routed_count_LE` is None if the model has no experts.
+    """
 
     active_count_LN: NDArray[np.integer[Any]]
     activation_sum_LN: NDArray[np.floating[Any]] | None
     activation_square_sum_LN: NDArray[np.floating[Any]] | None
     token_count: int
     story_count: int
+    routed_count_LE: NDArray[np.integer[Any]] | None = None
 
 
 def create(
@@ -59,53 +71,70 @@ def create(
     languages: Sequence[str],
     parts: Sequence[PartLabels],
     attrs: Mapping[str, Any],
+    num_experts: int = 0,
 ) -> None:
     """Create an empty store at `path`, with every array of `/` and `/record` in place.
 
     `attrs` (JSON values) join the root's attributes; of those, `statistics` names the arrays by
-    neuron that are recorded (default: all). A creation cut short is begun anew by the next one.
-    Raises StoreError if something else already lies at `path`.
+    neuron that are recorded (default: all), and `experts_per_token` how many experts of a layer
+    each token is routed to. `num_experts` is of each layer, 0 of a dense model. A creation cut
+    short is begun anew by the next one. Raises StoreError if something else already lies at
+    `path`, ValueError if neurons cannot be shared out evenly over the experts.
     """
     _refuse_occupied(path)
-    store = zarrio.zarr_store(path, read_only=False)
-    root = zarr.open_group(store, mode="w", zarr_format=3, attributes={"state": STATE_CREATING})
+    attrs = {**attrs, **describe_experts(num_experts, num_neurons, attrs)}
     shape = {
         "part": len(parts),
         "layer": num_layers,
         "neuron": num_neurons,
+        "routed_expert": num_experts,
         "value": len(values),
         "language": len(languages),
     }
-    record = root.create_group("record")
-    for name, spec in recorded(RECORD, attrs).items():
-        full = tuple(shape[dim] for dim in spec.dims)
-        shards, chunks = record_chunks(spec, full)
-        sharded = shards if len(full) > 1 else None
-        zarrio.create_array(record, name, spec, full, chunks=chunks, shards=sharded)
-    for dim in ("part", "layer", "neuron"):
-        zarrio.write_coordinate(record, dim, range(shape[dim]))
-    for label in ("value", "language", "stance"):
-        zarrio.write_coordinate(record, label, [getattr(p, label) for p in parts], dim="part")
-    record.update_attributes({"coordinates": "value language stance"})
-
-    for name, spec in recorded(ROOT, attrs).items():
+    store = zarrio.zarr_store(path, read_only=False)
+    root = zarr.open_group(store, mode="w", zarr_format=3, attributes={"state": STATE_CREATING})
+    _create_record(root, shape, parts, attrs)
+    for name, spec in root_arrays(attrs).items():
         full = tuple(shape[dim] for dim in spec.dims)
         chunks = layered_chunks(spec.dims, full, 8) if "layer" in spec.dims else full
         zarrio.create_array(root, name, spec, full, chunks=chunks)
-    for dim in ("layer", "neuron"):
-        zarrio.write_coordinate(root, dim, range(shape[dim]))
+    _write_numbers(root, ("layer", "neuron"), shape)
     zarrio.write_coordinate(root, "value", values)
     zarrio.write_coordinate(root, "language", languages)
 
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    about = {"format": FORMAT_NAME, "format_version": FORMAT_VERSION, "created": created}
+    version = FORMAT_VERSION if num_experts else DENSE_VERSION
+    about = {"format": FORMAT_NAME, "format_version": version, "created": created}
     commit(path, {**about, **attrs, "state": STATE_RECORDING})
 
 
-def recorded(specs: Mapping[str, ArraySpec], attrs: Mapping[str, Any]) -> dict[str, ArraySpec]:
-    """Those of ROOT's or RECORD's arrays that a store with these root attributes has."""
-    kept = attrs.get("statistics", STATISTICS)
-    return {name: spec for name, spec in specs.items() if name not in STATISTICS or name in kept}
+def _create_record(
+    root: zarr.Group,
+    shape: Mapping[str, int],
+    parts: Sequence[PartLabels],
+    attrs: Mapping[str, Any],
+) -> None:
+    record = root.create_group("record")
+    for name, spec in record_arrays(attrs).items():
+        full = tuple(shape[dim] for dim in spec.dims)
+        shards, chunks = record_chunks(spec, full)
+        sharded = shards if len(full) > 1 else None
+        zarrio.create_array(record, name, spec, full, chunks=chunks, shards=sharded)
+    of_neuron = _write_numbers(record, ("part", "layer", "neuron"), shape)
+    for label in OF_PART:
+        zarrio.write_coordinate(record, label, [getattr(p, label) for p in parts], dim="part")
+    record.update_attributes({"coordinates": " ".join((*OF_PART, *of_neuron))})
+
+
+def _write_numbers(
+    group: zarr.Group, dims: Sequence[str], shape: Mapping[str, int]
+) -> tuple[str, ...]:
+    """Coordinates of whole numbers; returns the names of those that are not dimensions."""
+    if shape["routed_expert"]:
+        dims = (*dims, "routed_expert")
+    for dim in dims:
+        zarrio.write_coordinate(group, dim, range(shape[dim]))
+    return write_labels(group, shape["neuron"], shape["routed_expert"])
 
 
 def _refuse_occupied(path: str) -> None:
@@ -120,10 +149,11 @@ class Recorder:
     def __init__(self, path: str) -> None:
         self.path = path
         attrs = read_root_attrs(path, "record")
-        self._bounded = attrs.get("denominator", "tokens") == "tokens"
+        self._attrs = attrs
         self._run = lock.current_run(path)
+        self._specs = record_arrays(attrs)
         record = zarrio.open_group(path, "record", mode="r+")
-        self._arrays = {name: zarrio.get_array(record, name) for name in recorded(RECORD, attrs)}
+        self._arrays = {name: zarrio.get_array(record, name) for name in self._specs}
 
     def sealed(self) -> NDArray[np.bool_]:
         """Which parts are recorded whole; shape (part,)."""
@@ -135,7 +165,7 @@ class Recorder:
         Raises ValueError, before anything is written, if a count is out of bounds or a sum is
         not finite; StoreError if another run has taken the store over, or the part is sealed.
         """
-        _check_counts(part, counts, bounded=self._bounded)
+        _check_counts(part, counts, self._attrs)
         lock.require(self.path, self._run)
         if self._arrays["sealed"][part]:
             raise StoreError(
@@ -145,13 +175,16 @@ class Recorder:
             "active_count": counts.active_count_LN,
             "activation_sum": counts.activation_sum_LN,
             "activation_square_sum": counts.activation_square_sum_LN,
+            "routed_count": counts.routed_count_LE,
             "token_count": np.asarray(counts.token_count),
             "story_count": np.asarray(counts.story_count),
         }
         for name, values in data.items():
             if name in self._arrays:
                 assert values is not None, f"part {part}: the store records {name}"
-                zarrio.write_region(self._arrays[name], part, values.astype(RECORD[name].dtype))
+                zarrio.write_region(
+                    self._arrays[name], part, values.astype(self._specs[name].dtype)
+                )
         zarrio.write_region(self._arrays["sealed"], part, np.asarray(True))
 
     def unseal(self, part: int) -> None:
@@ -159,8 +192,9 @@ class Recorder:
         zarrio.write_region(self._arrays["sealed"], part, np.asarray(False))
 
 
-def _check_counts(part: int, counts: PartCounts, *, bounded: bool) -> None:
+def _check_counts(part: int, counts: PartCounts, attrs: Mapping[str, Any]) -> None:
     """Law 1 of the store: 0 <= active count <= token count; sums are finite."""
+    bounded = attrs.get("denominator", "tokens") == "tokens"
     least, most = int(counts.active_count_LN.min()), int(counts.active_count_LN.max())
     if least < 0 or (bounded and most > counts.token_count):
         raise ValueError(
@@ -169,6 +203,7 @@ def _check_counts(part: int, counts: PartCounts, *, bounded: bool) -> None:
         )
     if max(most, counts.token_count) > np.iinfo(np.int32).max:
         raise ValueError(f"part {part}: {counts.token_count} tokens are more than int32 holds")
+    check_routed(part, counts.routed_count_LE, counts.active_count_LN, counts.token_count, attrs)
     for name in ("activation_sum_LN", "activation_square_sum_LN"):
         sum_LN = getattr(counts, name)
         if sum_LN is None:

@@ -70,10 +70,14 @@ def write_array(group: zarr.Group, name: str, spec: ArraySpec, data: NDArray[Any
 
 
 def write_coordinate(
-    group: zarr.Group, name: str, labels: Sequence[str] | range, *, dim: str | None = None
+    group: zarr.Group,
+    name: str,
+    labels: Sequence[str] | range | NDArray[np.int64],
+    *,
+    dim: str | None = None,
 ) -> None:
-    """Write labels along `dim` (default: `name`); strings become Zarr `string`, ranges int64."""
-    is_index = isinstance(labels, range)
+    """Write labels along `dim` (default: `name`); strings become Zarr `string`, numbers int64."""
+    is_index = isinstance(labels, range | np.ndarray)
     array = group.create_array(
         name,
         shape=(len(labels),),

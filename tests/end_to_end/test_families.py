@@ -13,7 +13,14 @@ from vxdist.cli import main
 
 @pytest.mark.parametrize(
     ("family", "dtype"),
-    [("gpt2", "float32"), ("opt", "float32"), ("phi3", "float32"), ("gemma3", "bfloat16")],
+    [
+        ("gpt2", "float32"),
+        ("opt", "float32"),
+        ("phi3", "float32"),
+        ("gemma3", "bfloat16"),
+        ("mixtral", "float32"),
+        ("qwen3_moe", "bfloat16"),
+    ],
 )
 def test_the_whole_road(
     run_options: list[str],
@@ -30,8 +37,18 @@ def test_the_whole_road(
     assert main(["run", *options]) == 0
     store = vxstore.open(str(tmp_path / "run.zarr"))
     root = store.root().load()
-    assert dict(root.sizes) == {"layer": 3, "neuron": 48, "value": 3, "language": 2}
-    share = root.active_count.sum() / (root.token_count.sum() * 3 * 48)
+    has_experts = family in ("mixtral", "qwen3_moe")
+    sizes = {"layer": 3, "neuron": 48, "value": 3, "language": 2}
+    assert dict(root.sizes) == sizes | ({"routed_expert": 4} if has_experts else {})
+    tokens = root.token_count
+    if has_experts:
+        assert (root.routed_count.sum("routed_expert") == 2 * tokens).all()  # 2 experts a token
+        tokens = root.routed_count.isel(routed_expert=root.expert).transpose(
+            *root.active_count.dims
+        )
+        assert root.unit.values.tolist() == list(range(12)) * 4
+    assert (root.active_count <= tokens).all()
+    share = root.active_count.sum() / (tokens + 0 * root.active_count).sum()
     assert 0.1 < share < 0.9
     shift = store.effect("choice").mean_shift.values
     assert np.isfinite(shift).all()

@@ -178,7 +178,63 @@ class TestDefinition:
         assert selected == [1, 3, 5, 7]
 
 
+class TestUnrouted:
+    """A probability that is NaN: the neuron's expert saw no token of the value."""
+
+    @settings(max_examples=150, deadline=None)
+    @given(tables(), SHARES, SHARES, st.data())
+    def test_are_as_if_not_there_but_for_the_fraction(
+        self,
+        table: tuple[list[Row], list[bool], int],
+        filter_q: float,
+        activation_q: float,
+        data: st.DataObject,
+    ) -> None:
+        rows, alive, layers = table
+        flags = st.lists(st.booleans(), min_size=len(rows), max_size=len(rows))
+        unrouted = data.draw(flags)
+        lost = data.draw(st.integers(0, len(rows[0]) - 1))
+        holed = [
+            (*row[:lost], math.nan, *row[lost + 1 :]) if hole else row
+            for row, hole in zip(rows, unrouted, strict=True)
+        ]
+        found = run(holed, alive, layers, filter_q=filter_q, activation_q=activation_q, top=0.3)
+        kept = [n for n, hole in enumerate(unrouted) if not hole]
+        assert found.unrouted_count == len(rows) - len(kept)
+        assert found.dead_count == sum(not alive[n] for n in kept)
+        selected = found.selected_LNV.reshape(len(rows), -1)
+        entropies = found.entropy_LN.reshape(-1)
+        assert np.isnan(entropies[unrouted]).all()
+        assert not selected[unrouted].any()
+        assert not found.passed_filter_LN.reshape(-1)[unrouted].any()
+        if not kept:
+            assert math.isnan(found.filter_threshold)
+            assert math.isnan(found.activation_threshold)
+            return
+        few, living = [rows[n] for n in kept], [alive[n] for n in kept]
+        top = round(len(rows) * 0.3) / len(few)  # the fraction is of all neurons
+        chosen, values = slow_select(few, living, filter_q, top, activation_q)
+        told = {n: set(np.flatnonzero(selected[at]).tolist()) for n, at in enumerate(kept)}
+        assert told == {n: values.get(n, set()) for n in range(len(few))}
+        every = [p for row in few for p in row]
+        assert found.filter_threshold == slow_quantile(every, filter_q)
+        assert found.activation_threshold == slow_quantile(every, activation_q)
+        assert math.isnan(found.entropy_cut) == (not chosen)
+
+    def test_by_hand(self) -> None:
+        rows = [(0.9, math.nan), (math.nan, math.nan), (0.8, 0.1), (0.2, 0.3), (0.0, 0.0)]
+        found = run(rows, [True] * 4 + [False], 1, filter_q=0.5, activation_q=0.5, top=0.4)
+        assert (found.unrouted_count, found.dead_count) == (2, 1)
+        assert found.filter_threshold == 0.1  # the 3rd of 6
+        assert found.selected_LNV[0].tolist() == [[False, False]] * 2 + [
+            [True, False], [True, True], [False, False]
+        ]  # fmt: skip
+
+
 class TestQuantile:
+    def test_of_nothing_is_nan(self) -> None:
+        assert math.isnan(quantile(np.zeros((0, 3)), 0.5))
+
     @given(st.lists(st.floats(-5, 5), min_size=1, max_size=50), st.floats(0.01, 0.99))
     def test_is_the_round_nq_th_smallest(self, values: list[float], q: float) -> None:
         assert quantile(np.array(values), q) == slow_quantile(values, q)

@@ -41,6 +41,8 @@ class StoreMaker:
     languages: Sequence[str] = ("en", "zh")
     layers: int = 3
     neurons: int = 8
+    experts: int = 0
+    """The first sees every token, each other one as many of the rest."""
     model: str = "models/tiny"
     evaluate: bool = True
     controls: int = 3
@@ -80,17 +82,26 @@ class StoreMaker:
                 "plan_settings": {"span": "response"},
                 "padding": 0.03125,
                 "versions": {"vxdist": "0.1.0"},
+                **({"experts_per_token": 2} if self.experts else {}),
             },
+            num_experts=self.experts,
         )
         recorder = Recorder(self.path)
         for n in range(len(parts)):
             count = self.rng.integers(0, 100, (self.layers, self.neurons))
+            routed = None
+            if self.experts:
+                routed = np.full((self.layers, self.experts), (100 + n) // (self.experts - 1))
+                routed[:, 0] = 100 + n
+                routed[:, 1] += 100 + n - routed[:, 1:].sum(axis=1)
+                count %= np.repeat(routed + 1, self.neurons // self.experts, axis=1)
             counts = PartCounts(
                 active_count_LN=count,
                 activation_sum_LN=count * 0.5,
                 activation_square_sum_LN=count * 0.25,
                 token_count=100 + n,
                 story_count=2,
+                routed_count_LE=routed,
             )
             recorder.write_part(n, counts)
         finalise(self.path)
@@ -105,7 +116,10 @@ class StoreMaker:
         entropy[0, 0] = np.nan
         selected = np.zeros(shape, dtype=bool)
         selected[1, :, 0] = selected[1, 0] = True
-        thresholds = {"filter_threshold": 0.75, "activation_threshold": 0.7}
+        thresholds: dict[str, float] = {"filter_threshold": 0.75, "activation_threshold": 0.7}
+        if self.experts:
+            entropy[0, 1] = probability[0, 1] = np.nan
+            thresholds["unrouted_count"] = 1
         write_group(
             self.path,
             "scores/vape",

@@ -120,6 +120,28 @@ def test_numbers_are_those_of_the_store(
     assert "choice and rationale only" in page.text
 
 
+def test_neurons_of_experts(maker: "StoreMaker", write: Callable[["StoreMaker"], str]) -> None:
+    dense = Page(write(maker))
+    assert not any(word in dense.text for word in ("expert", "routed"))
+    maker.path, maker.experts = maker.path.replace("tiny", "moe"), 4
+    page = Page(write(maker))
+    assert "3 layers × 4 experts × 2 units = 24" in page.text
+    assert "L1/E3/U1" in page.texts
+    assert not any(re.fullmatch(r"L\d+/N\d+", text) for text in page.texts)
+    assert "as layer, expert and unit" in page.text
+    assert page.text.count("share of the value’s own tokens routed to its expert") == 1
+    assert "of the tokens that its expert saw of the values it belongs to" in page.text
+    caveat = page.text.index("An expert sees some tokens only")
+    assert "4 experts, 2 for each token" in page.text[caveat:]
+    # Of each value's 100 tokens and more all go to one expert, and a third to each other.
+    rows = re.findall(r"\b(en|zh|pooled) 1 (\d+) (\d+)\b", page.text[caveat:])
+    assert rows == [("en", "34", "33"), ("zh", "34", "33"), ("pooled", "68", "66")]
+    dropped = page.text.index("Dead neurons are left out")
+    assert re.findall(r"\b(en|zh|pooled) (\d+)\b", page.text[dropped:])[:3] == [
+        ("en", "1"), ("zh", "1"), ("pooled", "1")
+    ]  # fmt: skip
+
+
 def test_statement_counts_the_cells_that_pass(
     maker: "StoreMaker", write: Callable[["StoreMaker"], str]
 ) -> None:

@@ -35,6 +35,16 @@ def test_fits_80_columns_and_shows_the_effects(
     assert f"report: {maker.path.removesuffix('.zarr')}.html" in lines
 
 
+def test_neurons_of_experts_fit_too(
+    maker: "StoreMaker", make_config: MakeConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    maker.layers, maker.experts, maker.neurons, maker.evaluate = 32, 128, 128 * 2, False
+    lines = printed(make_config(maker.write()), capsys)
+    row = next(line for line in lines if line.startswith("kindness"))
+    assert row.split()[3:] == ["L1/E127/U1", "L1/E127/U0", "L1/E126/U1"]
+    assert max(len(line) for line in lines if not line.startswith(("store:", "report:"))) <= 80
+
+
 def test_works_without_an_evaluation(
     maker: "StoreMaker", make_config: MakeConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:

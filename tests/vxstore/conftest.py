@@ -1,5 +1,6 @@
 """Tiny stores, built through `vxstore.write` as a run builds them."""
 
+import dataclasses
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -57,8 +58,40 @@ def make_counts() -> Callable[..., PartCounts]:
 
 
 @pytest.fixture(scope="session")
+def make_routed(make_counts: Callable[..., PartCounts]) -> Callable[..., PartCounts]:
+    """The same of a mixture of experts: each token is routed to two of them, in every layer.
+
+    The last expert is given no token in layer 0 if the seed is below 4, and in layer 1 if it is
+    below 2: in `make_store`, none of the first value's, and none of those in its first language.
+    """
+
+    def make(
+        seed: int, num_layers: int, num_neurons: int, tokens: int = 100, num_experts: int = 3
+    ) -> PartCounts:
+        rng = np.random.default_rng([seed, 1])
+        wish_LTE = rng.random((num_layers, tokens, num_experts))
+        for layer, below in ((0, 4), (1, 2)):
+            wish_LTE[layer, :, -1] += 2 * (seed < below)
+        chosen_LTK = np.argsort(wish_LTE, axis=-1)[..., :2]
+        routed_LE = np.sum(chosen_LTK[..., None] == np.arange(num_experts), axis=(1, 2))
+        given_LN = np.repeat(routed_LE, num_neurons // num_experts, axis=1)
+        counts = make_counts(seed, num_layers, num_neurons, tokens)
+        return dataclasses.replace(
+            counts,
+            active_count_LN=rng.integers(0, given_LN, endpoint=True),
+            activation_sum_LN=np.where(given_LN > 0, counts.activation_sum_LN, 0),
+            activation_square_sum_LN=np.where(given_LN > 0, counts.activation_square_sum_LN, 0),
+            routed_count_LE=routed_LE,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def make_store(
-    tmp_path_factory: pytest.TempPathFactory, make_counts: Callable[..., PartCounts]
+    tmp_path_factory: pytest.TempPathFactory,
+    make_counts: Callable[..., PartCounts],
+    make_routed: Callable[..., PartCounts],
 ) -> Callable[..., str]:
     """A store with one part for each (value, language, stance), all of them recorded."""
     built: dict[str, str] = {}
@@ -79,6 +112,7 @@ def make_store(
         shape: tuple[int, int] = (4, 6),
         record: int | None = None,
         attrs: Mapping[str, Any] = RUN,
+        num_experts: int = 0,
     ) -> str:
         """`record` parts are written; the store is completed unless some are left out."""
         path = str(tmp_path_factory.mktemp("built") / "tiny.zarr")
@@ -95,11 +129,16 @@ def make_store(
             values=values,
             languages=languages,
             parts=parts,
-            attrs=attrs,
+            attrs={**attrs, **({"experts_per_token": 2} if num_experts else {})},
+            num_experts=num_experts,
         )
         recorder = Recorder(path)
         for part in range(len(parts) if record is None else record):
-            recorder.write_part(part, make_counts(part, *shape, tokens=50 + part))
+            if num_experts:
+                counts = make_routed(part, *shape, tokens=50 + part, num_experts=num_experts)
+            else:
+                counts = make_counts(part, *shape, tokens=50 + part)
+            recorder.write_part(part, counts)
         if record is None:
             finalise(path)
         return path

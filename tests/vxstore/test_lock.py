@@ -1,5 +1,6 @@
 """One writer at a time: its holder is told, what is over is recognised, what is not stays."""
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -106,6 +107,84 @@ def test_elsewhere_a_person_must_say_so(path: str, changed: dict[str, Any]) -> N
     with hold(path, take_over=True):
         pass
     assert not lock_there(path)
+
+
+SLURM = {"SLURM_CLUSTER_NAME": "c", "SLURM_JOB_ID": "71"}
+
+
+@pytest.fixture
+def enter_job(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Be a process of a batch job; of none if nothing is given."""
+
+    def enter(**environ: str) -> None:
+        for name in (*SLURM, "SLURM_RESTART_COUNT", "VXSTORE_JOB"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in environ.items():
+            monkeypatch.setenv(name, value)
+
+    return enter
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "over"),
+    [("", "1", True), ("9", "10", True), ("", "", False), ("1", "1", False), ("2", "1", False)],
+)
+def test_an_earlier_attempt_of_a_slurm_job_is_over(
+    path: str, enter_job: Callable[..., None], there: str, here: str, over: bool
+) -> None:
+    """On whichever machine it ran; the same attempt, and a later one, need not be."""
+    enter_job(**SLURM, SLURM_RESTART_COUNT=there)
+    leave_lock(path, host="node7")
+    enter_job(**SLURM, SLURM_RESTART_COUNT=here)
+    refused = contextlib.nullcontext() if over else pytest.raises(StoreError, match="host node7")
+    with refused, hold(path):
+        pass
+    assert lock_there(path) is not over
+
+
+def test_an_earlier_start_of_a_named_job_is_over(path: str, enter_job: Callable[..., None]) -> None:
+    """As Kubernetes starts it: the pod has the same name, and is another container."""
+    enter_job(VXSTORE_JOB="team/vxdist")
+    leave_lock(path, process_namespace="pid:[1]")
+    for other in ({}, {"VXSTORE_JOB": "team/other"}):
+        enter_job(**other)
+        with pytest.raises(StoreError, match="--take-over"), hold(path):
+            pass
+    enter_job(VXSTORE_JOB="team/vxdist")
+    with hold(path):
+        assert current_run(path) is not None
+    assert not lock_there(path)
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {},
+        {**SLURM, "SLURM_JOB_ID": "72", "SLURM_RESTART_COUNT": "5"},
+        {**SLURM, "SLURM_CLUSTER_NAME": "d", "SLURM_RESTART_COUNT": "5"},
+        {"VXSTORE_JOB": "slurm"},
+    ],
+)
+def test_another_job_says_nothing_of_this_one(
+    path: str, enter_job: Callable[..., None], environ: dict[str, str]
+) -> None:
+    enter_job(**SLURM)
+    leave_lock(path, host="node7")
+    enter_job(**environ)
+    with pytest.raises(StoreError, match="--take-over"), hold(path):
+        pass
+
+
+def test_an_earlier_attempt_that_lives_is_not_over(
+    tmp_path: Path, enter_job: Callable[..., None]
+) -> None:
+    """What is seen on this machine counts for more than the number of the attempt."""
+    path = str(tmp_path / "run.zarr")
+    enter_job(**SLURM)
+    leave_lock(path)
+    enter_job(**SLURM, SLURM_RESTART_COUNT="1")
+    with pytest.raises(StoreError, match="wait for it to end"), hold(path):
+        pass
 
 
 def test_a_lock_that_cannot_be_read(path: str) -> None:

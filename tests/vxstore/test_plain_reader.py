@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 READER = """
 import hashlib, json, pathlib, sys
 import numpy as np, zarr
@@ -15,7 +17,8 @@ import numpy as np, zarr
 path = pathlib.Path(sys.argv[1])
 text = (path / "zarr.json").read_bytes()
 about = json.loads(text)["attributes"]
-assert about["format"] == "vxstore" and about["format_version"] <= 1
+assert about["format"] == "vxstore" and about["format_version"] <= 2
+experts = about["num_experts"] if about["format_version"] == 2 else 0
 assert about["state"] == "complete"
 own = about["metadata_digest"].encode()
 assert hashlib.sha256(text.replace(own, b"0" * 64)).hexdigest() == own.decode()
@@ -29,14 +32,26 @@ assert not (root["token_count"][:] < 0).any()
 values, languages = list(root["value"][:]), list(root["language"][:])
 total = np.zeros(root["active_count"].shape, dtype="int64")
 tokens = np.zeros((len(values), len(languages)), dtype="int64")
+given = np.zeros(total.shape, dtype="int64")  # what active counts are divided by
 for part in range(record["sealed"].shape[0]):
     cell = values.index(record["value"][part]), languages.index(record["language"][part])
     count = record["active_count"][part]
     assert record["active_count"].shards == (1, *count.shape)
-    assert (count >= 0).all() and (count <= record["token_count"][part]).all()
+    seen = np.full(count.shape, record["token_count"][part])
+    if experts:
+        routed = record["routed_count"][part]
+        assert record["routed_count"].shards == (1, len(count), experts)
+        assert (routed.sum(-1) == about["experts_per_token"] * seen[:, 0]).all()
+        seen = routed[:, record["expert"][:]]
+    given[:, :, cell[0], cell[1]] += seen
+    assert (count >= 0).all() and (count <= seen).all()
     total[:, :, cell[0], cell[1]] += count
     tokens[cell] += record["token_count"][part]
 assert (total == root["active_count"][:]).all() and (tokens == root["token_count"][:]).all()
+if experts:
+    units = total.shape[1] // experts
+    assert (root["expert"][:] * units + root["unit"][:] == root["neuron"][:]).all()
+    assert (given == root["routed_count"][:][:, root["expert"][:]]).all()
 
 for group in (root, record, root["scores/vape"]):
     for name, array in group.arrays():
@@ -48,23 +63,32 @@ for group in (root, record, root["scores/vape"]):
         assert last["name"] == "crc32c", name
 scores = root["scores/vape"]
 at = list(scores["language"][:]).index("pooled")
-p = total.sum(-1) / tokens.sum(-1)
-assert np.allclose(scores["activation_probability"][..., at], p)
+total, given = total.sum(-1), given.sum(-1)
+p = np.divide(total, given, out=np.full(total.shape, np.nan), where=given > 0)
+assert np.allclose(scores["activation_probability"][..., at], p, equal_nan=True)
+unrouted = np.isnan(p).any(-1)
+assert about["format_version"] == 2 or not unrouted.any()
+if experts:
+    assert scores.attrs["thresholds"]["pooled"]["unrouted_count"] == unrouted.sum() > 0
 q = p / p.sum(-1, keepdims=True)
 with np.errstate(divide="ignore", invalid="ignore"):
     entropy = -np.where(q > 0, q * np.log(q), 0).sum(-1)
-assert np.allclose(scores["entropy"][..., at], entropy)
+entropy[unrouted] = np.nan
+assert np.allclose(scores["entropy"][..., at], entropy, equal_nan=True)
+assert not scores["passed_filter"][..., at][unrouted].any()
 assert "vxstore" not in sys.modules
-print(json.dumps({"values": values, "languages": languages, "active": int(total.sum())}))
+active = int(root["active_count"][:].sum())
+print(json.dumps({"values": values, "languages": languages, "active": active}))
 """
 
 
-def test_a_reader_written_from_the_page(make_store: Callable[..., str]) -> None:
+@pytest.mark.parametrize("num_experts", [0, 3])
+def test_a_reader_written_from_the_page(make_store: Callable[..., str], num_experts: int) -> None:
     from vxstore.read import open_store
     from vxstore.score import write_score
     from vxstore.vape import VapeSettings
 
-    path = make_store()
+    path = make_store(num_experts=num_experts)
     settings = VapeSettings(
         filter_quantile=0.5,
         top_fraction=0.2,
@@ -88,11 +112,15 @@ def test_a_reader_written_from_the_page(make_store: Callable[..., str]) -> None:
 
 def test_the_page_names_every_array_and_attribute(make_store: Callable[..., str]) -> None:
     """What is in a store is on the page."""
+    from vxstore.experts import ROUTED_RECORD, ROUTED_ROOT
     from vxstore.schema import EFFECT, EVALUATION, RECORD, ROOT, SCORES
 
     page = (Path(__file__).parents[2] / "store" / "FORMAT.md").read_text(encoding="utf-8")
-    attrs = json.loads((Path(make_store()) / "zarr.json").read_text())["attributes"]
-    for name in (*ROOT, *RECORD, *SCORES, *EVALUATION, *EFFECT, *attrs):
+    path = Path(make_store(num_experts=3))
+    attrs = json.loads((path / "zarr.json").read_text())["attributes"]
+    names = [file.parent.name for file in path.rglob("c")]
+    of_experts = (*ROUTED_ROOT, *ROUTED_RECORD)
+    for name in (*ROOT, *RECORD, *of_experts, *SCORES, *EVALUATION, *EFFECT, *attrs, *names):
         assert f"`{name}`" in page, name
 
 

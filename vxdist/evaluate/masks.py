@@ -7,20 +7,40 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from vxdist.errors import UserError
 from vxstore.conditions import ConditionLabels
+from vxstore.experts import count_experts
+from vxstore.read import Store
 
 Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageScores:
-    """What masking needs of one language's scores."""
+    """What masking needs of one language's scores.
+
+    `activity_LN` is the share of tokens on which a neuron is active; NaN where it is not known.
+    """
 
     selected_LNV: Bools
     activity_LN: NDArray[np.float64]
+
+
+def read_activity(store: Store, scores: xr.Dataset, language: str) -> NDArray[np.float64]:
+    """Share of tokens on which neurons are active, (layer, neuron): the mean over values.
+
+    With experts that is not the activation probability, which is of the tokens routed to the
+    expert: what stands for a neuron is to be active as often, however often its expert is chosen.
+    """
+    if not count_experts(store.attrs):
+        probability = scores.activation_probability.sel(language=language)
+        return np.asarray(probability.mean("value").values)
+    root = store.root().sel(language=language)
+    layers = (root.isel(layer=layer) for layer in range(root.sizes["layer"]))
+    return np.stack([(of.active_count / of.token_count).mean("value").values for of in layers])
 
 
 def make_conditions(values: Sequence[str], controls: int) -> tuple[ConditionLabels, ...]:
@@ -68,9 +88,16 @@ def draw_control(
     """As many neurons of each layer as `target_LN` has, as active, and selected for no value.
 
     Each neuron of the target is stood for by one of the `pool` unused neurons of its layer whose
-    activity is nearest to its own. Raises UserError if a layer has too few.
+    activity is nearest to its own; one of unknown activity stands for none. Raises UserError if a
+    layer has too few, or the activity of one of the target is not known.
     """
-    free_LN: Bools = ~np.any(scores.selected_LNV, axis=-1)
+    unknown_LN: Bools = np.isnan(scores.activity_LN)
+    free_LN: Bools = ~np.any(scores.selected_LNV, axis=-1) & ~unknown_LN
+    for layer, neuron in np.argwhere(target_LN & unknown_LN)[:1]:
+        raise UserError(
+            f"evaluate.controls: nothing is known of how active neuron {neuron} of layer {layer} "
+            "is, so no other can stand for it; leave it out of the mask file or set controls 0"
+        )
     drawn_LN = np.zeros_like(target_LN)
     for layer, target_N in enumerate(target_LN):
         wanted = rng.permutation(np.flatnonzero(target_N))

@@ -12,7 +12,7 @@ from vxdist.corpus import Corpus, EvaluationItem, load_corpus
 from vxdist.errors import UserError
 from vxdist.evaluate.effects import measure
 from vxdist.evaluate.mask_file import read_masks
-from vxdist.evaluate.masks import LanguageScores, make_conditions, mask_neurons
+from vxdist.evaluate.masks import LanguageScores, make_conditions, mask_neurons, read_activity
 from vxdist.evaluate.prompts import ask, letter_tokens
 from vxdist.evaluate.work import EvaluateWork
 from vxdist.model.load import describe_model, load_tokenizer
@@ -162,12 +162,12 @@ def _create(
     items: list[EvaluationItem],
     attrs: dict[str, Any],
 ) -> None:
-    settings = config.evaluate
+    settings, store = config.evaluate, open_store(config.store)
     conditions = make_conditions(values, settings.controls)
     by_language = [
         LanguageScores(
             selected_LNV=selected.sel(language=g).transpose("layer", "neuron", "value").values,
-            activity_LN=scores.activation_probability.sel(language=g).mean("value").values,
+            activity_LN=read_activity(store, scores, g),
         )
         for g in languages
     ]

@@ -1,6 +1,7 @@
 """What evaluate does in the predict loop: score every question under every condition."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from transformers import PreTrainedModel
 
 from vxdist.errors import UserError
 from vxdist.evaluate.prompts import Question
-from vxdist.model.loop import Batch
+from vxdist.model.batches import Batch
 from vxdist.model.probe import Mask
 from vxdist.model.sites import Sites
 from vxdist.plan import pack
@@ -116,12 +117,21 @@ class EvaluateWork:
         self._mask.switch_off({n: np.flatnonzero(off_N) for n, off_N in enumerate(off_LN)})
         self._switched = (condition, language)
 
-    def finish(self, unit: int) -> None:
-        """Write the condition and seal it. Raises UserError if a log-odds is not finite."""
-        assert self._recorder is not None
-        try:
-            self._recorder.write(unit, self._log_odds_DO, self._option_mass_DO)
-        except ValueError as error:
-            raise UserError(f"evaluate: {error}; try model.dtype float32") from error
+    def finish(self, unit: int) -> Callable[[], None]:
+        """Take the scores; what is returned writes the condition and seals it.
+
+        That raises UserError if a log-odds is not finite.
+        """
+        scores = self._log_odds_DO.copy(), self._option_mass_DO.copy()
         self._log_odds_DO[:] = np.nan
         self._option_mass_DO[:] = np.nan
+        return partial(self._write, unit, *scores)
+
+    def _write(
+        self, unit: int, log_odds_DO: NDArray[np.float64], option_mass_DO: NDArray[np.float64]
+    ) -> None:
+        assert self._recorder is not None
+        try:
+            self._recorder.write(unit, log_odds_DO, option_mass_DO)
+        except ValueError as error:
+            raise UserError(f"evaluate: {error}; try model.dtype float32") from error

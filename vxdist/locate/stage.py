@@ -6,14 +6,16 @@ from typing import Any
 from vxdist.config import Config
 from vxdist.corpus import Corpus, load_corpus
 from vxdist.locate.place import check_place
+from vxdist.locate.tokens import read_stories
 from vxdist.locate.work import LocateWork
-from vxdist.model.load import ModelShape, describe_model, load_tokenizer
+from vxdist.model.load import ModelShape, describe_model
 from vxdist.model.loop import run_loop
-from vxdist.model.source import ModelSource, find_model
+from vxdist.model.source import ModelSource, find_model, read_ahead
 from vxdist.model.strategy import find_launch, resolve_strategy
-from vxdist.plan import Plan, make_plan, tokenize_stories
+from vxdist.plan import Plan, make_plan
 from vxdist.progress import WorkProgress
 from vxstore.errors import StoreError
+from vxstore.experts import SUMMED
 from vxstore.finalise import complete, sum_layers
 from vxstore.identity import holds_store, refuse_other
 from vxstore.schema import STATISTICS
@@ -32,6 +34,7 @@ def run(config: Config) -> None:
     corpus = load_corpus(config.corpus)
     source = find_model(config.model)
     shape = describe_model(source)
+    read_ahead(source)
     plan = plan_run(config, corpus, source, shape)
     identity = describe_run(config, corpus, source, shape, plan)
 
@@ -52,14 +55,8 @@ def run(config: Config) -> None:
 
 def plan_run(config: Config, corpus: Corpus, source: ModelSource, shape: ModelShape) -> Plan:
     """The plan of this corpus under this model's tokenizer."""
-    stories = tokenize_stories(
-        corpus.activation,
-        load_tokenizer(source, shape),
-        span=config.locate.span,
-        max_length=shape.max_length,
-    )
     return make_plan(
-        stories,
+        read_stories(config, corpus, source, shape),
         values=corpus.values,
         languages=corpus.languages,
         parts_per_group=config.locate.parts_per_group,
@@ -78,6 +75,7 @@ def describe_run(
         "model_fingerprint": source.fingerprint,
         "model_architecture": shape.architecture,
         "activation_function": shape.activation,
+        **({"experts_per_token": shape.experts_per_token} if shape.num_experts else {}),
         "dtype": config.model.dtype,
         "corpus": corpus.path,
         "corpus_digest": corpus.activation_digest(),
@@ -123,6 +121,7 @@ def create_store(
         path,
         num_layers=shape.num_layers,
         num_neurons=shape.num_neurons,
+        num_experts=shape.num_experts,
         values=corpus.values,
         languages=corpus.languages,
         parts=[PartLabels(value=p.value, language=p.language, stance=p.stance) for p in plan.parts],
@@ -134,7 +133,7 @@ def _sum(config: Config, shape: ModelShape, rank: int, world_size: int) -> None:
     """Sum this rank's layers of all parts into the root."""
     progress = WorkProgress(
         "summing",
-        len(STATISTICS) * shape.num_layers // world_size,
+        len(SUMMED if shape.num_experts else STATISTICS) * shape.num_layers // world_size,
         "layers",
         shown=rank == 0,
         seconds=config.trainer.progress_seconds,

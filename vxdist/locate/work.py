@@ -1,13 +1,14 @@
 """What locate does in the predict loop: count every part, and seal it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from vxdist.model.loop import Batch
+from vxdist.model.batches import Batch
 from vxdist.model.probe import Counter
 from vxdist.model.sites import Sites
 from vxdist.plan import Plan
@@ -49,30 +50,28 @@ class LocateWork:
         """Run the decoder alone, without its language-model head, and count."""
         assert self._counter is not None
         assert batch.counted_BT is not None
-        rows_T = batch.counted_BT.reshape(-1).nonzero().squeeze(1)
-        self._counter.count_rows(None if batch.filler else rows_T)
+        self._counter.count(None if batch.filler else batch.counted_BT)
         # A cache would change what later tokens see of earlier ones.
         model.get_decoder()(
             input_ids=batch.token_ids_BT, attention_mask=batch.attention_mask_BT, use_cache=False
         )
         if not batch.filler:
-            self._counted += len(rows_T)
+            self._counted += batch.counted
 
-    def finish(self, unit: int) -> None:
-        """Write the part's counts and seal it."""
+    def finish(self, unit: int) -> Callable[[], None]:
+        """Take the part's counts; what is returned writes them and seals the part."""
         assert self._counter is not None
         assert self._recorder is not None
         part = self._plan.parts[unit]
         assert self._counted == part.token_count, f"part {unit}: counted {self._counted} tokens"
-        active_LN, sum_LN, square_LN = self._counter.take()
+        taken = self._counter.take()
         self._counted = 0
-        self._recorder.write_part(
-            unit,
-            PartCounts(
-                active_count_LN=active_LN,
-                activation_sum_LN=sum_LN.astype(np.float32),
-                activation_square_sum_LN=square_LN.astype(np.float32),
-                token_count=part.token_count,
-                story_count=part.story_count,
-            ),
+        counts = PartCounts(
+            active_count_LN=taken.active_LN,
+            activation_sum_LN=taken.sum_LN.astype(np.float32),
+            activation_square_sum_LN=taken.square_LN.astype(np.float32),
+            routed_count_LE=taken.routed_LE,
+            token_count=part.token_count,
+            story_count=part.story_count,
         )
+        return partial(self._recorder.write_part, unit, counts)

@@ -11,7 +11,8 @@ from transformers.utils import logging
 
 from vxdist.config import ModelConfig
 from vxdist.errors import UserError
-from vxdist.model.sites import Sites, check_sites, find_sites
+from vxdist.model.selftest import check_sites
+from vxdist.model.sites import Sites, find_sites
 from vxdist.model.source import ModelSource
 
 PROBE_TOKENS = (1, 2, 3, 5)
@@ -25,8 +26,15 @@ class ModelShape:
     architecture: str
     activation: str
     layout: str
+    activation_at: str
+    """Name of the module, below a decoder layer, that the neurons' activations come out of."""
+    output_at: str
     num_layers: int
     num_neurons: int
+    """Neurons of a layer, over all its experts."""
+    num_experts: int
+    """Experts of a layer; 0 if the model is dense."""
+    experts_per_token: int
     vocabulary: int
     max_length: int | None
 
@@ -36,32 +44,50 @@ def describe_model(source: ModelSource) -> ModelShape:
 
     Raises UserError if transformers does not know the model, or its layout is unknown.
     """
-    config = _read_config(source)
-    with torch.device("meta"), _quiet():
-        try:
-            model = AutoModelForCausalLM.from_config(config)
-        except ValueError as error:
-            raise UserError(
-                f"model.path: {source.name} ({config.model_type}) is no causal language model "
-                "that transformers knows; vxdist needs a dense decoder-only one"
-            ) from error
+    model = build_without_weights(source)
     sites = find_sites(model.get_decoder())
+    embedding: Any = model.get_input_embeddings()
     return ModelShape(
         architecture=type(model).__name__,
         activation=type(sites.activations[0]).__name__,
         layout=sites.layout.name,
+        activation_at=sites.layout.activation,
+        output_at=sites.layout.output,
         num_layers=sites.num_layers,
         num_neurons=sites.num_neurons,
-        vocabulary=model.get_input_embeddings().weight.shape[0],
-        max_length=getattr(config, "max_position_embeddings", None),
+        num_experts=sites.num_experts,
+        experts_per_token=sites.experts_per_token,
+        vocabulary=int(embedding.weight.shape[0]),
+        max_length=getattr(model.config.get_text_config(), "max_position_embeddings", None),
     )
+
+
+def build_without_weights(source: ModelSource) -> PreTrainedModel:
+    """The model on the meta device: every shape, no numbers.
+
+    Raises UserError if transformers does not know the model, or its config.json is no use.
+    """
+    config = _read_config(source)
+    with torch.device("meta"), _quiet():
+        try:
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(
+                config, trust_remote_code=source.own_code
+            )
+        except (ValueError, ImportError) as error:
+            raise UserError(
+                f"model.path: {source.name} ({config.model_type}) is no causal language model "
+                "that transformers knows; vxdist needs a decoder-only one"
+            ) from error
+    return model
 
 
 def load_tokenizer(source: ModelSource, shape: ModelShape) -> Any:
     """The tokenizer. Raises UserError if it has more tokens than the model has embeddings."""
     with _quiet():
         try:
-            tokenizer = AutoTokenizer.from_pretrained(source.directory, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(
+                source.directory, trust_remote_code=source.own_code
+            )
         except (OSError, ValueError, KeyError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(
@@ -83,7 +109,9 @@ def load_model(source: ModelSource, config: ModelConfig) -> PreTrainedModel:
                 source.directory,
                 dtype=getattr(torch, config.dtype),
                 use_safetensors=True,
-                trust_remote_code=False,
+                trust_remote_code=source.own_code,
+                # One expert after the other, so that their neurons can be told apart.
+                experts_implementation="eager",
             )
         except (OSError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
@@ -103,7 +131,7 @@ def ready_sites(model: PreTrainedModel) -> Sites:
 
 def _read_config(source: ModelSource) -> Any:
     try:
-        return AutoConfig.from_pretrained(source.directory, trust_remote_code=False)
+        return AutoConfig.from_pretrained(source.directory, trust_remote_code=source.own_code)
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(

@@ -1,19 +1,31 @@
 """Watching or masking the neurons of a model, by hooks on its activation functions.
 
-T: token of a batch (rows of all stories, flattened), N: neuron, L: layer.
+B: text, T: token of a batch (rows of all texts, flattened), S: row of one call, N: neuron,
+L: layer, E: expert.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
-from torch.utils.hooks import RemovableHandle
 
 from vxdist.errors import UserError
+from vxdist.model.kernel import accumulate
 from vxdist.model.sites import Sites
+from vxdist.model.watch import watch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """What a counter saw since it was last asked. `routed_LE` counts tokens; None if dense."""
+
+    active_LN: NDArray[np.int64]
+    sum_LN: NDArray[np.float64]
+    square_LN: NDArray[np.float64]
+    routed_LE: NDArray[np.int64] | None
 
 
 class Counter:
@@ -24,49 +36,44 @@ class Counter:
 
     def __init__(self, sites: Sites, device: torch.device) -> None:
         shape = (sites.num_layers, sites.num_neurons)
+        self._sites = sites
         self._active_LN = torch.zeros(shape, dtype=torch.int64, device=device)
         self._sum_LN = torch.zeros(shape, dtype=torch.float64, device=device)
         self._square_LN = torch.zeros(shape, dtype=torch.float64, device=device)
-        self._rows: torch.Tensor | None = None
-        self._work: torch.Tensor | None = None
-        self._handles = [
-            module.register_forward_hook(self._hook(layer))
-            for layer, module in enumerate(sites.activations)
-        ]
+        experts = (sites.num_layers, sites.num_experts)
+        self._routed_LE = torch.zeros(experts, dtype=torch.int64, device=device)
+        self._counted_T: torch.Tensor | None = None
+        self._handles = watch(sites, self._see)
 
     def remove(self) -> None:
         """Take the hooks off."""
         for handle in self._handles:
             handle.remove()
 
-    def count_rows(self, rows_T: torch.Tensor | None) -> None:
-        """Set which rows of the next forward pass count; None counts nothing."""
-        self._rows = rows_T
+    def count(self, counted_BT: torch.Tensor | None) -> None:
+        """Set which tokens of the next forward passes count (bool); None counts nothing."""
+        self._counted_T = None if counted_BT is None else counted_BT.reshape(-1)
 
-    def _hook(self, layer: int) -> Any:
-        def hook(_: nn.Module, __: Any, activation: torch.Tensor) -> None:
-            if self._rows is None:
-                return
-            activation_TN = activation.detach().reshape(-1, activation.shape[-1])
-            if len(self._rows) < len(activation_TN):
-                activation_TN = activation_TN.index_select(0, self._rows)
-            activation_TN = activation_TN.float()
-            work_TN = self._work_like(activation_TN)
-            # A float32 sum of ones is exact up to 2^24 tokens a batch, and quicker than a bool's.
-            self._active_LN[layer] += torch.gt(activation_TN, 0, out=work_TN).sum(0).long()
-            self._sum_LN[layer] += activation_TN.sum(0)
-            self._square_LN[layer] += torch.square(activation_TN, out=work_TN).sum(0)
+    def _see(
+        self, layer: int, activation: torch.Tensor, expert: int, token_S: torch.Tensor | None
+    ) -> None:
+        counted_S = self._counted_T
+        if counted_S is None:
+            return
+        if token_S is not None:
+            counted_S = counted_S[token_S]
+            self._routed_LE[layer, expert] += counted_S.sum()
+        of = self._sites.neurons_of(expert)
+        accumulate(
+            activation.detach().reshape(-1, activation.shape[-1]),
+            counted_S,
+            self._active_LN[layer, of],
+            self._sum_LN[layer, of],
+            self._square_LN[layer, of],
+        )
 
-        return hook
-
-    def _work_like(self, activation_TN: torch.Tensor) -> torch.Tensor:
-        """Room for one intermediate result, kept from layer to layer: fresh memory is slow."""
-        if self._work is None or len(self._work) < len(activation_TN):
-            self._work = torch.empty_like(activation_TN)
-        return self._work[: len(activation_TN)]
-
-    def take(self) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-        """(active count, sum, sum of squares), each (layer, neuron), and start again from zero.
+    def take(self) -> Counts:
+        """What was counted since the last time; then start again from zero.
 
         Raises UserError, naming the layer, if an activation was not finite.
         """
@@ -78,30 +85,29 @@ class Counter:
                 f"layer {layer}: an activation is not finite (NaN or infinite), so nothing of "
                 "this part is recorded; try model.dtype float32, or check the weights"
             )
-        taken = (
-            self._active_LN.cpu().numpy().copy(),
-            self._sum_LN.cpu().numpy().copy(),
-            self._square_LN.cpu().numpy().copy(),
+        taken = Counts(
+            active_LN=self._active_LN.cpu().numpy().copy(),
+            sum_LN=self._sum_LN.cpu().numpy().copy(),
+            square_LN=self._square_LN.cpu().numpy().copy(),
+            routed_LE=self._routed_LE.cpu().numpy().copy() if self._sites.num_experts else None,
         )
         self.clear()
         return taken
 
     def clear(self) -> None:
         """Forget what was counted since the last `take`."""
-        for total_LN in (self._active_LN, self._sum_LN, self._square_LN):
-            total_LN.zero_()
+        for total in (self._active_LN, self._sum_LN, self._square_LN, self._routed_LE):
+            total.zero_()
 
 
 class Mask:
     """Sets chosen neurons' activations to zero in every forward pass."""
 
     def __init__(self, sites: Sites, device: torch.device) -> None:
+        self._sites = sites
         self._device = device
-        self._off: dict[int, torch.Tensor] = {}
-        self._handles: list[RemovableHandle] = [
-            module.register_forward_hook(self._hook(layer))
-            for layer, module in enumerate(sites.activations)
-        ]
+        self._off: dict[tuple[int, int], torch.Tensor] = {}
+        self._handles = watch(sites, self._see)
 
     def remove(self) -> None:
         """Take the hooks off."""
@@ -110,15 +116,15 @@ class Mask:
 
     def switch_off(self, neurons: Mapping[int, NDArray[np.integer[Any]]]) -> None:
         """From now on zero these neurons: layer -> neuron numbers. An empty mapping zeroes none."""
-        self._off = {
-            layer: torch.as_tensor(np.asarray(numbers), device=self._device)
-            for layer, numbers in neurons.items()
-            if len(numbers)
-        }
+        self._off = {}
+        for layer, numbers in neurons.items():
+            expert_N, unit_N = np.divmod(np.asarray(numbers), self._sites.num_units)
+            for expert in np.unique(expert_N):
+                units_N = torch.as_tensor(unit_N[expert_N == expert], device=self._device)
+                self._off[layer, int(expert)] = units_N
 
-    def _hook(self, layer: int) -> Any:
-        def hook(_: nn.Module, __: Any, activation: torch.Tensor) -> torch.Tensor | None:
-            off_N = self._off.get(layer)
-            return None if off_N is None else activation.index_fill(-1, off_N, 0)
-
-        return hook
+    def _see(
+        self, layer: int, activation: torch.Tensor, expert: int, _: torch.Tensor | None
+    ) -> torch.Tensor | None:
+        off_N = self._off.get((layer, expert))
+        return None if off_N is None else activation.index_fill(-1, off_N, 0)

@@ -3,9 +3,13 @@
 Whatever the source, what comes out is a local directory with config, tokenizer and safetensors.
 """
 
+import contextlib
 import hashlib
 import importlib.util
+import json
+import os
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +20,11 @@ from vxdist.model.gguf import convert_gguf, hash_file
 
 PACKAGE = "package:"
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+COMMIT = re.compile(r"[0-9a-f]{40}")
+CONFIG_FILES = ["*.json", "*.model", "*.txt", "*.jinja"]
+WEIGHT_FILES = ["*.safetensors"]
+CODE_FILES = ["*.py"]
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 SAMPLES, SAMPLE_BYTES = 64, 1 << 16
 
 
@@ -28,13 +36,41 @@ class ModelSource:
     revision: str
     directory: Path
     fingerprint: str
+    own_code: bool
+    """Python files that come with the model may run."""
 
 
 def find_model(config: ModelConfig) -> ModelSource:
     """Bring the model's files to a local directory; no weights are loaded.
 
-    Raises UserError if there is no such model.
+    Raises UserError if there is no such model, it wants code of its own to run that
+    `model.trust_remote_code` does not allow, or its weights are pickles.
     """
+    return _find(config, weights=True)
+
+
+def find_config(config: ModelConfig) -> ModelSource:
+    """The same for the configuration alone; the directory need not hold weights."""
+    return _find(config, weights=False)
+
+
+def read_ahead(source: ModelSource) -> None:
+    """Have the system read the weights into its cache, in the background, until they are loaded.
+
+    It is a hint: where the system does not take it, nothing happens.
+    """
+    if not hasattr(os, "posix_fadvise"):
+        return
+
+    def advise() -> None:
+        for file in sorted(source.directory.glob("*.safetensors")):
+            with contextlib.suppress(OSError), file.open("rb") as stream:
+                os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+
+    threading.Thread(target=advise, name="read ahead", daemon=True).start()
+
+
+def _find(config: ModelConfig, *, weights: bool) -> ModelSource:
     path = config.path
     if not path:
         raise UserError(
@@ -48,13 +84,13 @@ def find_model(config: ModelConfig) -> ModelSource:
             raise UserError(f"model.path: no file {path}")
         return _from_gguf(path, place)
     if place.is_dir():
-        return _from_directory(path, "", place)
+        return _from_directory(config, "", place, weights=weights)
     if place.exists() or not HUB_ID.fullmatch(path) or path.startswith("."):
         raise UserError(
             f"model.path: {path} is no model: expected a Hub id, a directory, a .gguf file, or "
             f"{PACKAGE}NAME/FILE"
         )
-    return _from_hub(config)
+    return _from_hub(config, weights=weights)
 
 
 def _package_file(path: str) -> Path:
@@ -76,29 +112,70 @@ def _package_file(path: str) -> Path:
 def _from_gguf(name: str, file: Path) -> ModelSource:
     digest = hash_file(file)
     return ModelSource(
-        name=name, revision="", directory=convert_gguf(file, digest), fingerprint=digest
+        name=name,
+        revision="",
+        directory=convert_gguf(file, digest),
+        fingerprint=digest,
+        own_code=False,
     )
 
 
-def _from_directory(name: str, revision: str, folder: Path) -> ModelSource:
+def _from_directory(
+    config: ModelConfig, revision: str, folder: Path, *, weights: bool
+) -> ModelSource:
     if not (folder / "config.json").is_file():
         raise UserError(f"model.path: {folder} has no config.json, so it is no model directory")
-    if not any(folder.glob("*.safetensors")):
+    if weights and not any(folder.glob("*.safetensors")):
+        pickles = sorted(f.name for kind in PICKLES for f in folder.glob(kind))
+        found = f"only {pickles[0]}, a pickle, which may run code" if pickles else "none"
         raise UserError(
-            f"model.path: {folder} has no .safetensors file; convert the weights with "
-            "save_pretrained(..., safe_serialization=True)"
+            f"model.path: {folder}: expected weights in .safetensors files, found {found}; "
+            "convert them with save_pretrained(..., safe_serialization=True)"
         )
     return ModelSource(
-        name=name, revision=revision, directory=folder, fingerprint=_fingerprint(folder)
+        name=config.path,
+        revision=revision,
+        directory=folder,
+        fingerprint=_fingerprint(folder) if weights else "",
+        own_code=_check_code(config, folder),
     )
 
 
-def _from_hub(config: ModelConfig) -> ModelSource:
+def _check_code(config: ModelConfig, folder: Path) -> bool:
+    """Whether the model's own code is to run. Raises UserError if it must and may not."""
+    from transformers import CONFIG_MAPPING
+
+    try:
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError:
+        return False  # reading the configuration says what is wrong with it
+    if "auto_map" not in content or content.get("model_type") in CONFIG_MAPPING:
+        return False
+    if not config.trust_remote_code:
+        raise UserError(
+            f"model.path: {config.path} ({content.get('model_type')}) runs Python code of its "
+            "own; read it, then set model.trust_remote_code: true and model.revision to the "
+            "commit you read"
+        )
+    if not Path(config.path).is_dir() and not COMMIT.fullmatch(config.revision or ""):
+        raise UserError(
+            f"model.revision: {config.revision}, but {config.path} runs code of its own; pin the "
+            "commit you read, by its 40 hexadecimal digits"
+        )
+    return True
+
+
+def _from_hub(config: ModelConfig, *, weights: bool) -> ModelSource:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    files = [
+        *CONFIG_FILES,
+        *(WEIGHT_FILES if weights else ()),
+        *(CODE_FILES if config.trust_remote_code else ()),
+    ]
     try:
-        folder = snapshot_download(config.path, revision=config.revision, allow_patterns=HUB_FILES)
+        folder = snapshot_download(config.path, revision=config.revision, allow_patterns=files)
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
@@ -106,7 +183,7 @@ def _from_hub(config: ModelConfig) -> ModelSource:
             f"it: {reason}"
         ) from error
     # The snapshot's folder is named by its commit.
-    return _from_directory(config.path, Path(folder).name, Path(folder))
+    return _from_directory(config, Path(folder).name, Path(folder), weights=weights)
 
 
 def _fingerprint(folder: Path) -> str:

@@ -1,6 +1,6 @@
 """Turning stories into tokens, and saying which of them count."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -11,6 +11,8 @@ from vxdist.corpus import ActivationItem
 from vxdist.errors import UserError
 
 SEPARATOR = "\n\n"
+AT_ONCE = 512
+"""Stories tokenised together: enough for all cores, few enough for their offsets in memory."""
 
 
 class Tokenizer(Protocol):
@@ -55,15 +57,29 @@ def tokenize_stories(
     *,
     span: Literal["all", "response"],
     max_length: int | None,
+    advance: Callable[[int], object] = lambda _: None,
 ) -> tuple[TokenizedStory, ...]:
     """Tokenise each story as dilemma, choice, rationale, separated by blank lines.
 
     Special tokens never count; with `span="response"` only tokens that reach into the choice or
-    the rationale do. Raises UserError if the tokenizer has no offsets, or a story is longer than
-    `max_length` tokens or has none to count.
+    the rationale do. `advance` is told each number of stories done. Raises UserError if the
+    tokenizer has no offsets, or a story is longer than `max_length` tokens or has none to count.
     """
     if not tokenizer.is_fast:
         raise UserError("model.path: the tokenizer is not a fast one; vxdist needs tokenizer.json")
+    special = list(_special_ids(tokenizer))
+    stories: list[TokenizedStory] = []
+    for some in (items[n : n + AT_ONCE] for n in range(0, len(items), AT_ONCE)):
+        for story in _tokenize(some, tokenizer, special, span):
+            _check_length(story, max_length, span)
+            stories.append(story)
+        advance(len(some))
+    return tuple(stories)
+
+
+def _tokenize(
+    items: Sequence[ActivationItem], tokenizer: Tokenizer, special: list[int], span: str
+) -> Iterator[TokenizedStory]:
     heads = [item.dilemma + SEPARATOR for item in items]
     texts = [
         head + item.choice + SEPARATOR + item.rationale
@@ -77,8 +93,6 @@ def tokenize_stories(
         return_attention_mask=False,
         truncation=False,
     )
-    special = list(_special_ids(tokenizer))
-    stories = []
     for n, item in enumerate(items):
         ids_T = np.asarray(encoded["input_ids"][n], dtype=np.int32)
         added_T = np.asarray(encoded["special_tokens_mask"][n], dtype=bool)
@@ -87,7 +101,7 @@ def tokenize_stories(
         counted_T |= ~added_T & _unknown(ids_T, spans, texts[n], tokenizer)
         if span == "response":
             counted_T &= np.asarray([end for _, end in spans]) > len(heads[n])
-        story = TokenizedStory(
+        yield TokenizedStory(
             id=item.id,
             value=item.value,
             language=item.language,
@@ -95,9 +109,6 @@ def tokenize_stories(
             token_ids_T=ids_T,
             counted_T=counted_T,
         )
-        _check_length(story, max_length, span)
-        stories.append(story)
-    return tuple(stories)
 
 
 def _unknown(

@@ -29,7 +29,9 @@ def run(config: Config) -> None:
         return
     for language, found in thresholds.items():
         cut = (found["entropy_cut"] or float("nan")) / found["entropy_maximum"]
+        unrouted = found.get("unrouted_count", 0)
         print(
             f"reduce: {language}: {found['selected_count']} neurons selected, entropy cut at "
             f"{cut:.3%} of its maximum, {found['dead_count']} dead neurons dropped"
+            + (f", and {unrouted} whose expert saw no token of some value" if unrouted else "")
         )

@@ -14,6 +14,7 @@ from vxdist.corpus import load_corpus
 from vxdist.errors import UserError
 from vxdist.report.outcome import Outcome, read_outcome
 from vxdist.report.selection import Selection, read_selections
+from vxstore.experts import count_experts
 from vxstore.schema import POOLED
 
 PAGE_LANGUAGE = "en"
@@ -45,6 +46,11 @@ class Recording:
     tokens_most: int
     stories_least: int
     stories_most: int
+
+    @property
+    def num_experts(self) -> int:
+        """Experts of each layer; 0 if the model has none."""
+        return count_experts(self.attrs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +104,7 @@ def gather(config: Config) -> Content:
         languages=tuple(languages),
         score=config.reduce.name,
         score_settings=dict(scores.attrs.get("settings", {})),
-        selections=read_selections(scores),
+        selections=read_selections(scores, root),
         outcome=outcome,
         evaluation_name=name,
         other_evaluations=tuple(n for n in evaluations if n != name),

@@ -74,7 +74,7 @@ def _facts(content: Content) -> list[tuple[str, str]]:
         ("Revision", str(attrs.get("model_revision") or "none given")),
         ("Architecture", f"{attrs.get('model_architecture', UNKNOWN)}, activation "
                          f"{attrs.get('activation_function', UNKNOWN)}"),
-        ("Neurons", f"{of.num_layers} layers × {of.num_neurons:,} = "
+        ("Neurons", f"{of.num_layers} layers × {_of_layer(content)} = "
                     f"{of.num_layers * of.num_neurons:,}"),
         ("Number type", str(attrs.get("dtype", UNKNOWN))),
         ("Corpus", str(attrs.get("corpus", UNKNOWN))),
@@ -91,6 +91,13 @@ def _facts(content: Content) -> list[tuple[str, str]]:
                      or UNKNOWN),
         ("Recorded", str(attrs.get("created", UNKNOWN))),
     ]  # fmt: skip
+
+
+def _of_layer(content: Content) -> str:
+    of = content.recording
+    if not of.num_experts:
+        return f"{of.num_neurons:,}"
+    return f"{of.num_experts:,} experts × {of.num_neurons // of.num_experts:,} units"
 
 
 def _score(content: Content) -> str:

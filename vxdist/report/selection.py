@@ -11,15 +11,19 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from vxstore.experts import ROUTED
+from vxstore.schema import POOLED
+
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TopNeuron:
-    """A selected neuron as one value sees it."""
+    """A selected neuron as one value sees it; `units` of each expert, 0 where there are none."""
 
     layer: int
     neuron: int
+    units: int
     entropy: float
     probability: float
     others: float
@@ -27,13 +31,20 @@ class TopNeuron:
 
     @property
     def name(self) -> str:
-        """As in L12/N345."""
-        return f"L{self.layer}/N{self.neuron}"
+        """As in L12/N345, or with experts as in L12/E3/U45."""
+        if not self.units:
+            return f"L{self.layer}/N{self.neuron}"
+        expert, unit = divmod(self.neuron, self.units)
+        return f"L{self.layer}/E{expert}/U{unit}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """The neurons selected in one language, or in all pooled."""
+    """The neurons selected in one language, or in all pooled.
+
+    With experts: `units` of each (else 0), how many neurons had an expert that saw no token of
+    some value, and, of a selected neuron's expert, how many it saw of the value it saw fewest of.
+    """
 
     language: str
     num_layers: int
@@ -44,6 +55,9 @@ class Selection:
     belongs_SV: NDArray[np.bool_]
     dead_count: int
     thresholds: dict[str, Any]
+    units: int = 0
+    unrouted_count: int = 0
+    fewest_routed_S: NDArray[np.int64] | None = None
 
     @property
     def count_LV(self) -> NDArray[np.int64]:
@@ -95,6 +109,7 @@ class Selection:
             TopNeuron(
                 layer=int(self.layer_S[s]),
                 neuron=int(self.neuron_S[s]),
+                units=self.units,
                 entropy=float(self.entropy_S[s]),
                 probability=float(self.probability_SV[s, value]),
                 others=float(others_SV[s, value]),
@@ -117,15 +132,17 @@ def _others(probability_SV: Floats) -> Floats:
     return np.asarray((total_S1 - probability_SV) / others, dtype=np.float64)
 
 
-def read_selections(scores: xr.Dataset) -> tuple[Selection, ...]:
-    """One selection for each language of a score, in its order."""
+def read_selections(scores: xr.Dataset, root: xr.Dataset) -> tuple[Selection, ...]:
+    """One selection for each language of a score, in its order; `root` holds the counts."""
     languages = [str(label) for label in scores["language"].values]
     order = ("layer", "neuron", "value", "language")
     belongs_LNVG = scores["selected"].transpose(*order).values
     entropy_LNG = scores["entropy"].transpose("layer", "neuron", "language").values
     at = [np.nonzero(belongs_LNVG[..., g].any(axis=-1)) for g in range(len(languages))]
     probabilities = _probabilities(scores, at)
-    thresholds = scores.attrs.get("thresholds", {})
+    thresholds = {language: {} for language in languages} | scores.attrs.get("thresholds", {})
+    unrouted = [int(thresholds[language].get("unrouted_count", 0)) for language in languages]
+    units = scores.sizes["neuron"] // root.sizes["routed_expert"] if ROUTED in root else 0
     return tuple(
         Selection(
             language=language,
@@ -135,11 +152,24 @@ def read_selections(scores: xr.Dataset) -> tuple[Selection, ...]:
             entropy_S=entropy_LNG[(*at[g], g)],
             probability_SV=probabilities[g],
             belongs_SV=belongs_LNVG[at[g][0], at[g][1], :, g],
-            dead_count=int(np.isnan(entropy_LNG[..., g]).sum()),
-            thresholds=dict(thresholds.get(language, {})),
+            dead_count=int(np.isnan(entropy_LNG[..., g]).sum()) - unrouted[g],
+            thresholds=dict(thresholds[language]),
+            units=units,
+            unrouted_count=unrouted[g],
+            fewest_routed_S=_fewest_routed(root, language, at[g], units) if units else None,
         )
         for g, language in enumerate(languages)
     )
+
+
+def _fewest_routed(
+    root: xr.Dataset, language: str, at: tuple[NDArray[np.intp], ...], units: int
+) -> NDArray[np.int64]:
+    """Tokens that the experts of these neurons saw of the value they saw fewest of."""
+    routed = root[ROUTED]
+    routed = routed.sum("language") if language == POOLED else routed.sel(language=language)
+    fewest_LE = routed.min("value").transpose("layer", "routed_expert").values
+    return np.asarray(fewest_LE[at[0], at[1] // units], dtype=np.int64)
 
 
 def _probabilities(

@@ -56,7 +56,8 @@ def _table(content: Content, console: Console) -> Table:
     cells = {(c.mask, c.language): c for c in outcome.cells if c.own} if outcome else {}
     for v, value in enumerate(content.names):
         for selection in content.by_language:
-            row = _selected(selection, v, tops=1 if outcome else 4)
+            tops = 1 if outcome else 3 if selection.units else 4
+            row = _selected(selection, v, tops=tops)
             if outcome is not None:
                 row += _effect(cells.get((value, selection.language)), outcome.digits)
             table.add_row(*(_text(t, console) for t in (value, selection.language, *row)))

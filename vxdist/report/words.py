@@ -47,10 +47,12 @@ def _selected(content: Content) -> str:
     if not known:
         return text
     own, others = max(known, key=lambda pair: pair[0] - pair[1])
+    seen = "that its expert saw " if content.recording.num_experts else ""
     where = ", in the language where these differ most" if len(known) > 1 else ""
     return (
-        f"{text} A selected neuron is active, on average, on {percent(own, 1)} of the tokens of "
-        f"the values it belongs to and on {percent(others, 1)} of the tokens of the others{where}."
+        f"{text} A selected neuron is active, on average, on {percent(own, 1)} of the tokens {seen}"
+        f"of the values it belongs to and on {percent(others, 1)} of the tokens of the others"
+        f"{where}."
     )
 
 

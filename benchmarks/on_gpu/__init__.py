@@ -1,0 +1,1 @@
+"""What `benchmarks/gpu.py` runs, one module to a kind of section."""

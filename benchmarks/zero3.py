@@ -1,0 +1,183 @@
+"""Memory of each rank while ZeRO-3 loads and runs a model, for several numbers of ranks.
+
+    python benchmarks/zero3.py --ranks 1 2 4 --config configs/demo.yaml --corpus.stories_per_group 1
+
+Every run is `locate`, on this machine, beside a run under strategy single. Of all ranks the worst
+is told, in MB (10^6 bytes), above what the process held before it began to load: `parameters` are
+the weights that stay with the rank; `load_peak` and `run_peak` what the process came to hold of
+memory of its own, sampled every 2 ms; `mapped_peak` the pages of weight files mapped into it, which
+the system takes back when it needs them. Prints JSON. Needs Linux.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from vxdist.corpus import load_corpus
+from vxdist.locate.stage import create_store, describe_run, plan_run
+from vxdist.locate.work import LocateWork
+from vxdist.model.batches import Batch
+from vxdist.model.load import describe_model
+from vxdist.model.loop import run_loop
+from vxdist.model.sites import Sites
+from vxdist.model.source import find_model
+from vxdist.model.strategy import find_launch
+from vxdist.settings import parse
+
+OUT = "VXDIST_BENCHMARK_OUT"
+"""Folder in which each rank leaves its figures; set for the processes that measure."""
+SAMPLE_SECONDS = 0.002
+
+
+class Memory:
+    """Largest memory of this process since `begin`, by kind, in MB."""
+
+    def __init__(self) -> None:
+        self._base = self._now()
+        self._peak = dict(self._base)
+
+    def begin(self) -> None:
+        """What is held now is where counting starts."""
+        self._base = self._now()
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget the largest so far."""
+        self._peak = self._now()
+
+    def peak(self, kind: str) -> float:
+        """Growth in MB since `begin` at its largest since then, or since `restart`."""
+        return round(self._peak[kind] - self._base[kind], 1)
+
+    @contextlib.contextmanager
+    def sampled(self) -> Iterator[None]:
+        """Look every 2 ms, beside whatever runs within."""
+        over = threading.Event()
+
+        def look() -> None:
+            while not over.wait(SAMPLE_SECONDS):
+                self._peak = {kind: max(v, self._peak[kind]) for kind, v in self._now().items()}
+
+        sampler = threading.Thread(target=look)
+        sampler.start()
+        try:
+            yield
+        finally:
+            over.set()
+            sampler.join()
+
+    def _now(self) -> dict[str, float]:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        fields = dict(line.split(":", 1) for line in lines)
+        return {k: int(fields[k].split()[0]) * 1024 / 1e6 for k in ("RssAnon", "RssFile")}
+
+
+class Watched(LocateWork):
+    """Locate, noting what memory it takes."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.memory = Memory()
+        self.told: dict[str, float] = {}
+        self._began = 0.0
+
+    def pending(self) -> Any:
+        """The last that happens before the model is loaded."""
+        found = super().pending()
+        self.memory.begin()
+        self._began = time.perf_counter()
+        return found
+
+    def attach(self, sites: Sites, device: torch.device) -> None:
+        """The first that happens after."""
+        self.told["load_seconds"] = round(time.perf_counter() - self._began, 1)
+        self.told["load_peak"] = self.memory.peak("RssAnon")
+        self.told["mapped_peak"] = self.memory.peak("RssFile")
+        self.memory.restart()
+        super().attach(sites, device)
+
+    def step(self, model: PreTrainedModel, batch: Batch) -> None:
+        """Weigh what is held before anything runs."""
+        if "parameters" not in self.told:
+            self.told["parameters"] = held_megabytes(model)
+        super().step(model, batch)
+
+
+def held_megabytes(model: nn.Module) -> float:
+    """Weights that stay with this rank: its shards, and with shard_group those of its group."""
+    total = 0
+    for parameter in model.parameters():
+        shards = [getattr(parameter, f"ds_{kind}tensor", None) for kind in ("", "secondary_")]
+        kept = [shard for shard in shards if shard is not None] or [parameter]
+        total += sum(shard.numel() * shard.element_size() for shard in kept)
+    return round(total / 1e6, 1)
+
+
+def measure(arguments: Sequence[str]) -> None:
+    """One rank: run locate, and leave the figures in the folder that the environment names."""
+    config = parse("locate", arguments)
+    launch = find_launch(config.trainer)
+    corpus, source = load_corpus(config.corpus), find_model(config.model)
+    shape = describe_model(source)
+    plan = plan_run(config, corpus, source, shape)
+    if launch.rank == 0:
+        identity = describe_run(config, corpus, source, shape, plan)
+        create_store(config.store, corpus, shape, plan, identity)
+    work = Watched(plan, config.store)
+    with work.memory.sampled():
+        run_loop(work, source, config)
+    work.told["run_peak"] = work.memory.peak("RssAnon")
+    file = Path(os.environ[OUT]) / f"{launch.rank}.json"
+    file.write_text(json.dumps(work.told), encoding="ascii")
+
+
+def start(ranks: int, strategy: str, options: Sequence[str]) -> dict[str, float]:
+    """One run of so many ranks; the largest of each figure over them."""
+    print(f"{strategy}, {ranks} ranks ...", file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        command = [
+            *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks)),
+            *("--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", __file__),
+            *(*options, "--trainer.strategy", strategy, "--store", f"{folder}/x.zarr"),
+        ]
+        environ = {"OMP_NUM_THREADS": "1", **os.environ, OUT: folder}
+        subprocess.run(command, env=environ, stdout=sys.stderr, check=True)
+        told = [json.loads(file.read_bytes()) for file in sorted(Path(folder).glob("*.json"))]
+    assert len(told) == ranks
+    return {key: max(rank[key] for rank in told) for key in told[0]}
+
+
+def main() -> None:
+    """Run every number of ranks, and print what came of it."""
+    if OUT in os.environ:
+        measure(sys.argv[1:])
+        return
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4])
+    options, rest = parser.parse_known_args()
+    config = parse("locate", [*rest, "--store", "unused"])
+    told: dict[str, Any] = {
+        "model": config.model.path,
+        "dtype": config.model.dtype,
+        "offload": config.trainer.offload,
+        "single": start(1, "single", rest),
+        "zero3": {str(ranks): start(ranks, "zero3", rest) for ranks in options.ranks},
+    }
+    print(json.dumps(told, indent=2))
+
+
+if __name__ == "__main__":
+    main()

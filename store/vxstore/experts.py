@@ -1,0 +1,223 @@
+"""Mixture of experts: whose unit a neuron is, and the tokens that its expert was given.
+
+Neuron n of a layer is unit n % U of expert n // U, of U units an expert. An expert is given some
+tokens only, those routed to it: of them, and not of all, is a neuron's activation probability.
+
+P: part, L: layer, E: expert, N: neuron, V: value, G: language, K: one of the neurons asked for.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+from numpy.typing import NDArray
+
+from vxstore import zarrio
+from vxstore.errors import StoreError
+from vxstore.schema import FORMAT_VERSION, RECORD, ROOT, STATISTICS, ArraySpec
+
+ROUTED = "routed_count"
+LABELS = ("expert", "unit")
+"""Coordinates along `neuron`."""
+SUMMED = (*STATISTICS, ROUTED)
+"""Arrays of `/record` whose layers are summed over parts into `/`."""
+
+ROUTED_ROOT: Mapping[str, ArraySpec] = {
+    ROUTED: ArraySpec(
+        dims=("layer", "routed_expert", "value", "language"),
+        dtype="int64",
+        units="tokens",
+        long_name="tokens routed to the expert",
+    )
+}
+ROUTED_RECORD: Mapping[str, ArraySpec] = {
+    ROUTED: ArraySpec(
+        dims=("part", "layer", "routed_expert"),
+        dtype="int32",
+        units="tokens",
+        long_name="tokens of the part routed to the expert",
+    )
+}
+
+Integers = NDArray[np.integer[Any]]
+
+
+def count_experts(attrs: Mapping[str, Any]) -> int:
+    """Experts of each layer, from the root's attributes; 0 in a dense store."""
+    return int(attrs.get("num_experts", 0))
+
+
+def check_attrs(path: str, attrs: Mapping[str, Any]) -> None:
+    """Raise StoreError if the attributes on experts cannot be, or are not of this format."""
+    if attrs["format_version"] != FORMAT_VERSION and "num_experts" not in attrs:
+        return
+    for name in ("num_experts", "experts_per_token"):
+        found = attrs.get(name)
+        optional = name == "experts_per_token" and found is None
+        if not optional and (type(found) is not int or found < 1):
+            raise StoreError(
+                f"{path}: {name}: found {str(found)[:40]!r}, expected a number above zero; its "
+                "metadata are damaged"
+            )
+    if attrs["format_version"] != FORMAT_VERSION:
+        raise StoreError(
+            f"{path}: format_version: found {attrs['format_version']}, expected {FORMAT_VERSION} "
+            "of a store with experts; its metadata are damaged"
+        )
+
+
+def describe_experts(
+    num_experts: int, num_neurons: int, attrs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Attributes that a new store has for its experts; none if it is dense. Raises ValueError."""
+    if "num_experts" in attrs:
+        raise ValueError("num_experts is given by itself, not among the attributes")
+    if not num_experts:
+        return {}
+    if num_experts < 0 or num_neurons % num_experts:
+        raise ValueError(f"{num_neurons} neurons cannot be shared out over {num_experts} experts")
+    if attrs.get("denominator", "tokens") != "tokens":
+        raise ValueError("a store with experts counts tokens")
+    return {"num_experts": num_experts, "coordinates": " ".join(LABELS)}
+
+
+def root_arrays(attrs: Mapping[str, Any]) -> dict[str, ArraySpec]:
+    """Arrays of the root of a store whose root has these attributes."""
+    return _recorded(ROOT, attrs) | dict(ROUTED_ROOT if count_experts(attrs) else {})
+
+
+def record_arrays(attrs: Mapping[str, Any]) -> dict[str, ArraySpec]:
+    """Arrays of `/record` of a store whose root has these attributes."""
+    return _recorded(RECORD, attrs) | dict(ROUTED_RECORD if count_experts(attrs) else {})
+
+
+def _recorded(specs: Mapping[str, ArraySpec], attrs: Mapping[str, Any]) -> dict[str, ArraySpec]:
+    kept = attrs.get("statistics", STATISTICS)
+    return {name: spec for name, spec in specs.items() if name not in STATISTICS or name in kept}
+
+
+def labels(name: str, num_neurons: int, num_experts: int) -> NDArray[np.int64]:
+    """The coordinate `name` of whole numbers, as it must be: (neuron,), or from 0."""
+    number_N = np.arange(num_neurons)
+    if name not in LABELS or not num_experts:
+        return number_N
+    return np.divmod(number_N, max(1, num_neurons // num_experts))[LABELS.index(name)]
+
+
+def write_labels(group: zarr.Group, num_neurons: int, num_experts: int) -> tuple[str, ...]:
+    """Write `expert` and `unit` along `neuron`; returns their names, none in a dense store."""
+    if not num_experts:
+        return ()
+    for name in LABELS:
+        data = labels(name, num_neurons, num_experts)
+        zarrio.write_coordinate(group, name, data, dim="neuron")
+    return LABELS
+
+
+def check_layout(what: str, dataset: xr.Dataset, num_experts: int) -> None:
+    """Raise StoreError unless `/` or `/record`, opened, has all that experts need."""
+    missing = [n for n in (ROUTED, "routed_expert", *LABELS) if n not in dataset.variables]
+    if missing:
+        raise StoreError(f"{what}: {', '.join(missing)} of its experts are missing")
+    routed, neurons = (dataset.sizes.get(dim, 0) for dim in ("routed_expert", "neuron"))
+    if routed != num_experts or neurons % num_experts:
+        raise StoreError(
+            f"{what}: {neurons} neurons and {routed} along routed_expert do not go with "
+            f"{num_experts} experts; its metadata are damaged"
+        )
+
+
+def check_routed(
+    part: int,
+    routed_LE: Integers | None,
+    active_LN: Integers,
+    token_count: int,
+    attrs: Mapping[str, Any],
+) -> None:
+    """Law 1 of a store with experts; of a dense one, that no routed counts are given.
+
+    0 <= active count <= tokens routed to the neuron's expert <= tokens, and, if the root's
+    attributes tell it, each token is routed to `experts_per_token`. Raises ValueError.
+    """
+    num_experts = count_experts(attrs)
+    if (routed_LE is not None) != bool(num_experts):
+        found = "none are given" if routed_LE is None else "routed counts are given"
+        raise ValueError(f"part {part}: the store has {num_experts} experts, and {found}")
+    if routed_LE is None:
+        return
+    num_layers, num_neurons = active_LN.shape
+    if routed_LE.shape != (num_layers, num_experts):
+        raise ValueError(
+            f"part {part}: routed counts are of shape {routed_LE.shape}, expected "
+            f"{(num_layers, num_experts)}"
+        )
+    if routed_LE.min() < 0 or routed_LE.max() > token_count:
+        raise ValueError(
+            f"part {part}: routed counts from {routed_LE.min()} to {routed_LE.max()} do not lie "
+            f"within 0 and its {token_count} tokens"
+        )
+    per_token = attrs.get("experts_per_token")
+    total_L = routed_LE.sum(axis=1, dtype=np.int64)
+    if per_token is not None and (total_L != per_token * token_count).any():
+        layer = int(np.argmax(total_L != per_token * token_count))
+        raise ValueError(
+            f"part {part}: layer {layer} routed {total_L[layer]} times, expected {per_token} for "
+            f"each of its {token_count} tokens"
+        )
+    over_LN = active_LN > by_neuron(routed_LE, num_neurons)
+    if over_LN.any():
+        layer, neuron = (int(n) for n in np.argwhere(over_LN)[0])
+        expert, unit = divmod(neuron, num_neurons // num_experts)
+        raise ValueError(
+            f"part {part}: layer {layer}, expert {expert}, unit {unit} is active on "
+            f"{active_LN[layer, neuron]} tokens, and {routed_LE[layer, expert]} were routed to it"
+        )
+
+
+def by_neuron(routed_LE: NDArray[Any], num_neurons: int) -> NDArray[Any]:
+    """Counts by expert (layer, expert, ...) as counts by neuron (layer, neuron, ...)."""
+    return np.asarray(np.repeat(routed_LE, num_neurons // routed_LE.shape[1], axis=1))
+
+
+def tokens_given(root: xr.Dataset, layers: slice) -> NDArray[np.int64]:
+    """Tokens that neurons were given, what their active counts are divided by.
+
+    (layer, neuron, value, language), of `layers` of an opened root. In a dense store all neurons
+    are given all tokens, so layer and neuron are 1 long.
+    """
+    if ROUTED not in root:
+        return np.asarray(root.token_count.transpose("value", "language").values[None, None])
+    order = ("layer", "routed_expert", "value", "language")
+    routed_LEVG = root[ROUTED].isel(layer=layers).transpose(*order).values
+    return by_neuron(routed_LEVG, root.sizes["neuron"])
+
+
+def share(count: NDArray[Any], among: NDArray[Any]) -> NDArray[Any]:
+    """`count` / `among`, in the wider of their types; NaN, and no warning, where that is of 0."""
+    kind = np.result_type(count, among)
+    if kind.kind != "f":
+        kind = np.dtype("float64")
+    shape = np.broadcast_shapes(count.shape, among.shape)
+    nothing = np.full(shape, np.nan, dtype=kind)
+    return np.asarray(np.divide(count, among, out=nothing, where=among > 0))
+
+
+def columns(attrs: Mapping[str, Any], num_neurons: int, neuron_K: Any) -> dict[str, Any]:
+    """Columns `expert` and `unit` of these neurons, or of one; none in a dense store."""
+    if not count_experts(attrs):
+        return {}
+    return dict(zip(LABELS, divmod(neuron_K, num_neurons // count_experts(attrs)), strict=True))
+
+
+def find_neuron(path: str, attrs: Mapping[str, Any], num_neurons: int, at: tuple[int, int]) -> int:
+    """The number of the neuron (expert, unit). Raises StoreError if there is none such."""
+    num_experts = count_experts(attrs)
+    if not num_experts:
+        raise StoreError(f"{path} has no experts; give the number of the neuron alone")
+    units = num_neurons // num_experts
+    for name, number, of in zip(LABELS, at, (num_experts, units), strict=True):
+        if not 0 <= number < of:
+            raise StoreError(f"{path} has no {name} {number}; there are 0 to {of - 1:,}")
+    return at[0] * units + at[1]

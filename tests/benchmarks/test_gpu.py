@@ -1,0 +1,75 @@
+"""The GPU benchmark runs every path that a CPU can, and its numbers hang together."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
+
+
+def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """The benchmark, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *arguments],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What all sections give with toy shapes, joined to an earlier result in the file."""
+    out = tmp_path_factory.mktemp("gpu") / "result.json"
+    out.write_text(json.dumps({"older": {"tokens": 1}}))
+    done = run("--device", "cpu", "--tiny", "--rounds", "1", "--profile", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    told: dict[str, Any] = json.loads(done.stdout)
+    assert told == json.loads(out.read_text())
+    return told
+
+
+def test_every_section_is_there(result: dict[str, Any]) -> None:
+    assert list(result) == ["older", "matmul", "kernel", "8b", "32b", "70b", "zero3"]
+    for section in list(result)[1:]:
+        assert "skipped" not in result[section]
+        assert result[section]["versions"]["torch"]
+
+
+def test_the_kernel_section_checks_against_float64(result: dict[str, Any]) -> None:
+    kernel = result["kernel"]
+    for rows in ("tiny, all", "tiny, 95%"):
+        assert kernel[rows]["torch"]["counts_exact"]
+        assert 0 < kernel[rows]["torch"]["largest_error"] < kernel["error_allowed"]
+
+
+@pytest.mark.parametrize("section", ["8b", "32b", "70b"])
+def test_rates_and_ratios_fit_the_seconds(result: dict[str, Any], section: str) -> None:
+    told = result[section]
+    roads = ["bare", "locate"] + ["usual"] * (section != "70b")
+    for road in roads:
+        (seconds,) = told[road]["seconds"]
+        assert told[road]["tokens_per_second"] == pytest.approx(told["tokens"] / seconds, rel=0.01)
+    ratio = told["bare"]["seconds"][0] / told["locate"]["seconds"][0]
+    assert told["locate_over_bare"] == pytest.approx(ratio, rel=0.01)
+    assert ("locate_over_usual" in told) == (section != "70b")
+    assert told["profile_of_locate"][0]["milliseconds"] > 0
+
+
+def test_zero3_counts_as_single_does(result: dict[str, Any]) -> None:
+    """Up to the neurons at the threshold, of which bf16 has more than float32."""
+    assert result["zero3"]["active_counts_apart"] < 0.01
+    assert result["zero3"]["zero3_over_single"] > 0
+
+
+def test_a_machine_without_gpu_is_told_what_it_can_run() -> None:
+    done = run(CUDA_VISIBLE_DEVICES="")
+    assert done.returncode == 2
+    assert "--device cpu --tiny" in done.stderr

@@ -1,0 +1,50 @@
+"""Reading and showing bytes, operations and hours."""
+
+import re
+
+from vxdist.errors import UserError
+
+SIZES = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+SCALES = {"P": 1e15, "T": 1e12, "G": 1e9, "M": 1e6, "k": 1e3}
+
+
+def parse_bytes(text: str, option: str) -> int:
+    """Bytes of `80GB`, `80GiB` and the like. Raises UserError without a number above 0 or unit."""
+    found = re.fullmatch(r"\s*([0-9.]+)\s*([A-Za-z]+)\s*", text)
+    sizes = {unit.lower(): size for unit, size in SIZES.items()}
+    try:
+        if found is not None and (number := float(found[1])) > 0:
+            return round(number * sizes[found[2].lower()])
+    except (ValueError, KeyError):
+        pass
+    units = ", ".join(SIZES)
+    raise UserError(f"{option}: found {text!r}, expected a size such as 80GB (units: {units})")
+
+
+def show_bytes(count: float) -> str:
+    """In decimal units, three digits or so: `141 GB`."""
+    for unit in ("TB", "GB", "MB"):
+        if count >= SIZES[unit]:
+            return f"{_digits(count / SIZES[unit])} {unit}"
+    return f"{count / 1e3:.0f} kB"
+
+
+def show_operations(count: float) -> str:
+    """`5.11 EFLOP`: floating-point operations."""
+    for unit, scale in {"E": 1e18, **SCALES}.items():
+        if count >= scale:
+            return f"{_digits(count / scale)} {unit}FLOP"
+    return f"{count:.0f} FLOP"
+
+
+def show_time(seconds: float) -> str:
+    """In seconds, minutes or hours, whichever reads best."""
+    if seconds >= 3600:
+        return f"{_digits(seconds / 3600)} h"
+    return f"{_digits(seconds / 60)} min" if seconds >= 60 else f"{_digits(seconds)} s"
+
+
+def _digits(number: float) -> str:
+    return (
+        f"{number:,.0f}" if number >= 100 else f"{number:.1f}" if number >= 10 else f"{number:.2f}"
+    )
