@@ -3,7 +3,7 @@
 Run as `python slurm.py NAME ARGUMENT...`. Every task is its own "node". What matters here is as in
 Slurm itself: srun that is sent SIGTERM kills its tasks, and SIGUSR1 it passes on to every process
 of them; scancel --signal reaches every process of the job's steps, and not the batch shell.
-`slurm.py lose` is no command of Slurm's: the nodes are gone, with all that ran on them.
+`slurm.py lose [RANK=1]` is no command of Slurm's: what runs on the nodes is killed, or this rank.
 """
 
 import contextlib
@@ -15,9 +15,10 @@ from pathlib import Path
 from types import FrameType
 
 
-def send(number: int) -> None:
-    """Signal every process of this job's steps."""
-    mine = {f"FAKE_SLURM={os.environ['FAKE_SLURM']}".encode(), b"SLURM_STEP_ID=0"}
+def send(number: int, *environ: str) -> None:
+    """Signal every process of this job's steps; of those, the ones with `environ`."""
+    job = f"FAKE_SLURM={os.environ['FAKE_SLURM']}"
+    mine = {text.encode() for text in (job, "SLURM_STEP_ID=0", *environ)}
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if mine <= set((process / "environ").read_bytes().split(b"\0")):
@@ -75,9 +76,9 @@ def scontrol(arguments: list[str]) -> int:
     return 0
 
 
-def lose(_: list[str]) -> int:
+def lose(arguments: list[str]) -> int:
     """Kill what runs on the nodes."""
-    send(signal.SIGKILL)
+    send(signal.SIGKILL, *arguments)
     return 0
 
 

@@ -83,13 +83,13 @@ def submit(job: Path, environ: dict[str, str]) -> Iterator[Submit]:
     for process in running:
         process.kill()
         process.wait()
-    lose_nodes(job)
+    lose(job)
 
 
-def lose_nodes(job: Path) -> None:
-    """Kill every process of the job's steps."""
+def lose(job: Path, *which: str) -> None:
+    """Kill every process of the job's steps, or a rank."""
     environ = {**os.environ, "FAKE_SLURM": str(job)}
-    subprocess.run([sys.executable, SLURM, "lose"], env=environ, check=True)
+    subprocess.run([sys.executable, SLURM, "lose", *which], env=environ, check=True)
 
 
 def sealed(store: Path) -> int:
@@ -141,10 +141,10 @@ def test_plain_srun(submit: Submit, run_options: list[str], tmp_path: Path) -> N
     assert vxstore.open(str(store)).complete
 
 
-def test_stopped_ahead_of_the_limit_then_a_node_lost(
+def test_stopped_ahead_of_the_limit_then_nodes_lost_then_a_rank(
     submit: Submit, slow_options: list[str], job: Path, tmp_path: Path
 ) -> None:
-    """Each time the same script goes on where it was, at last on another node."""
+    """Each time the same script goes on where it was, at last on another node and by itself."""
     store, lock = tmp_path / "slow.zarr", tmp_path / "slow.lock"
     first = submit("locate", *slow_options)
     await_parts(first, store, 2)
@@ -159,15 +159,18 @@ def test_stopped_ahead_of_the_limit_then_a_node_lost(
     second = submit("locate", *slow_options, attempt=1)
     await_parts(second, store, done + 2)
     second.kill()
-    lose_nodes(job)
+    lose(job)
     second.wait()
     held = json.loads(lock.read_text())
     assert held["attempt"] == 1
     lock.write_text(json.dumps({**held, "host": "node-that-is-lost"}))
 
-    output = end(submit("locate", *slow_options, attempt=2))
+    third = submit("locate", *slow_options, attempt=2)
+    await_parts(third, store, sealed(store) + 2)
+    lose(job, "RANK=1")
+    output = end(third)
     assert "scontrol" not in output
-    assert re.search(r"going on with \d+ of 24 parts", output)
+    assert len(re.findall(r"going on with \d+ of 24 parts", output)) == 2
     assert vxstore.open(str(store)).complete
     assert not lock.exists()
 

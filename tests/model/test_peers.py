@@ -18,8 +18,7 @@ from typing import Any
 import pytest
 from torch.distributed import TCPStore
 
-from vxdist.errors import MEND, STOPPED
-from vxdist.errors import Stopped, UserError
+from vxdist.errors import MEND, STOPPED, Stopped, UserError
 from vxdist.model import signs
 from vxdist.model.peers import Peers
 from vxdist.model.strategy import Launch

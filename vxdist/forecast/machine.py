@@ -6,7 +6,10 @@ from typing import Literal
 
 from vxdist.config import ForecastConfig, TrainerConfig
 from vxdist.errors import UserError
-from vxdist.forecast.units import parse_bytes
+from vxdist.forecast.units import check_amount, parse_bytes
+
+MOST_GPUS = 100_000
+"""More are surely a slip."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +53,11 @@ def find_machine(config: TrainerConfig, wanted: Wanted, assume: ForecastConfig) 
 
     Raises UserError, naming the option, if something is missing or does not go together.
     """
-    for option in ("gpus", "nodes", "gpu_flops", "fraction"):
-        number = getattr(wanted, option)
-        if number is not None and number <= 0:
-            raise UserError(f"--{option.replace('_', '-')}: {number} must be above 0")
+    check_amount("gpus", wanted.gpus, MOST_GPUS)
+    check_amount("nodes", wanted.nodes, MOST_GPUS)
+    check_amount("gpu_flops", wanted.gpu_flops)
+    check_amount("fraction", wanted.fraction, 1)
     fraction = assume.fraction if wanted.fraction is None else wanted.fraction
-    if fraction > 1:
-        raise UserError(f"--fraction: {fraction} is a share of the peak, so 1 at most")
     if config.accelerator == "cpu" and wanted.gpus is None and wanted.gpu_memory is None:
         return _this_machine(config, wanted, assume, fraction)
     if wanted.gpu_memory is None:
@@ -76,20 +77,27 @@ def find_machine(config: TrainerConfig, wanted: Wanted, assume: ForecastConfig) 
 
 def _count(config: TrainerConfig, wanted: Wanted, assume: ForecastConfig) -> tuple[int, int]:
     """(nodes, GPUs of each)."""
-    nodes = wanted.nodes
     if wanted.gpus is None:
         if config.devices is None or config.accelerator == "cpu":
             raise UserError("--gpus: not given, and the configuration has no number of GPUs")
-        return nodes or config.num_nodes or 1, config.devices
-    if nodes is None and config.accelerator == "gpu" and config.num_nodes is not None:
-        nodes = config.num_nodes if wanted.gpus % config.num_nodes == 0 else None
-    nodes = nodes or -(-wanted.gpus // assume.gpus_per_node)
+        return wanted.nodes or config.num_nodes or 1, config.devices
+    nodes = wanted.nodes or _nodes(wanted.gpus, config, assume)
     if wanted.gpus % nodes:
         raise UserError(
             f"--gpus: {wanted.gpus} cannot be shared out evenly over {nodes} nodes; change it, or "
             "give --nodes"
         )
     return nodes, wanted.gpus // nodes
+
+
+def _nodes(gpus: int, config: TrainerConfig, assume: ForecastConfig) -> int:
+    """Nodes of as many GPUs as configured, or as many nodes, or nodes of the usual size."""
+    if config.accelerator == "gpu":
+        if config.devices is not None and gpus % config.devices == 0:
+            return gpus // config.devices
+        if config.num_nodes is not None:
+            return config.num_nodes
+    return -(-gpus // assume.gpus_per_node)
 
 
 def _this_machine(

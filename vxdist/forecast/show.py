@@ -74,12 +74,12 @@ def show(forecast: Forecast, advice: Sequence[str], assume: ForecastConfig) -> N
     """Tables, a verdict, what to change, and what was assumed."""
     console = new_console()
     machine = forecast.machine
-    devices = "GPUs" if machine.kind == "gpu" else "processes"
-    nodes = f"{machine.nodes} node{'s' * (machine.nodes > 1)}"
+    nodes, devices = machine.nodes, machine.devices
+    noun = ("GPU", "GPUs") if machine.kind == "gpu" else ("process", "processes")
     print_title(
         console,
-        f"{forecast.source.name} on {nodes} of {machine.devices} {devices}, "
-        f"{show_bytes(machine.memory)} each",
+        f"{forecast.source.name} on {nodes} node{'s' * (nodes > 1)} of {devices} "
+        f"{noun[devices > 1]}, {show_bytes(machine.memory)} each",
     )
     _show_model(console, forecast)
     _show_work(console, forecast)

@@ -8,6 +8,7 @@ from vxdist.config import Config, ForecastConfig
 from vxdist.corpus import Corpus, EvaluationItem
 from vxdist.errors import UserError
 from vxdist.evaluate.prompts import ask
+from vxdist.forecast.units import check_amount
 from vxdist.model.load import ModelShape, load_tokenizer
 from vxdist.model.source import ModelSource
 from vxdist.plan import tokenize_stories
@@ -15,6 +16,9 @@ from vxdist.plan.texts import SEPARATOR
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 """Any of these makes a tokenizer."""
+
+MOST = 10_000_000
+"""Texts, or tokens of one, beyond which a number is surely a slip."""
 
 Group = tuple[str, str, str]
 
@@ -54,8 +58,7 @@ def measure_texts(
     the model reads.
     """
     for name, number in vars(imagined).items():
-        if number is not None and number <= 0:
-            raise UserError(f"--{name.replace('_', '-')}: {number} must be above 0")
+        check_amount(name, number, MOST)
     wanted = corpus.values if config.evaluate.values is None else config.evaluate.values
     dilemmas = [item for item in corpus.evaluation if item.value in wanted]
     if any((source.directory / name).is_file() for name in TOKENIZER_FILES):

@@ -1,5 +1,6 @@
 """Reading and showing bytes, operations and hours."""
 
+import math
 import re
 
 from vxdist.errors import UserError
@@ -19,6 +20,13 @@ def parse_bytes(text: str, option: str) -> int:
         pass
     units = ", ".join(SIZES)
     raise UserError(f"{option}: found {text!r}, expected a size such as 80GB (units: {units})")
+
+
+def check_amount(option: str, number: float | None, most: float = math.inf) -> None:
+    """Raise UserError, naming the option, unless the number is above 0 and not too much."""
+    if number is not None and not (0 < number <= most and math.isfinite(number)):
+        limit = f" and {most:,.0f} at most" if math.isfinite(most) else ""
+        raise UserError(f"--{option.replace('_', '-')}: {number} must be above 0{limit}")
 
 
 def show_bytes(count: float) -> str:

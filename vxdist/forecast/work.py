@@ -80,10 +80,23 @@ def cut_stories(config: Config, lengths: Lengths, tokens_per_batch: int | None =
 def cut_questions(
     config: Config, corpus: Corpus, lengths: Lengths, tokens_per_batch: int | None = None
 ) -> Load | None:
-    """Evaluate's conditions; None if there is no dilemma to ask. Raises UserError as above."""
+    """Evaluate's conditions; None if there is no dilemma to ask. Raises UserError as above, or if
+    the settings name no conditions."""
     settings = config.evaluate
-    if not any(lengths.questions.values()):
+    if not corpus.evaluation and not any(lengths.questions.values()):
         return None
+    for value in settings.values or ():
+        if value not in corpus.values:
+            raise UserError(
+                f"evaluate.values: {value!r} is not in the corpus; there are "
+                f"{', '.join(corpus.values)}"
+            )
+    if settings.controls < 0:
+        raise UserError(f"evaluate.controls: {settings.controls} must be 0 or more")
+    if not any(lengths.questions.values()):
+        raise UserError(
+            f"evaluate.values: the corpus has no evaluation dilemmas of {settings.values}"
+        )
     limit = tokens_per_batch or settings.tokens_per_batch
     languages = list(lengths.questions.values())
     values = list(corpus.values if settings.values is None else settings.values)

@@ -10,6 +10,7 @@ import datetime
 import functools
 import gc
 import importlib.util
+import logging
 import os
 import shutil
 import sys
@@ -167,7 +168,12 @@ def make_zero3(
     _choose_device(config.accelerator)
     kind = ShardedStrategy if config.accelerator == "gpu" else CpuShardedStrategy
     settings = zero3_settings(config, dtype, world_size=world_size)
-    return kind(config=settings, process_group_backend=backend, timeout=timeout)
+    return kind(
+        config=settings,
+        process_group_backend=backend,
+        timeout=timeout,
+        logging_level=logging.ERROR,  # its warnings are of training
+    )
 
 
 class ShardedStrategy(DeepSpeedStrategy):

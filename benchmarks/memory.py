@@ -1,0 +1,151 @@
+"""Memory that locate takes, measured and as `vxdist plan` forecasts it. Linux, on the CPU.
+
+    python benchmarks/memory.py --config configs/demo.yaml --corpus.stories_per_group 45 \
+        --locate.tokens_per_batch 8192
+
+The seed's English stories are made one part, so that a batch is full. Locate runs in a process of
+its own. What counts is its resident memory above what it was after imports and planning, before
+the model was loaded: at most, and apart by anonymous memory and mapped files. Prints JSON.
+
+Two things set the two apart. Weights in the files' own number type are mapped, and of a mapped
+file only what is read is resident: not the embeddings of tokens that do not occur. And glibc keeps
+up to 64 MB of freed memory; MALLOC_MMAP_THRESHOLD_=1048576 in the environment has it give all
+back.
+"""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+LANGUAGE = "en"
+
+
+def main() -> None:
+    """Measure, forecast and print."""
+    if sys.argv[1:2] == ["--as-run"]:
+        measure(sys.argv[2:])
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = [*sys.argv[1:], "--corpus.path", write_corpus(Path(folder))]
+        arguments += ["--locate.parts_per_group", "1"]
+        run = [sys.executable, __file__, "--as-run", *arguments, "--store", f"{folder}/run.zarr"]
+        child = subprocess.run(run, check=True, stdout=subprocess.PIPE, text=True)
+        measured = json.loads(child.stdout.splitlines()[-1])
+        forecast = predict(arguments)
+    needed = sum(forecast[name] for name in ("weights", "counts", "activations"))
+    working = forecast["counts"] + forecast["activations"]
+    result = {
+        "command": " ".join(sys.argv),
+        "MALLOC_MMAP_THRESHOLD_": os.environ.get("MALLOC_MMAP_THRESHOLD_"),
+        **forecast,
+        **measured,
+        "forecast_over_measured": round(needed / measured["peak"], 3),
+        "working_forecast_over_measured": round(working / measured["working"], 3),
+    }
+    print(json.dumps(result, indent=2))
+
+
+def write_corpus(folder: Path) -> str:
+    """The seed's stories of one language, all of one value and stance."""
+    from vxdist.config import CorpusConfig
+    from vxdist.corpus import load_corpus
+
+    items = [i for i in load_corpus(CorpusConfig()).activation if i.language == LANGUAGE]
+    rows = [
+        {**dataclasses.asdict(i), "value": "all", "stance": "aligned", "pair": i.id} for i in items
+    ]
+    text = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
+    (folder / "activation.jsonl").write_text(text, encoding="utf-8")
+    return str(folder)
+
+
+def predict(arguments: list[str]) -> dict[str, Any]:
+    """Bytes as `vxdist plan` has them."""
+    from vxdist.config import ForecastConfig
+    from vxdist.forecast.forecast import make_forecast
+    from vxdist.forecast.machine import Wanted, find_machine
+    from vxdist.forecast.texts import Imagined
+    from vxdist.settings import parse
+
+    config, assume = parse("plan", [*arguments, "--store", "none"]), ForecastConfig()
+    machine = find_machine(config.trainer, Wanted(), assume)
+    forecast = make_forecast(config, machine, Imagined(), assume)
+    return {
+        "model": config.model.path,
+        "dtype": config.model.dtype,
+        "largest_batch": [forecast.locate.rows, forecast.locate.width],
+        "weights": forecast.chosen.weights,
+        "counts": forecast.chosen.counts,
+        "activations": forecast.chosen.locate,
+    }
+
+
+def measure(arguments: list[str]) -> None:
+    """Run locate; note the memory as the model is about to be loaded, when it is, and at most."""
+    import torch
+    from transformers import PreTrainedModel
+
+    from vxdist.corpus import load_corpus
+    from vxdist.locate.stage import create_store, describe_run, plan_run
+    from vxdist.locate.work import LocateWork
+    from vxdist.model.batches import Batch
+    from vxdist.model.load import describe_model
+    from vxdist.model.loop import run_loop
+    from vxdist.model.sites import Sites
+    from vxdist.model.source import find_model
+    from vxdist.settings import parse
+
+    class Watched(LocateWork):
+        """Locate, looking at the process's memory on the way."""
+
+        def pending(self) -> Any:
+            """As the model is about to be loaded."""
+            self.before = read_memory()
+            return super().pending()
+
+        def attach(self, sites: Sites, device: torch.device) -> None:
+            """As it has been loaded and tried on a few tokens."""
+            self.loaded = read_memory()
+            super().attach(sites, device)
+
+        def step(self, model: PreTrainedModel, batch: Batch) -> None:
+            """One batch."""
+            super().step(model, batch)
+            self.peak = read_memory()
+
+    config = parse("locate", arguments)
+    corpus, source = load_corpus(config.corpus), find_model(config.model)
+    shape = describe_model(source)
+    plan = plan_run(config, corpus, source, shape)
+    identity = describe_run(config, corpus, source, shape, plan)
+    create_store(config.store, corpus, shape, plan, identity)
+    work = Watched(plan, config.store)
+    # The peak so far is of imports and planning.
+    Path("/proc/self/clear_refs").write_text("5")
+    run_loop(work, source, config)
+    file = max(memory["RssFile"] for memory in (work.loaded, work.peak))
+    found = {
+        "loaded_anonymous": work.loaded["RssAnon"] - work.before["RssAnon"],
+        "mapped": file - work.before["RssFile"],
+        "peak": work.peak["VmHWM"] - work.before["VmRSS"],
+        # Mapped weights become resident as they are used, so they are taken off the peak.
+        "working": work.peak["VmHWM"] - file - work.loaded["RssAnon"],
+    }
+    print(json.dumps(found))
+
+
+def read_memory() -> dict[str, int]:
+    """Resident memory of this process in bytes: all, at most, anonymous, and of mapped files."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    rows = (line.split() for line in lines)
+    names = ("VmRSS:", "VmHWM:", "RssAnon:", "RssFile:")
+    return {row[0][:-1]: int(row[1]) * 1024 for row in rows if row[0] in names}
+
+
+if __name__ == "__main__":
+    main()
