@@ -6,8 +6,9 @@ larger than memory is sure to hold. A decoder that is handed a bomb refuses it.
 
 import math
 import struct
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import zarr
@@ -26,6 +27,7 @@ LARGEST_ARRAY = 1 << 40
 LONGEST_COORDINATE = 10_000_000
 """Elements of an array; of one with a single dimension, which is read on opening."""
 ITEM_BYTES = {"bool": 1, "int32": 4, "int64": 8, "float32": 4, "float64": 8, "string": 64}
+_OPENING = threading.RLock()
 CODECS = ("bytes", "vlen-utf8", "zstd", "crc32c", "sharding_indexed")
 
 
@@ -87,14 +89,18 @@ def _lengths(name: str, shape: Any, *, least: int) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def guarded() -> AbstractContextManager[Any]:
-    """Arrays opened inside decode with the guarded codecs below; nothing else is changed."""
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Arrays opened inside decode with the guarded codecs below; nothing else is changed.
+
+    One thread at a time: zarr's settings are the process's, and are put back on leaving.
+    """
     names = {}
     for key, kind in (("zstd", GuardedZstd), ("crc32c", GuardedCrc32c)):
         names[f"codecs.{key}"] = f"{kind.__module__}.{kind.__qualname__}"
         register_codec(key, kind, qualname=names[f"codecs.{key}"])
-    context: AbstractContextManager[Any] = zarr.config.set(names)
-    return context
+    with _OPENING, zarr.config.set(names):
+        yield
 
 
 class GuardedZstd(ZstdCodec):

@@ -32,12 +32,12 @@ def understand(words: list[str]) -> str:
         agent = get_args_parser().parse_args(words)
         return understand(["python", agent.training_script, *agent.training_script_args])
     if program == "srun":
-        asked = [word for word in words if word.startswith("--") and "=" in word]
-        return understand(words[words.index("python") :]) if asked else ""
+        assert "--ntasks-per-node" in words[: words.index("python")][1].partition("=")
+        return understand(words[words.index("python") :])
     if program == "sbatch":
-        script = next(n for n, word in enumerate(words) if word.endswith(".sbatch"))
-        assert (ROOT / words[script]).exists()
-        stage, *settings = words[script + 1 :]
+        place = next(n for n, word in enumerate(words) if word.endswith(".sbatch"))
+        assert (ROOT / words[place]).exists()
+        stage, *settings = words[place + 1 :]
         assert stage in (*STAGES, "run")
         parse(stage, settings)
         return stage

@@ -5,6 +5,8 @@ import resource
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ import zarr
 import vxstore
 from vxstore.cli import main
 from vxstore.errors import StoreError
-from vxstore.guard import check_array, frame_size
+from vxstore.guard import check_array, frame_size, guarded
 
 Change = Callable[[dict[str, Any]], object]
 MEMORY = 4 << 30
@@ -170,3 +172,25 @@ def test_names_stay_names(
     assert sorted(str(f) for f in path.parent.rglob("*")) == before
     ds = vxstore.open(str(path)).root()
     assert int(ds.active_count.sel(value=name, language="zh").sum()) > 0
+
+
+def test_threads_that_open_at_once_leave_zarr_as_it_was() -> None:
+    before = zarr.config.get("codecs.crc32c")
+    one_entered, other_tried = threading.Event(), threading.Event()
+
+    def enter_second() -> None:
+        one_entered.wait()
+        other_tried.set()
+        with guarded():
+            left.wait(5)
+
+    left = threading.Event()
+    other = threading.Thread(target=enter_second)
+    other.start()
+    with guarded():
+        one_entered.set()
+        other_tried.wait()
+        time.sleep(0.2)
+    left.set()
+    other.join()
+    assert zarr.config.get("codecs.crc32c") == before

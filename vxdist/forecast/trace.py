@@ -28,9 +28,7 @@ def measure_activations(
     """
     if expert_share is not None:
         model.set_experts_implementation("eager")  # as `load_model` has it
-    for parameter in model.parameters():
-        parameter.data = parameter.data.to(dtype)
-    decoder = model.eval().requires_grad_(False).get_decoder()
+    decoder = model.to(dtype).eval().requires_grad_(False).get_decoder()
     token_ids_BT = torch.ones(rows, width, dtype=torch.int64, device="meta")
     mask_BT = torch.ones_like(token_ids_BT)
     live = LiveBytes()
@@ -101,6 +99,8 @@ class _Answers(TorchFunctionMode):
             return self._found(args[0])
         if function is torch.Tensor.__getitem__ and _is_number(args[1]):
             return args[0][0]
+        if function is torch.nn.functional.scaled_dot_product_attention:
+            return _attend(*args, **(kwargs or {}))
         return function(*args, **(kwargs or {}))
 
     def _found(self, of: torch.Tensor) -> torch.Tensor:
@@ -108,6 +108,16 @@ class _Answers(TorchFunctionMode):
         chosen = of.dim() == 2
         found = math.ceil(self._share * of.shape[1]) if chosen else min(2, of.numel())
         return torch.empty(found, of.dim(), dtype=torch.int64, device=of.device)
+
+
+def _attend(query_BHTD: torch.Tensor, *others: torch.Tensor, **_: Any) -> torch.Tensor:
+    """What fused attention makes on CPU and GPU: its result alone, in memory by token and head.
+
+    The meta device would lay it out by head, which costs a copy that no real pass makes.
+    """
+    value_BHTD = others[1]
+    shape = (*query_BHTD.shape[:-1], value_BHTD.shape[-1])
+    return query_BHTD.new_empty([shape[n] for n in (0, 2, 1, 3)]).transpose(1, 2)
 
 
 def _is_number(index: object) -> bool:
