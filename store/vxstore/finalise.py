@@ -46,12 +46,26 @@ def sum_layers(
     if read_root_attrs(path, "", "record")["state"] == STATE_COMPLETE:
         return
     parts = read_parts(path)
+    for source, target, blocks in _shares(path, rank, world_size):
+        for layers in blocks:
+            target[layers] = sum_block(path, parts, source, target, layers)
+            advance(layers.stop - layers.start)
+
+
+def count_layers(path: str, *, rank: int = 0, world_size: int = 1) -> int:
+    """Layers that `sum_layers` will sum on a rank, over all arrays."""
+    shares = _shares(path, rank, world_size)
+    return sum(layers.stop - layers.start for _, _, blocks in shares for layers in blocks)
+
+
+def _shares(
+    path: str, rank: int, world_size: int
+) -> Iterator[tuple[zarr.Array[Any], zarr.Array[Any], list[slice]]]:
+    """(recorded array, its sum in the root, layers that this rank sums)."""
     root, record = zarrio.open_group(path, mode="r+"), zarrio.open_group(path, "record")
     for name in (name for name in SUMMED if name in root):
         source, target = zarrio.get_array(record, name), zarrio.get_array(root, name)
-        for layers in layer_blocks(source, target)[rank::world_size]:
-            target[layers] = sum_block(path, parts, source, target, layers)
-            advance(layers.stop - layers.start)
+        yield source, target, layer_blocks(source, target)[rank::world_size]
 
 
 def complete(path: str) -> None:

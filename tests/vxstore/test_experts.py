@@ -21,7 +21,7 @@ import vxstore
 from vxstore import read, schema
 from vxstore.errors import StoreError
 from vxstore.experts import by_neuron
-from vxstore.finalise import complete, finalise, sum_layers
+from vxstore.finalise import complete, count_layers, finalise, sum_layers
 from vxstore.score import write_score
 from vxstore.vape import VapeSettings
 from vxstore.write import PartCounts, PartLabels, Recorder, create
@@ -223,7 +223,9 @@ class TestFinalise:
         for part, of in enumerate(counts):
             Recorder(path).write_part(part, of)
         for rank in data.draw(st.permutations(range(world_size))):
-            sum_layers(path, rank=rank, world_size=world_size)
+            due, done = count_layers(path, rank=rank, world_size=world_size), [0]
+            sum_layers(path, rank=rank, world_size=world_size, advance=done.append)
+            assert sum(done) == due
         complete(path)
         root = vxstore.open(path).root().load()
         for v, value in enumerate(("a", "b")):

@@ -7,10 +7,11 @@ the code that will run. B: text, T: token.
 
 import math
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -28,7 +29,8 @@ def measure_activations(
     """
     if expert_share is not None:
         model.set_experts_implementation("eager")  # as `load_model` has it
-    decoder = model.to(dtype).eval().requires_grad_(False).get_decoder()
+    nn.Module.to(model, dtype)
+    decoder = model.eval().requires_grad_(False).get_decoder()
     token_ids_BT = torch.ones(rows, width, dtype=torch.int64, device="meta")
     mask_BT = torch.ones_like(token_ids_BT)
     live = LiveBytes()
@@ -84,23 +86,23 @@ class _Answers(TorchFunctionMode):
     def __init__(self, expert_share: float) -> None:
         super().__init__()
         self._share = expert_share
+        self._answers: dict[Any, Callable[..., Any]] = {
+            torch.Tensor.__bool__: lambda _: False,
+            torch.Tensor.item: lambda _: 0,
+            torch.Tensor.nonzero: self._found,
+            nn.functional.scaled_dot_product_attention: _attend,
+        }
 
     def __torch_function__(
         self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
         """The answer, or what the function gives."""
-        if function is torch.Tensor.__bool__:
-            return False
-        if function is torch.Tensor.item:
-            return 0
+        if function in self._answers:
+            return self._answers[function](*args, **(kwargs or {}))
         if function is torch.where and len(args) == 1 and not kwargs:
             return tuple(torch.unbind(self._found(args[0]), dim=1))
-        if function is torch.Tensor.nonzero:
-            return self._found(args[0])
         if function is torch.Tensor.__getitem__ and _is_number(args[1]):
             return args[0][0]
-        if function is torch.nn.functional.scaled_dot_product_attention:
-            return _attend(*args, **(kwargs or {}))
         return function(*args, **(kwargs or {}))
 
     def _found(self, of: torch.Tensor) -> torch.Tensor:

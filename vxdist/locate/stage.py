@@ -15,10 +15,8 @@ from vxdist.model.strategy import find_launch, resolve_strategy
 from vxdist.plan import Plan, make_plan
 from vxdist.progress import WorkProgress
 from vxstore.errors import StoreError
-from vxstore.experts import SUMMED
-from vxstore.finalise import complete, sum_layers
+from vxstore.finalise import complete, count_layers, sum_layers
 from vxstore.identity import holds_store, refuse_other
-from vxstore.schema import STATISTICS
 from vxstore.write import PartLabels, Recorder, create
 
 PACKAGES = ("vxdist", "torch", "transformers", "lightning", "zarr", "numpy")
@@ -42,9 +40,9 @@ def run(config: Config) -> None:
         _prepare_store(config.store, corpus, shape, plan, identity)
     if _missing(config.store) > 0:
         work = LocateWork(plan, config.store)
-        run_loop(work, source, config, then=lambda rank, of: _sum(config, shape, rank, of))
+        run_loop(work, source, config, then=lambda rank, of: _sum(config, rank, of))
     elif launch.rank == 0:
-        _sum(config, shape, rank=0, world_size=1)  # an earlier run was killed while it summed
+        _sum(config, rank=0, world_size=1)  # an earlier run was killed while it summed
     if launch.rank == 0:
         complete(config.store)
         print(
@@ -129,11 +127,11 @@ def create_store(
     )
 
 
-def _sum(config: Config, shape: ModelShape, rank: int, world_size: int) -> None:
+def _sum(config: Config, rank: int, world_size: int) -> None:
     """Sum this rank's layers of all parts into the root."""
     progress = WorkProgress(
         "summing",
-        len(SUMMED if shape.num_experts else STATISTICS) * shape.num_layers // world_size,
+        count_layers(config.store, rank=rank, world_size=world_size),
         "layers",
         shown=rank == 0,
         seconds=config.trainer.progress_seconds,
