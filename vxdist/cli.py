@@ -24,6 +24,7 @@ STAGES = {
 }
 RUN = ("run", "locate, reduce, evaluate and report, one after the other")
 OTHERS = {
+    "corpus": ("corpus", "check, build or import a corpus"),
     "import": ("importing", "make a store of counts that other software recorded"),
     "models": ("models", "list the models that are supported, or describe one"),
     "plan": ("forecast", "say what a run will need, before it is paid for"),
@@ -128,7 +129,7 @@ def _usage() -> str:
     lines += [
         "",
         "`vxdist COMMAND --help` lists every setting; `vxdist COMMAND --config FILE",
-        "--print_config` prints the settings as resolved. import, models and plan have options of",
-        "their own: `vxdist import --help`. `vxstore --help` tells of queries.",
+        "--print_config` prints the settings as resolved. corpus, import, models and plan have options",
+        "of their own: `vxdist import --help`. `vxstore --help` tells of queries.",
     ]
     return "\n".join(lines)

@@ -1,0 +1,76 @@
+"""Writing a corpus directory, so that it reads whatever happens meanwhile."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vxdist.corpus.items import ActivationItem, EvaluationItem
+
+ACTIVATION, EVALUATION, CARD = "activation.jsonl", "evaluation.jsonl", "card.yaml"
+
+
+def to_line(item: ActivationItem | EvaluationItem) -> str:
+    """One line of a corpus file; `setting` and `rival` are left out where they are empty."""
+    fields = {name: text for name, text in dataclasses.asdict(item).items() if text}
+    return json.dumps(fields, ensure_ascii=False) + "\n"
+
+
+def write_corpus(
+    folder: Path,
+    activation: Iterable[ActivationItem],
+    evaluation: Iterable[EvaluationItem],
+    card: Mapping[str, Any],
+) -> None:
+    """Write all three files, each at once or not at all. Raises OSError if the disk will not do."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # Stories come last: a folder without them is no corpus.
+    replace_file(folder / EVALUATION, "".join(map(to_line, evaluation)))
+    replace_file(folder / CARD, yaml.safe_dump(dict(card), allow_unicode=True, sort_keys=False))
+    replace_file(folder / ACTIVATION, "".join(map(to_line, activation)))
+
+
+def replace_file(file: Path, text: str) -> None:
+    """Put a file in the place of another, so that no reader sees half of it."""
+    draft = file.with_name(f"{file.name}.draft")
+    try:
+        with draft.open("w", encoding="utf-8", newline="\n") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(file)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def append_line(file: Path, line: str) -> None:
+    """Add one line, flushed to the disk; what is not written whole is taken off again.
+
+    Raises OSError if the disk is full; the file then reads as before.
+    """
+    with file.open("ab", buffering=0) as stream:
+        length = os.fstat(stream.fileno()).st_size
+        try:
+            content = line.encode()
+            written = stream.write(content)
+            while written < len(content):
+                written += stream.write(content[written:])
+            os.fsync(stream.fileno())
+        except OSError:
+            os.ftruncate(stream.fileno(), length)
+            raise
+
+
+def cut_torn_line(file: Path) -> None:
+    """Take off a last line that a killed process did not finish; no file is no fault."""
+    if not file.exists():
+        return
+    with file.open("rb+") as stream:
+        content = stream.read()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            stream.truncate(whole)
