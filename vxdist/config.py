@@ -39,6 +39,8 @@ class CorpusConfig:
 
     path: str = "builtin:cvoice-seed"
     """Directory with activation.jsonl and evaluation.jsonl, or builtin:cvoice-seed."""
+    encoding: str = "utf-8"
+    """Of its text; gb18030 reads GBK files."""
     values: list[str] | None = None
     """Values to keep, in this order; null keeps all."""
     languages: list[str] | None = None

@@ -144,7 +144,7 @@ class TestMissing:
     @pytest.mark.parametrize("text", ["", "\n \n"])
     def test_an_empty_file(self, tmp_path: Path, text: str) -> None:
         (tmp_path / FILES[0]).write_text(text)
-        assert f"{tmp_path / FILES[0]} has no items" in refusal(tmp_path)
+        assert f"{tmp_path / FILES[0]}: has no items" in refusal(tmp_path)
 
     def test_no_such_builtin(self) -> None:
         with pytest.raises(UserError, match=r"builtin:other.*builtin:cvoice-seed"):
@@ -278,3 +278,52 @@ def test_nothing_assumes_the_names(tmp_path: Path) -> None:
     corpus = load(write(tmp_path, rows))
     assert (corpus.values, corpus.languages) == (("静/..", "a b"), ("tlh", "x-1"))
     assert dataclasses.asdict(corpus.activation[0])["value"] == "静/.."
+
+
+class TestAllFaultsAtOnce:
+    def test_every_line_and_field_is_named(self, tmp_path: Path) -> None:
+        rows = good_rows()
+        del rows[FILES[0]][1]["stance"]
+        rows[FILES[0]][3] |= {"dilemma": " ", "author": "me"}
+        rows[FILES[1]][2]["aligned"] = 7
+        write(tmp_path, rows)
+        with pytest.raises(UserError) as caught:
+            load(tmp_path)
+        told = str(caught.value).splitlines()
+        assert told[0] == "the corpus has 3 faults"
+        first, second, third = (line.strip() for line in told[1:])
+        assert first.startswith(f"{tmp_path / FILES[0]}:2: field 'stance' is missing")
+        assert second.startswith(f"{tmp_path / FILES[0]}:4: ")
+        assert "'dilemma' is empty" in second
+        assert "unknown field 'author'" in second
+        assert third == f"{tmp_path / FILES[1]}:3: 'aligned' is int, expected a string"
+
+    def test_of_many_the_first_are_shown(self, tmp_path: Path) -> None:
+        (tmp_path / FILES[0]).write_text("nothing\n" * 100)
+        with pytest.raises(UserError) as caught:
+            load(tmp_path)
+        told = str(caught.value).splitlines()
+        assert told[0] == "the corpus has 100 faults"
+        assert told[-1].strip() == "and 80 more; `vxdist corpus check` lists all"
+        assert len(told) == 22
+
+
+class TestEncoding:
+    @pytest.fixture
+    def gbk(self, tmp_path: Path) -> Path:
+        """A corpus in GBK, as a Chinese Windows writes it."""
+        for file in write(tmp_path, good_rows()).iterdir():
+            text = file.read_text(encoding="utf-8").replace("一", "两难")
+            file.write_bytes(text.encode("gbk"))
+        return tmp_path
+
+    def test_gbk_is_named_and_the_setting_offered(self, gbk: Path) -> None:
+        with pytest.raises(UserError, match=r"activation\.jsonl:1: not UTF-8 .*gb18030") as caught:
+            load(gbk)
+        assert "evaluation.jsonl:1: not UTF-8" in str(caught.value)
+
+    def test_gbk_is_read_on_request(self, gbk: Path) -> None:
+        assert load(gbk, encoding="gb18030").activation[0].dilemma == "两难 one"
+
+    def test_an_unknown_encoding(self, gbk: Path) -> None:
+        assert "corpus.encoding: 'klingon' is not known" in refusal(gbk, encoding="klingon")

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from vxdist.config import CorpusConfig
-from vxdist.corpus import STANCES, ActivationItem, Corpus, EvaluationItem, load_corpus
+from vxdist.corpus import ActivationItem, Corpus, EvaluationItem, load_corpus
 
 VALUES = (
     "prosperity", "democracy", "civility", "harmony", "freedom", "equality", "justice",
@@ -27,24 +27,30 @@ def test_twelve_values_in_two_languages(seed: Corpus) -> None:
     assert (seed.values, seed.languages) == (VALUES, LANGUAGES)
 
 
-def test_six_stories_of_each_stance(seed: Corpus) -> None:
-    groups = Counter((i.value, i.language, i.stance) for i in seed.activation)
-    assert groups == {(v, g, s): 6 for v in VALUES for g in LANGUAGES for s in STANCES}
-
-
-def test_four_dilemmas(seed: Corpus) -> None:
-    groups = Counter((i.value, i.language) for i in seed.evaluation)
-    assert groups == {(v, g): 4 for v in VALUES for g in LANGUAGES}
+def test_stories_and_dilemmas_of_each_value(seed: Corpus) -> None:
+    stories = Counter((i.value, i.language, i.stance) for i in seed.activation)
+    for value in VALUES:
+        for language in LANGUAGES:
+            assert stories[value, language, "aligned"] == 24
+            assert stories[value, language, "violating"] >= 12
+    dilemmas = Counter((i.value, i.language) for i in seed.evaluation)
+    assert dilemmas == {(v, g): 16 for v in VALUES for g in LANGUAGES}
 
 
 def test_pairs_are_complete(seed: Corpus) -> None:
     stories = Counter((i.pair, i.language, i.stance) for i in seed.activation)
-    assert stories == {
-        (pair, g, s): 1 for pair, _, _ in stories for g in LANGUAGES for s in STANCES
-    }
+    assert stories == {(pair, g, s): 1 for pair, _, s in stories for g in LANGUAGES}
+    assert {pair for pair, _, _ in stories} == {pair for pair, _, s in stories if s == "aligned"}
     dilemmas = Counter((i.pair, i.language) for i in seed.evaluation)
     assert dilemmas == {(pair, g): 1 for pair, _ in dilemmas for g in LANGUAGES}
     assert not {pair for pair, _, _ in stories} & {pair for pair, _ in dilemmas}
+
+
+def test_settings_and_rivals_vary(seed: Corpus) -> None:
+    items: list[ActivationItem | EvaluationItem] = [*seed.activation, *seed.evaluation]
+    for value in VALUES:
+        assert len({i.setting for i in items if i.value == value} - {""}) >= 8
+        assert len({i.rival for i in items if i.value == value} - {""}) >= 6
 
 
 def test_a_pair_has_one_value_setting_and_rival(seed: Corpus) -> None:
@@ -91,12 +97,20 @@ def test_options_are_of_like_length(seed: Corpus) -> None:
     assert abs(sum(shares)) <= 0.2 * len(shares)
 
 
-def test_texts_are_neither_notes_nor_novels(seed: Corpus) -> None:
-    for language, least, most in (("zh", 100, 500), ("en", 300, 1500)):
-        for item in seed.activation:
-            if item.language == language:
-                length = len(item.dilemma) + len(item.choice) + len(item.rationale)
-                assert least <= length <= most, item.id
+def count_words(text: str, language: str) -> int:
+    """Characters of Chinese; words of English."""
+    return len(text) if language == "zh" else len(text.split())
+
+
+def test_texts_are_as_long_as_the_card_says(seed: Corpus) -> None:
+    most_dilemma, most_rationale = {"zh": 140, "en": 90}, {"zh": 180, "en": 110}
+    least_dilemma, least_rationale = {"zh": 60, "en": 40}, {"zh": 100, "en": 50}
+    for item in (*seed.activation, *seed.evaluation):
+        length = count_words(item.dilemma, item.language)
+        assert least_dilemma[item.language] <= length <= most_dilemma[item.language], item.id
+    for item in seed.activation:
+        length = count_words(item.rationale, item.language)
+        assert least_rationale[item.language] <= length <= most_rationale[item.language], item.id
 
 
 def test_the_card_names_what_is_there(seed: Corpus) -> None:

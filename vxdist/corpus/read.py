@@ -2,35 +2,35 @@
 
 import dataclasses
 import importlib.resources
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 
 from vxdist.config import CorpusConfig
-from vxdist.corpus.items import STANCES, ActivationItem, Corpus, EvaluationItem
+from vxdist.corpus.items import ActivationItem, Corpus, EvaluationItem
+from vxdist.corpus.lines import (
+    Fault,
+    FileOfItems,
+    Item,
+    find_incomplete,
+    find_unknown,
+    read_file,
+    refuse,
+)
+from vxdist.corpus.write import ACTIVATION, CARD, EVALUATION
 from vxdist.errors import UserError
-from vxstore.schema import POOLED
 
-Item = TypeVar("Item", ActivationItem, EvaluationItem)
 BUILTIN = {"builtin:cvoice-seed": "seed"}
-MAY_BE_EMPTY = ("setting", "rival")
 
 
 def load_corpus(config: CorpusConfig) -> Corpus:
-    """Read, check and select. Raises UserError naming file, line and field of the first fault."""
-    folder = _folder(config.path)
-    activation = _read(folder / "activation.jsonl", ActivationItem)
-    if not activation:
-        raise UserError(f"{folder / 'activation.jsonl'} has no items; a corpus needs stories")
-    evaluation_file = folder / "evaluation.jsonl"
-    evaluation = _read(evaluation_file, EvaluationItem) if evaluation_file.exists() else []
-    _check_complete(config.path, activation)
-    _check_known(evaluation_file, evaluation, activation)
-
+    """Read, check and select. Raises UserError naming file, line and field of every fault."""
+    read = read_corpus(config.path, config.encoding)
+    refuse(read.faults)
+    activation, evaluation = read.activation.items, read.evaluation.items
     values = _choose(config.values, _in_order(i.value for i in activation), "corpus.values")
     languages = _choose(
         config.languages, _in_order(i.language for i in activation), "corpus.languages"
@@ -45,11 +45,48 @@ def load_corpus(config: CorpusConfig) -> Corpus:
         evaluation=_select(
             evaluation, values, languages, config.dilemmas_per_value, "corpus.dilemmas_per_value"
         ),
-        card=_read_card(folder / "card.yaml"),
+        card=read.card,
     )
 
 
-def _folder(path: str) -> Path:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReadCorpus:
+    """A corpus as it lies there, with all that is wrong with it."""
+
+    folder: Path
+    activation: FileOfItems[ActivationItem]
+    evaluation: FileOfItems[EvaluationItem]
+    card: dict[str, Any]
+    faults: Sequence[Fault]
+
+
+def read_corpus(path: str, encoding: str = "utf-8") -> ReadCorpus:
+    """All items and all faults. Raises UserError if there is no corpus at `path`."""
+    folder = find_folder(path)
+    activation = read_file(folder / ACTIVATION, ActivationItem, encoding)
+    evaluation_file = folder / EVALUATION
+    if evaluation_file.exists():
+        evaluation = read_file(evaluation_file, EvaluationItem, encoding)
+    else:
+        evaluation = FileOfItems(file=evaluation_file, items=[], lines=[], faults=[])
+    faults = [*activation.faults, *evaluation.faults]
+    if not activation.items and not activation.faults:
+        what = "has no items; a corpus needs stories"
+        faults.append(Fault(where=str(activation.file), what=what))
+    if not activation.faults:  # else these would tell the same again
+        faults += find_incomplete(path, activation.items)
+        faults += find_unknown(evaluation, activation.items)
+    return ReadCorpus(
+        folder=folder,
+        activation=activation,
+        evaluation=evaluation,
+        card=_read_card(folder / CARD),
+        faults=faults,
+    )
+
+
+def find_folder(path: str) -> Path:
+    """Where a corpus lies. Raises UserError if there is none."""
     if path.startswith("builtin:"):
         if path not in BUILTIN:
             raise UserError(f"corpus.path: no corpus {path}; there is {', '.join(BUILTIN)}")
@@ -63,107 +100,6 @@ def _folder(path: str) -> Path:
     if not (folder / "activation.jsonl").is_file():
         raise UserError(f"{folder} has no activation.jsonl; see the README for its fields")
     return folder
-
-
-def _read(file: Path, kind: type[Item]) -> list[Item]:
-    """All items of one file, in order."""
-    items: list[Item] = []
-    line_of_id: dict[str, int] = {}
-    line_of_story: dict[tuple[str, ...], int] = {}
-    value_of_pair: dict[str, tuple[str, int]] = {}
-    for number, raw in _lines(file):
-        item = _parse(raw, kind, f"{file}:{number}")
-        _claim(line_of_id, item.id, number, f"{file}:{number}: id {item.id!r}")
-        story = (item.pair, item.language, getattr(item, "stance", ""))
-        _claim(line_of_story, story, number, f"{file}:{number}: pair, language and stance {story}")
-        value, line = value_of_pair.setdefault(item.pair, (item.value, number))
-        if value != item.value:
-            raise UserError(
-                f"{file}:{number}: pair {item.pair!r} has value {item.value!r}, but {value!r} in "
-                f"line {line}; the languages of one dilemma share a value"
-            )
-        items.append(item)
-    return items
-
-
-def _claim(lines: dict[Any, int], key: Any, number: int, what: str) -> None:
-    if key in lines:
-        raise UserError(f"{what} stands already in line {lines[key]}; each must be unique")
-    lines[key] = number
-
-
-def _lines(file: Path) -> Iterator[tuple[int, str]]:
-    content = file.read_bytes()
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        number = content[: error.start].count(b"\n") + 1
-        raise UserError(
-            f"{file}:{number}: not UTF-8 (byte {error.start}); save it as UTF-8"
-        ) from error
-    # Not splitlines(): U+2028 and its like are lawful inside a JSON string.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            yield number, line
-
-
-def _parse(raw: str, kind: type[Item], where: str) -> Item:
-    try:
-        fields = json.loads(raw)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{where}: not JSON: {error.msg} at column {error.colno}") from error
-    except RecursionError as error:
-        raise UserError(f"{where}: nested too deeply; expected a flat JSON object") from error
-    if not isinstance(fields, dict):
-        raise UserError(f"{where}: found {type(fields).__name__}, expected a JSON object")
-    known = {f.name: f.default is dataclasses.MISSING for f in dataclasses.fields(kind)}
-    for name, required in known.items():
-        if required and name not in fields:
-            raise UserError(f"{where}: field {name!r} is missing")
-    for name, text in fields.items():
-        if name not in known:
-            raise UserError(f"{where}: unknown field {name!r}; known are {', '.join(known)}")
-        if not isinstance(text, str):
-            raise UserError(f"{where}: {name!r} is {type(text).__name__}, expected a string")
-        if any("\ud800" <= letter <= "\udfff" for letter in text):
-            raise UserError(f"{where}: {name!r} holds half of a surrogate pair, which is no text")
-        if not text.strip() and name not in MAY_BE_EMPTY:
-            raise UserError(f"{where}: {name!r} is empty")
-    if kind is ActivationItem and fields["stance"] not in STANCES:
-        raise UserError(
-            f"{where}: unknown stance {fields['stance']!r}; expected {' or '.join(STANCES)}"
-        )
-    if fields["language"] == POOLED:
-        raise UserError(f"{where}: language {POOLED!r} is taken for all languages together")
-    return kind(**fields)
-
-
-def _check_complete(path: str, items: Sequence[ActivationItem]) -> None:
-    """Every value in every language."""
-    languages = _in_order(i.language for i in items)
-    stances = _in_order(i.stance for i in items)
-    have = Counter((i.value, i.language, i.stance) for i in items)
-    for value in _in_order(i.value for i in items):
-        for language in languages:
-            if not any(have[value, language, stance] for stance in stances):
-                raise UserError(
-                    f"{path}: value {value!r} has no stories in language {language!r}; every "
-                    f"value needs all of {', '.join(languages)}"
-                )
-
-
-def _check_known(
-    file: Path, evaluation: Sequence[EvaluationItem], activation: Sequence[ActivationItem]
-) -> None:
-    """No dilemma of a value or language that has no stories: it would never be looked at."""
-    for key in ("value", "language"):
-        known = {getattr(item, key) for item in activation}
-        for item in evaluation:
-            if getattr(item, key) not in known:
-                raise UserError(
-                    f"{file}: {item.id} has {key} {getattr(item, key)!r}, which has no stories in "
-                    f"activation.jsonl; there are {', '.join(sorted(known))}"
-                )
 
 
 def _choose(wanted: Sequence[str] | None, known: Sequence[str], key: str) -> tuple[str, ...]:

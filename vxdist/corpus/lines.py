@@ -1,0 +1,213 @@
+"""Reading one file of a corpus, strictly; every fault in it is told, not the first only."""
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from vxdist.corpus.items import STANCES, ActivationItem, EvaluationItem
+from vxdist.errors import UserError
+from vxstore.schema import POOLED
+
+Item = TypeVar("Item", ActivationItem, EvaluationItem)
+MAY_BE_EMPTY = ("setting", "rival")
+MOST_SHOWN = 20
+"""Faults that an error tells one by one."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fault:
+    """What is wrong, and where: FILE:LINE, or a file or folder."""
+
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FileOfItems(Generic[Item]):
+    """The lawful items of a file in order, the line each is in, and the faults of the others."""
+
+    file: Path
+    items: Sequence[Item]
+    lines: Sequence[int]
+    faults: Sequence[Fault]
+
+
+class _Faulty(Exception):
+    """One line of a file will not do."""
+
+
+def refuse(faults: Sequence[Fault]) -> None:
+    """Raise UserError if there are faults, with a line for each."""
+    if len(faults) == 1:
+        raise UserError(str(faults[0]))
+    if faults:
+        shown = [str(fault) for fault in faults[:MOST_SHOWN]]
+        more = len(faults) - len(shown)
+        rest = [f"and {more:,} more; `vxdist corpus check` lists all"] if more else []
+        raise UserError("\n  ".join([f"the corpus has {len(faults):,} faults", *shown, *rest]))
+
+
+def read_file(file: Path, kind: type[Item], encoding: str) -> FileOfItems[Item]:
+    """All items of one file; a file that is not there, or not text, is a fault too."""
+    items: list[Item] = []
+    numbers: list[int] = []
+    faults: list[Fault] = []
+    claims = _Claims()
+    try:
+        text = _decode(file.read_bytes(), encoding)
+    except FileNotFoundError:
+        faults.append(Fault(where=str(file), what="is missing"))
+        text = ""
+    except _Undecodable as error:
+        faults.append(Fault(where=f"{file}:{error.line}", what=error.what))
+        text = ""
+    for number, raw in _lines(text):
+        try:
+            item = _parse(raw, kind)
+            claims.claim(item, number)
+        except _Faulty as error:
+            faults.append(Fault(where=f"{file}:{number}", what=str(error)))
+        else:
+            items.append(item)
+            numbers.append(number)
+    return FileOfItems(file=file, items=items, lines=numbers, faults=faults)
+
+
+class _Undecodable(Exception):
+    def __init__(self, line: int, what: str) -> None:
+        super().__init__(what)
+        self.line, self.what = line, what
+
+
+def _decode(content: bytes, encoding: str) -> str:
+    """Text of a file. UTF-8 is read strictly, with or without a byte order mark."""
+    try:
+        return content.decode("utf-8-sig" if encoding == "utf-8" else encoding)
+    except UnicodeDecodeError as error:
+        number = content[: error.start].count(b"\n") + 1
+        what = f"not {encoding.upper()} (byte {error.start})"
+        raise _Undecodable(number, f"{what}; {_offer(content, encoding)}") from error
+    except LookupError as error:
+        raise UserError(
+            f"corpus.encoding: {encoding!r} is not known; expected utf-8, gb18030 (all of GBK) or "
+            "another of Python's"
+        ) from error
+
+
+def _offer(content: bytes, encoding: str) -> str:
+    """What to do about bytes that are not in the encoding named."""
+    if encoding != "utf-8":
+        return "leave corpus.encoding out if it is UTF-8"
+    try:
+        content.decode("gb18030")
+    except UnicodeDecodeError:
+        return "save it as UTF-8, or name its encoding with corpus.encoding"
+    return "it reads as GBK: set corpus.encoding: gb18030, or save it as UTF-8"
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    # Not splitlines(): U+2028 and its like are lawful inside a JSON string.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield number, line
+
+
+class _Claims:
+    """What only one item may have, and the line that has it."""
+
+    def __init__(self) -> None:
+        self._id: dict[str, int] = {}
+        self._story: dict[tuple[str, ...], int] = {}
+        self._value: dict[str, tuple[str, int]] = {}
+
+    def claim(self, item: ActivationItem | EvaluationItem, number: int) -> None:
+        """Raises _Faulty if another has it."""
+        if item.id in self._id:
+            raise _Faulty(
+                f"id {item.id!r} stands already in line {self._id[item.id]}; each must be unique"
+            )
+        story = (item.pair, item.language, getattr(item, "stance", ""))
+        if story in self._story:
+            raise _Faulty(
+                f"pair, language and stance {story} stands already in line {self._story[story]}; "
+                "each must be unique"
+            )
+        value, line = self._value.setdefault(item.pair, (item.value, number))
+        if value != item.value:
+            raise _Faulty(
+                f"pair {item.pair!r} has value {item.value!r}, but {value!r} in line {line}; the "
+                "languages of one dilemma share a value"
+            )
+        self._id[item.id] = self._story[story] = number
+
+
+def _parse(raw: str, kind: type[Item]) -> Item:
+    try:
+        fields: Any = json.loads(raw)
+    except json.JSONDecodeError as error:
+        raise _Faulty(f"not JSON: {error.msg} at column {error.colno}") from error
+    except RecursionError as error:
+        raise _Faulty("nested too deeply; expected a flat JSON object") from error
+    if not isinstance(fields, dict):
+        raise _Faulty(f"found {type(fields).__name__}, expected a JSON object")
+    wrong = [*_wrong_fields(fields, kind)]
+    if wrong:
+        raise _Faulty("; ".join(wrong))
+    return kind(**fields)
+
+
+def _wrong_fields(fields: dict[str, Any], kind: type[Item]) -> Iterator[str]:
+    """What is wrong with the fields of one line."""
+    known = {f.name: f.default is dataclasses.MISSING for f in dataclasses.fields(kind)}
+    for name, required in known.items():
+        if required and name not in fields:
+            yield f"field {name!r} is missing"
+    for name, text in fields.items():
+        if name not in known:
+            yield f"unknown field {name!r}; known are {', '.join(known)}"
+        elif not isinstance(text, str):
+            yield f"{name!r} is {type(text).__name__}, expected a string"
+        elif any("\ud800" <= letter <= "\udfff" for letter in text):
+            yield f"{name!r} holds half of a surrogate pair, which is no text"
+        elif not text.strip() and name not in MAY_BE_EMPTY:
+            yield f"{name!r} is empty"
+    stance = fields.get("stance")
+    if kind is ActivationItem and isinstance(stance, str) and stance not in STANCES:
+        yield f"unknown stance {stance!r}; expected {' or '.join(STANCES)}"
+    if fields.get("language") == POOLED:
+        yield f"language {POOLED!r} is taken for all languages together"
+
+
+def find_incomplete(folder: str, items: Sequence[ActivationItem]) -> Iterator[Fault]:
+    """Values without stories in one of the languages."""
+    languages = dict.fromkeys(item.language for item in items)
+    have = Counter((item.value, item.language) for item in items)
+    for value in dict.fromkeys(item.value for item in items):
+        for language in languages:
+            if not have[value, language]:
+                yield Fault(
+                    where=folder,
+                    what=f"value {value!r} has no stories in language {language!r}; every value "
+                    f"needs all of {', '.join(languages)}",
+                )
+
+
+def find_unknown(
+    evaluation: FileOfItems[EvaluationItem], activation: Sequence[ActivationItem]
+) -> Iterator[Fault]:
+    """Dilemmas of a value or language that has no stories: they would never be looked at."""
+    for key in ("value", "language"):
+        known = {getattr(item, key) for item in activation}
+        for item, line in zip(evaluation.items, evaluation.lines, strict=True):
+            if known and getattr(item, key) not in known:
+                yield Fault(
+                    where=f"{evaluation.file}:{line}",
+                    what=f"{item.id} has {key} {getattr(item, key)!r}, which has no stories in "
+                    f"activation.jsonl; there are {', '.join(sorted(known))}",
+                )
