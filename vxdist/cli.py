@@ -129,7 +129,7 @@ def _usage() -> str:
     lines += [
         "",
         "`vxdist COMMAND --help` lists every setting; `vxdist COMMAND --config FILE",
-        "--print_config` prints the settings as resolved. corpus, import, models and plan have options",
-        "of their own: `vxdist import --help`. `vxstore --help` tells of queries.",
+        "--print_config` prints the settings as resolved. corpus, import, models and plan have",
+        "options of their own: `vxdist import --help`. `vxstore --help` tells of queries.",
     ]
     return "\n".join(lines)

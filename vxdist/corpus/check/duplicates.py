@@ -1,0 +1,128 @@
+"""Texts that stand in a corpus twice, or nearly so.
+
+MinHash (Broder 1997) of runs of words, in bands (Leskovec, Rajaraman and Ullman, Mining of Massive
+Datasets, section 3.4). D: text, H: hash, B: band.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from rensa import RMinHash
+
+from vxdist.config import CheckConfig
+from vxdist.corpus.check.findings import Checked, Finding
+from vxdist.corpus.check.text import shingle
+from vxdist.corpus.items import ActivationItem, EvaluationItem
+
+BLOCK = 4096
+"""Texts that are taken apart at a time, which bounds memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """A text to compare: one dilemma, or one rationale, and the first item that has it."""
+
+    id: str
+    pair: str
+    language: str
+    split: str
+    field: str
+    text: str
+
+
+def check_duplicates(
+    activation: Sequence[ActivationItem], evaluation: Sequence[EvaluationItem], config: CheckConfig
+) -> Checked:
+    """Find texts that are alike, within a split and between the two.
+
+    The stances of a pair share a dilemma, which counts once. A text that is in both splits, word
+    for word, is an error: the neurons would be looked for in what they are tested on.
+    """
+    findings = []
+    texts = [*_texts(activation, evaluation)]
+    for one, other, similarity in find_alike(texts, config):
+        leaks = one.split != other.split
+        same = one.text == other.text
+        level = "error" if leaks and same else "warning"
+        where = "in both splits" if leaks else f"twice in {one.split}"
+        how = "the same" if same else f"nearly the same ({similarity:.0%} of their words in a row)"
+        findings.append(
+            Finding(
+                level=level,  # type: ignore[arg-type]
+                kind="leakage" if leaks else "duplicate",
+                what=f"{how} {one.field} {where}: {one.id} and {other.id}",
+                weight=similarity + leaks,
+                items=(one.id, other.id),
+            )
+        )
+    return Checked(findings=findings)
+
+
+def _texts(
+    activation: Sequence[ActivationItem], evaluation: Sequence[EvaluationItem]
+) -> Iterator[Text]:
+    seen: set[tuple[str, str, str]] = set()
+    for split, items in (("activation", activation), ("evaluation", evaluation)):
+        for item in items:
+            fields = {"dilemma": item.dilemma, "rationale": getattr(item, "rationale", "")}
+            for field, text in fields.items():
+                key = (item.pair, item.language, text)
+                if text and key not in seen:
+                    seen.add(key)
+                    yield Text(
+                        id=item.id, pair=item.pair, language=item.language, split=split,
+                        field=field, text=text,
+                    )  # fmt: skip
+
+
+def find_alike(texts: Sequence[Text], config: CheckConfig) -> Iterator[tuple[Text, Text, float]]:
+    """(text, an earlier one like it, share of runs of words in common), for each that has one.
+
+    Only texts of the same language and field are compared. Of many alike, each is told with the
+    first, so what is told grows with the texts and not with their square.
+    """
+    groups: dict[tuple[str, str], list[Text]] = {}
+    for text in texts:
+        groups.setdefault((text.language, text.field), []).append(text)
+    for group in groups.values():
+        digest_DH = digest([text.text for text in group], config)
+        for later, earlier in sorted(_link(digest_DH, config).items()):
+            one, other = group[earlier], group[later]
+            similarity = jaccard(one.text, other.text, config.run)
+            if similarity >= config.similarity:
+                yield one, other, similarity
+
+
+def digest(texts: Sequence[str], config: CheckConfig) -> NDArray[np.uint32]:
+    """Signatures of texts, (D, H)."""
+    blocks = [np.zeros((0, config.hashes), dtype=np.uint32)]
+    for start in range(0, len(texts), BLOCK):
+        runs = [shingle(text, config.run) for text in texts[start : start + BLOCK]]
+        matrix = RMinHash.digest_matrix_from_token_sets(runs, config.hashes, config.seed)
+        blocks.append(np.asarray(matrix.to_rows(), dtype=np.uint32))
+    return np.concatenate(blocks)
+
+
+def _link(digest_DH: NDArray[np.uint32], config: CheckConfig) -> dict[int, int]:
+    """{text: the earlier text most like it}, by signature; a little below what is asked for."""
+    best: dict[int, tuple[float, int]] = {}
+    width = config.hashes // config.bands
+    for band in range(config.bands):
+        band_DB = np.ascontiguousarray(digest_DH[:, band * width : (band + 1) * width])
+        key_D = band_DB.view(np.dtype((np.void, band_DB.dtype.itemsize * width))).ravel()
+        _, first_U, which_D = np.unique(key_D, return_index=True, return_inverse=True)
+        earlier_D = first_U[which_D]
+        (later_C,) = np.nonzero(earlier_D != np.arange(len(earlier_D)))
+        alike_C = (digest_DH[later_C] == digest_DH[earlier_D[later_C]]).mean(axis=1)
+        for later, alike in zip(later_C.tolist(), alike_C.tolist(), strict=True):
+            if alike >= config.similarity - 0.1:
+                best[later] = max(best.get(later, (0.0, -1)), (alike, int(earlier_D[later])))
+    return {later: earlier for later, (_, earlier) in best.items()}
+
+
+def jaccard(one: str, other: str, run: int) -> float:
+    """Share of runs of words that two texts have in common, of all that either has."""
+    a, b = set(shingle(one, run)), set(shingle(other, run))
+    return len(a & b) / len(a | b)

@@ -1,0 +1,47 @@
+"""What a check found."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Level = Literal["error", "warning", "note"]
+LEVELS: tuple[Level, ...] = ("error", "warning", "note")
+"""In order of weight: what makes results wrong, what weakens them, what is good to know."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing found, of a kind, with the items it concerns."""
+
+    level: Level
+    kind: str
+    what: str
+    weight: float = 0.0
+    """Among findings of one level, the larger comes first; what it is depends on the kind."""
+    items: Sequence[str] = ()
+    """Ids of items, or FILE:LINE."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Figures that a check found; `name` is their key in JSON."""
+
+    name: str
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    shown: tuple[Sequence[str], Sequence[Sequence[Any]]] | None = None
+    """Columns and rows for people, where they are told otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """What one check has to say."""
+
+    findings: Sequence[Finding] = ()
+    tables: Sequence[Table] = ()
+
+
+def rank(findings: Iterable[Finding]) -> list[Finding]:
+    """Errors first; within a level, the weightiest first."""
+    return sorted(findings, key=lambda found: (LEVELS.index(found.level), -found.weight))
