@@ -6,7 +6,8 @@ Every run is `locate`, on this machine, beside a run under strategy single. Of a
 is told, in MB (10^6 bytes), above what the process held before it began to load: `parameters` are
 the weights that stay with the rank; `load_peak` and `run_peak` what the process came to hold of
 memory of its own, sampled every 2 ms; `mapped_peak` the pages of weight files mapped into it, which
-the system takes back when it needs them. Prints JSON. Needs Linux.
+the system takes back when it needs them; `peak` is the larger of the first two peaks. `fall` gives
+weights and peak as shares of those with the fewest ranks. Prints JSON. Needs Linux.
 """
 
 import argparse
@@ -157,7 +158,17 @@ def start(ranks: int, strategy: str, options: Sequence[str]) -> dict[str, float]
         subprocess.run(command, env=environ, stdout=sys.stderr, check=True)
         told = [json.loads(file.read_bytes()) for file in sorted(Path(folder).glob("*.json"))]
     assert len(told) == ranks
-    return {key: max(rank[key] for rank in told) for key in told[0]}
+    worst = {key: max(rank[key] for rank in told) for key in told[0]}
+    return {**worst, "peak": max(worst["load_peak"], worst["run_peak"])}
+
+
+def find_fall(runs: dict[int, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """By number of ranks, weights and peak of a rank over those of the fewest ranks."""
+    first = runs[min(runs)]
+    return {
+        str(ranks): {key: round(run[key] / first[key], 3) for key in ("parameters", "peak")}
+        for ranks, run in sorted(runs.items())
+    }
 
 
 def main() -> None:
@@ -169,12 +180,15 @@ def main() -> None:
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4])
     options, rest = parser.parse_known_args()
     config = parse("locate", [*rest, "--store", "unused"])
+    single = start(1, "single", rest)
+    runs = {ranks: start(ranks, "zero3", rest) for ranks in options.ranks}
     told: dict[str, Any] = {
         "model": config.model.path,
         "dtype": config.model.dtype,
         "offload": config.trainer.offload,
-        "single": start(1, "single", rest),
-        "zero3": {str(ranks): start(ranks, "zero3", rest) for ranks in options.ranks},
+        "single": single,
+        "zero3": {str(ranks): run for ranks, run in runs.items()},
+        "fall": find_fall(runs),
     }
     print(json.dumps(told, indent=2))
 

@@ -1,6 +1,7 @@
 """Weights in shards (ZeRO-3) on real processes: the counts of one process, and less memory in each.
 
-Each launch runs several commands, so that libraries are imported once.
+Each launch runs several commands, so that libraries are imported once. Two ranks are started by
+torchrun; four are forks of one process that has imported them, in torchrun's environment.
 """
 
 import json
@@ -32,18 +33,47 @@ for command, folder, *options in json.loads(pathlib.Path(sys.argv[1]).read_text(
     elif main([command, *options]) != 0:
         sys.exit(f"{command} failed")
 """
+FORKS = """
+import os, socket, sys
+os.environ |= {"DS_ACCELERATOR": "cpu", "TORCHELASTIC_RUN_ID": "x", "GROUP_RANK": "0"}
+import deepspeed, transformers.models.llama.modeling_llama
+import vxdist.locate.stage, vxdist.model.loop, vxdist.model.zero3, vxdist.settings
+ranks, *sys.argv[1:] = sys.argv[1:]
+with socket.create_server(("127.0.0.1", 0)) as free:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+os.environ |= {"WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks}
+forked = []
+for rank in range(int(ranks)):
+    forked.append(os.fork())
+    if forked[-1] == 0:
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        exec(open(os.path.join(os.path.dirname(__file__), "rank.py")).read())
+        sys.exit(0)
+sys.exit(any([os.waitpid(process, 0)[1] for process in forked]))
+"""
 Commands = list[list[str]]
 Memory = dict[str, float]
 
 
 def torchrun(ranks: int, folder: Path, commands: Commands) -> str:
-    """The commands one after the other on so many ranks; `measure` is that of the benchmark."""
+    """Run commands on so many ranks of torchrun; `measure` is that of the benchmark."""
+    launch = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks)]
+    launch += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"]
+    return start([*launch, str(folder / "rank.py")], folder, commands)
+
+
+def fork(ranks: int, folder: Path, commands: Commands) -> str:
+    """The same on forks."""
+    (folder / "forks.py").write_text(FORKS)
+    return start([str(folder / "forks.py"), str(ranks)], folder, commands)
+
+
+def start(launch: list[str], folder: Path, commands: Commands) -> str:
+    """Have the commands run one after the other; what was said."""
     (folder / "rank.py").write_text(RANK)
     (folder / "commands.json").write_text(json.dumps(commands))
-    launch = ["--nproc-per-node", str(ranks), "--rdzv-backend", "c10d"]
-    launch += ["--rdzv-endpoint", "127.0.0.1:0", str(folder / "rank.py")]
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", *launch, str(folder / "commands.json")],
+        [sys.executable, *launch, str(folder / "commands.json")],
         cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True, capture_output=True,
         timeout=240, check=False,
     )  # fmt: skip
@@ -73,7 +103,7 @@ def record(store: str) -> xr.Dataset:
 def uneven(
     tmp_path_factory: pytest.TempPathFactory, corpus_folder: Path, slow_folder: Path
 ) -> list[str]:
-    """Three parts of 4, 1 and 2 stories, each a batch, and a model of 118 MB in eight layers."""
+    """Three parts of 4, 1 and 2 stories, each a batch, and a model of 136 MB in eight layers."""
     kept = {("kindness", "aligned"): 4, ("kindness", "violating"): 1, ("candour", "aligned"): 2}
     folder = tmp_path_factory.mktemp("uneven")
     lines = []
@@ -136,7 +166,7 @@ def four(tmp_path_factory: pytest.TempPathFactory, uneven: list[str]) -> tuple[P
         (folder / name).mkdir()
         zero3 = [*group, "--trainer.strategy", "zero3", "--store", str(folder / f"{name}.zarr")]
         commands.append(["measure", str(folder / name), *uneven, *zero3])
-    return folder, torchrun(4, folder, commands)
+    return folder, fork(4, folder, commands)
 
 
 @pytest.fixture(scope="module")
@@ -181,17 +211,17 @@ def test_three_parts_on_four_ranks(alone: xr.Dataset, four: tuple[Path, str], na
 
 
 def test_no_rank_ever_holds_the_model(two: Path, four: tuple[Path, str], slow_folder: Path) -> None:
-    """Bytes of the shards, and the peak of the process's own memory (RssAnon) above what it held
-    before it loaded."""
+    """Weights that stay, and peaks of the process's own memory (RssAnon) above what it held before
+    it loaded. Running, libraries and activations of some 45 MB come on top of the shards."""
     whole = (slow_folder / "model.safetensors").stat().st_size / 1e6
     halves, quarters = told_memory(two / "memory"), told_memory(four[0] / "all")
     assert (len(halves), len(quarters)) == (2, 4)
-    for ranks in (halves, quarters):
+    for ranks, most in ((halves, 0.8), (quarters, 0.55)):
         for rank in ranks:
             assert rank["parameters"] == pytest.approx(whole / len(ranks), rel=0.01)
-    peaks = [max(max(r["load_peak"], r["run_peak"]) for r in m) for m in (halves, quarters)]
-    assert peaks[0] < 0.9 * whole
-    assert peaks[1] < 0.8 * peaks[0]
+            assert rank["load_peak"] < most * whole
+    peaks = [max(rank["run_peak"] for rank in ranks) for ranks in (halves, quarters)]
+    assert peaks[1] < peaks[0] - 0.1 * whole
 
 
 def test_a_group_keeps_a_copy_between_its_ranks(four: tuple[Path, str], slow_folder: Path) -> None:

@@ -67,7 +67,8 @@ def follow_length(options: Sequence[tuple[str, str]]) -> Bools:
     length = np.array([[len(split_words(text)) for text in pair] for pair in options]).reshape(
         -1, 2
     )
-    return (np.sign(length[:, 0] - length[:, 1]) + 1) / 2
+    longer_D: Bools = (np.sign(length[:, 0] - length[:, 1]) + 1) / 2
+    return longer_D
 
 
 def follow_mention(items: Sequence[EvaluationItem]) -> Bools:

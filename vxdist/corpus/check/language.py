@@ -1,6 +1,6 @@
 """Whether each text is in the language it says."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from vxdist.config import CheckConfig
 from vxdist.corpus.check.findings import Checked, Finding
@@ -8,11 +8,14 @@ from vxdist.corpus.check.text import Items
 from vxdist.corpus.items import ActivationItem, EvaluationItem
 
 
-def check_languages(items: Items, config: CheckConfig) -> Checked:
+def check_languages(
+    items: Items, config: CheckConfig, advance: Callable[[int], object] = lambda _: None
+) -> Checked:
     """Warn of fields that seem to be in another language.
 
     Told by py3langid, from 97 languages; a language it does not know is not looked at. Fields
-    shorter than `language_letters` are left out, for they are too easily mistaken.
+    shorter than `language_letters` are left out, for they are too easily mistaken. `advance` is
+    told of each item.
     """
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
@@ -20,6 +23,7 @@ def check_languages(items: Items, config: CheckConfig) -> Checked:
     known = set(identify.labels)
     findings = []
     for item in items:
+        advance(1)
         expected = item.language.lower().replace("_", "-").partition("-")[0]
         if expected not in known:
             continue

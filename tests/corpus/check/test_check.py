@@ -1,0 +1,226 @@
+"""Each fault that is put into a sound corpus is found, and the seed has no error."""
+
+import dataclasses
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vxdist.cli import main
+from vxdist.config import CheckConfig, CorpusConfig
+from vxdist.corpus import Corpus, EvaluationItem, load_corpus
+from vxdist.corpus.check.cues import follow_length, follow_mention, follow_words, interval
+from vxdist.corpus.check.duplicates import Text, find_alike, jaccard
+from vxdist.corpus.check.text import shingle, split_words
+
+A, E = "activation.jsonl", "evaluation.jsonl"
+Change = Callable[..., None]
+Look = Callable[..., Any]
+
+
+class TestSeed:
+    def test_it_passes_and_tells_what_its_card_tells(self, look: Look) -> None:
+        path = "builtin:cvoice-seed"
+        report, card = look(path=path), load_corpus(CorpusConfig(path=path)).card
+        assert (report.code, report.counts["error"]) == (0, 0)
+        kinds = {finding["kind"] for finding in report.findings}
+        assert kinds <= {"cue"}, "the card names cues as its one weakness"
+        found = {
+            (row["cue"], row["of"], row["language"]): round(100 * float(row["accuracy"]))
+            for row in report.tables["cues"]
+            if row["value"] == "(all)"
+        }
+        assert card["cues"] == {
+            f"{cue} {of} {language}": accuracy for (cue, of, language), accuracy in found.items()
+        }
+
+    def test_as_tables(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["corpus", "check", str(folder)]) == 0
+        told = capsys.readouterr().out
+        for title in ("Items of each value", "Lengths", "Cues", "found: 0 errors"):
+            assert title in told
+
+
+class TestFaults:
+    def test_every_schema_fault_is_an_error(self, change: Change, look: Look, folder: Path) -> None:
+        change(A, 3, stance="maybe")
+        change(A, 5, dilemma=" ")
+        change(E, 2, id="prosperity-e01-zh")
+        report = look()
+        assert report.code == 2
+        told = report.of("schema")
+        assert [t.split(": ")[1] for t in told] == [f"{folder / A}:4", f"{folder / A}:6",
+                                                    f"{folder / E}:3"]  # fmt: skip
+
+    def test_leakage_word_for_word_is_an_error(
+        self, change: Change, look: Look, seed: Corpus
+    ) -> None:
+        change(E, 6, dilemma=seed.activation[0].dilemma)
+        report = look()
+        assert report.code == 2
+        (told,) = report.of("leakage")
+        assert told.startswith("error: the same dilemma in both splits")
+        assert seed.evaluation[6].id in told
+        assert seed.activation[0].id in told
+        assert report.findings[0]["kind"] == "leakage", "errors come first"
+
+    def test_near_leakage_is_a_warning(self, change: Change, look: Look, seed: Corpus) -> None:
+        change(E, 6, dilemma=seed.activation[0].dilemma[:-6] + "另外再说吧。")
+        report = look()
+        assert report.code == 0
+        (told,) = report.of("leakage")
+        assert told.startswith("warning: nearly the same")
+
+    def test_a_copy_within_a_split(self, change: Change, look: Look, seed: Corpus) -> None:
+        change(E, 0, add=True, id="copy", pair="copy")
+        (told,) = look().of("duplicate")
+        assert told.startswith("warning: the same dilemma twice in evaluation")
+
+    def test_a_pair_without_a_language(self, change: Change, look: Look) -> None:
+        change(E, 0, pair="alone")
+        told = look().of("pair")
+        assert any("alone is in zh only, not in en" in line for line in told)
+
+    def test_a_text_in_another_language(self, change: Change, look: Look, seed: Corpus) -> None:
+        english = next(i for i in seed.activation if i.language == "en")
+        number = next(n for n, i in enumerate(seed.activation) if i.language == "zh")
+        change(A, number, rationale=english.rationale)
+        told = look().of("language")
+        assert any("rationale seems to be in en, not zh" in line for line in told)
+
+    def test_options_of_unlike_length(self, look: Look, folder: Path, seed: Corpus) -> None:
+        from vxdist.corpus.write import write_corpus
+
+        longer = [dataclasses.replace(i, aligned=i.aligned * 2) for i in seed.evaluation]
+        write_corpus(folder, seed.activation, longer, {})
+        report = look()
+        assert any("by option: aligned is 2.0" in line for line in report.of("length"))
+        assert any("length alone tells the aligned option in zh for all" in line
+                   for line in report.of("cue"))  # fmt: skip
+
+    def test_few_settings(self, look: Look, folder: Path, seed: Corpus) -> None:
+        from vxdist.corpus.write import write_corpus
+
+        same = [dataclasses.replace(i, setting="school") for i in seed.activation]
+        write_corpus(
+            folder, same, [dataclasses.replace(i, setting="") for i in seed.evaluation], {}
+        )
+        assert sum("1 settings are named" in line for line in look().of("variety")) == 3
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("words", "told"),
+        [
+            (["check", "nowhere"], "nowhere is not a directory"),
+            (["check"], "PATH"),
+            (["chekc", "x"], "expected check, build, import"),
+            (["check", "x", "--similarity", "2"], "expected between 0 and 1"),
+        ],
+    )
+    def test_one_line(
+        self, words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["corpus", *words]) == 2
+        error = capsys.readouterr().err.strip()
+        assert error.startswith("error: ")
+        assert told in error
+        assert "\n" not in error
+
+    def test_it_starts_without_torch(self, folder: Path) -> None:
+        code = (
+            "import sys; from vxdist.cli import main; "
+            "main(['corpus', 'check', sys.argv[1], '--format', 'json']); "
+            "sys.exit('torch' in sys.modules)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(folder)], capture_output=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
+
+class TestAlike:
+    @settings(max_examples=25, deadline=None)
+    @given(seed=st.integers(0, 2**32), share=st.sampled_from([0.0, 0.02, 0.05]))
+    def test_what_is_changed_a_little_is_found(self, seed: int, share: float) -> None:
+        """Planted near-copies are found, and no two unlike texts are."""
+        chance = random.Random(seed)
+        letters = [chr(n) for n in range(0x4E00, 0x4E00 + 2000)]
+        texts = ["".join(chance.choices(letters, k=100)) for _ in range(300)]
+        planted = {300 + n: n * 7 for n in range(20)}
+        for source in planted.values():
+            copy = [c if chance.random() >= share else chance.choice(letters)
+                    for c in texts[source]]  # fmt: skip
+            texts.append("".join(copy))
+        described = [
+            Text(id=str(n), pair=str(n), language="zh", split="activation", field="d", text=text)
+            for n, text in enumerate(texts)
+        ]
+        config = CheckConfig()
+        found = {(int(b.id), int(a.id)) for a, b, _ in find_alike(described, config)}
+        due = {
+            (copy, source)
+            for copy, source in planted.items()
+            if jaccard(texts[copy], texts[source], config.run) >= config.similarity + 0.1
+        }
+        assert due <= found <= set(planted.items())
+
+    def test_a_thousand_copies_are_told_once_each(self) -> None:
+        same = [
+            Text(id=str(n), pair=str(n), language="en", split="activation", field="d",
+                 text="the same words over and over again")
+            for n in range(1000)
+        ]  # fmt: skip
+        found = [*find_alike(same, CheckConfig())]
+        assert len(found) == 999
+        assert {one.id for one, _, _ in found} == {"0"}
+
+
+class TestWords:
+    def test_letters_of_scripts_without_spaces_are_words(self) -> None:
+        assert split_words("我很好 Quite-well 42") == ["我", "很", "好", "quite", "well", "42"]
+        assert shingle("一二三四", 3) == ["一 二 三", "二 三 四"]
+        assert shingle("a b", 3) == ["a b"]
+
+
+class TestCues:
+    def make(self, options: list[tuple[str, str]], dilemma: str = "x") -> list[EvaluationItem]:
+        return [
+            EvaluationItem(id=str(n), pair=str(n), value="v", language="en", dilemma=dilemma,
+                           aligned=a, violating=b)
+            for n, (a, b) in enumerate(options)
+        ]  # fmt: skip
+
+    def test_length(self) -> None:
+        right = follow_length([("a b", "a"), ("a", "a b"), ("a", "b")])
+        assert right.tolist() == [1, 0, 0.5]
+
+    def test_mention(self) -> None:
+        items = self.make([("red", "blue"), ("blue", "red"), ("green", "red")],
+                          "a red house and a blue one")  # fmt: skip
+        assert follow_mention(items).tolist() == [1, 0, 0.5]
+
+    def test_words_that_tell_are_found_and_others_are_not(self) -> None:
+        chance = random.Random(0)
+        words = [f"w{n}" for n in range(50)]
+        told, untold = [], []
+        for _ in range(200):
+            a, b = (" ".join(chance.choices(words, k=8)) for _ in range(2))
+            untold.append((a, b))
+            told.append((f"{a} please", f"{b} now"))
+        pairs = [str(n) for n in range(200)]
+        assert follow_words(told, pairs, CheckConfig()).mean() > 0.95
+        low, high = interval(follow_words(untold, pairs, CheckConfig()), 0.99)
+        assert low < 0.5 < high
+
+    def test_interval_is_wilsons(self) -> None:
+        import numpy as np
+
+        low, high = interval(np.array([1.0] * 8 + [0.0] * 2), 0.95)
+        assert (round(low, 3), round(high, 3)) == (0.49, 0.943)
