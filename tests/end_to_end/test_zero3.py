@@ -1,7 +1,6 @@
 """Weights in shards (ZeRO-3) on real processes: the counts of one process, and less memory in each.
 
-Each launch runs several commands, so that libraries are imported once. Two ranks are started by
-torchrun; four are forks of one process that has imported them, in torchrun's environment.
+Each launch runs several commands, so that libraries are imported once.
 """
 
 import json
@@ -33,47 +32,18 @@ for command, folder, *options in json.loads(pathlib.Path(sys.argv[1]).read_text(
     elif main([command, *options]) != 0:
         sys.exit(f"{command} failed")
 """
-FORKS = """
-import os, socket, sys
-os.environ |= {"DS_ACCELERATOR": "cpu", "TORCHELASTIC_RUN_ID": "x", "GROUP_RANK": "0"}
-import deepspeed, transformers.models.llama.modeling_llama
-import vxdist.locate.stage, vxdist.model.loop, vxdist.model.zero3, vxdist.settings
-ranks, *sys.argv[1:] = sys.argv[1:]
-with socket.create_server(("127.0.0.1", 0)) as free:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
-os.environ |= {"WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks}
-forked = []
-for rank in range(int(ranks)):
-    forked.append(os.fork())
-    if forked[-1] == 0:
-        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-        exec(open(os.path.join(os.path.dirname(__file__), "rank.py")).read())
-        sys.exit(0)
-sys.exit(any([os.waitpid(process, 0)[1] for process in forked]))
-"""
 Commands = list[list[str]]
 Memory = dict[str, float]
 
 
 def torchrun(ranks: int, folder: Path, commands: Commands) -> str:
-    """Run commands on so many ranks of torchrun; `measure` is that of the benchmark."""
-    launch = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks)]
-    launch += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"]
-    return start([*launch, str(folder / "rank.py")], folder, commands)
-
-
-def fork(ranks: int, folder: Path, commands: Commands) -> str:
-    """The same on forks."""
-    (folder / "forks.py").write_text(FORKS)
-    return start([str(folder / "forks.py"), str(ranks)], folder, commands)
-
-
-def start(launch: list[str], folder: Path, commands: Commands) -> str:
-    """Have the commands run one after the other; what was said."""
+    """The commands one after the other on so many ranks; `measure` is that of the benchmark."""
     (folder / "rank.py").write_text(RANK)
     (folder / "commands.json").write_text(json.dumps(commands))
+    launch = ["--nproc-per-node", str(ranks), "--rdzv-backend", "c10d"]
+    launch += ["--rdzv-endpoint", "127.0.0.1:0", str(folder / "rank.py")]
     done = subprocess.run(
-        [sys.executable, *launch, str(folder / "commands.json")],
+        [sys.executable, "-m", "torch.distributed.run", *launch, str(folder / "commands.json")],
         cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True, capture_output=True,
         timeout=240, check=False,
     )  # fmt: skip
@@ -166,7 +136,7 @@ def four(tmp_path_factory: pytest.TempPathFactory, uneven: list[str]) -> tuple[P
         (folder / name).mkdir()
         zero3 = [*group, "--trainer.strategy", "zero3", "--store", str(folder / f"{name}.zarr")]
         commands.append(["measure", str(folder / name), *uneven, *zero3])
-    return folder, fork(4, folder, commands)
+    return folder, torchrun(4, folder, commands)
 
 
 @pytest.fixture(scope="module")
