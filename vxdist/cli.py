@@ -31,6 +31,13 @@ OTHERS = {
 }
 """Commands with options of their own, and the packages they are in."""
 
+EXTRAS = {
+    **dict.fromkeys(("json_repair", "openai", "py3langid", "python_calamine"), "build"),
+    **dict.fromkeys(("rensa", "sklearn"), "build"),
+    "datasets": "huggingface",
+    "pyarrow": "parquet",
+}
+"""Extras that a missing package is in, where that is not `run`."""
 NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -64,9 +71,10 @@ def _mendable(error: Exception) -> str | None:
     if isinstance(error, ModuleNotFoundError):
         if error.name is None or error.name.partition(".")[0] in ("vxdist", "vxstore"):
             return None
+        extra = EXTRAS.get(error.name.partition(".")[0], "run")
         return (
             f"the Python package {error.name} is not installed; install vxdist with its extra "
-            "`run`, as the README says"
+            f"`{extra}`, as the README says"
         )
     if isinstance(error, OSError) and error.errno in NOT_WRITABLE:
         return (
