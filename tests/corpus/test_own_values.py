@@ -1,0 +1,71 @@
+"""docs/corpus.md: its files, its commands, and what it says of them."""
+
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+import vxstore
+from vxdist.cli import main
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "corpus.md"
+EXAMPLE = ROOT / "docs" / "examples" / "schwartz"
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    """The page."""
+    return PAGE.read_text(encoding="utf-8")
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """Code blocks of the page."""
+    return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
+
+
+def test_the_items_shown_are_those_of_the_files(page: str) -> None:
+    story, dilemma = (json.loads(block) for block in blocks(page, "json"))
+    for shown, name in ((story, "activation.jsonl"), (dilemma, "evaluation.jsonl")):
+        lines = (EXAMPLE / name).read_text(encoding="utf-8").splitlines()
+        assert shown in [json.loads(line) for line in lines]
+
+
+def test_the_settings_shown_are_those_of_the_file(page: str) -> None:
+    (shown,) = (yaml.safe_load(block) for block in blocks(page, "yaml"))
+    there = yaml.safe_load((EXAMPLE / "run.yaml").read_text(encoding="utf-8"))
+    assert there["evaluate"].items() >= shown["evaluate"].items()
+
+
+def test_links_lead_somewhere(page: str) -> None:
+    for link in re.findall(r"\]\(([^)#]+)\)", page):
+        assert (PAGE.parent / link).exists(), link
+
+
+def test_the_commands_run(
+    page: str,
+    model_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(ROOT)
+    longer = tmp_path / "model"  # its tokenizer knows no German: a token a letter
+    shutil.copytree(model_folder, longer)
+    config = json.loads((longer / "config.json").read_text())
+    (longer / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 2048}))
+    check, run = (shlex.split(block) for block in blocks(page, "sh"))
+    assert main(check[1:]) == 0
+    assert "found: 0 errors" in capsys.readouterr().out
+    store = str(tmp_path / "s.zarr")
+    small = ["--model.path", str(longer), "--store", store]
+    assert main([*run[1:], *small]) == 0
+    opened = vxstore.open(store)
+    root = opened.root()
+    assert root["value"].values.tolist() == ["self_direction", "security", "benevolence"]
+    assert root["language"].values.tolist() == ["en", "de"]
+    assert opened.evaluation("choice").sizes["dilemma"] == 6
