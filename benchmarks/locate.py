@@ -1,7 +1,7 @@
 """Tokens per second of locate, of the bare decoder forward, and of the usual recipe, in turn.
 
     python benchmarks/locate.py --config configs/demo.yaml --model.dtype bfloat16
-    python benchmarks/locate.py --ranks 2 --config configs/demo.yaml --corpus.stories_per_group 1
+    python benchmarks/locate.py --ranks 2 --config configs/demo.yaml --corpus.stories_per_group 2
 
 `locate` is all of the real predict loop that is not the others beside it: making batches,
 Lightning, the model, counting, writing and sealing parts. `usual` is how such counts are usually

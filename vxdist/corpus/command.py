@@ -1,4 +1,4 @@
-"""The `vxdist corpus` command: check, build and import corpora."""
+"""The `vxdist corpus` command: look at corpora."""
 
 import importlib
 from collections.abc import Sequence
@@ -7,10 +7,7 @@ from vxdist.errors import UserError
 
 COMMANDS = {
     "check": "look a corpus over: faults, near-duplicates, languages, balance, cues",
-    "build": "write a corpus with a language model",
-    "import": "make a corpus of what others have",
 }
-PACKAGES = {"check": "check", "build": "build", "import": "convert"}
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -21,8 +18,7 @@ def run(arguments: Sequence[str]) -> None:
         return
     if name not in COMMANDS:
         raise UserError(f"vxdist corpus: found {name!r}, expected {', '.join(COMMANDS)}")
-    package = PACKAGES[name]
-    importlib.import_module(f"vxdist.corpus.{package}.command").run(arguments[1:])
+    importlib.import_module(f"vxdist.corpus.{name}.command").run(arguments[1:])
 
 
 def _usage() -> str:
