@@ -1,4 +1,4 @@
-"""The `vxdist corpus` command: look at corpora."""
+"""The `vxdist corpus` command: check and import corpora."""
 
 import importlib
 from collections.abc import Sequence
@@ -7,7 +7,9 @@ from vxdist.errors import UserError
 
 COMMANDS = {
     "check": "look a corpus over: faults, near-duplicates, languages, balance, cues",
+    "import": "make a corpus of what others have",
 }
+PACKAGES = {"check": "check", "import": "convert"}
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -18,7 +20,7 @@ def run(arguments: Sequence[str]) -> None:
         return
     if name not in COMMANDS:
         raise UserError(f"vxdist corpus: found {name!r}, expected {', '.join(COMMANDS)}")
-    importlib.import_module(f"vxdist.corpus.{name}.command").run(arguments[1:])
+    importlib.import_module(f"vxdist.corpus.{PACKAGES[name]}.command").run(arguments[1:])
 
 
 def _usage() -> str:

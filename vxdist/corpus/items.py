@@ -11,7 +11,7 @@ STANCES = ("aligned", "violating")
 
 @dataclass(frozen=True, kw_only=True)
 class ActivationItem:
-    """A dilemma, the choice made, and the rationale for it."""
+    """A dilemma, the choice made, and the rationale for it; or a plain text, without these two."""
 
     id: str
     pair: str
@@ -19,8 +19,8 @@ class ActivationItem:
     language: str
     stance: str
     dilemma: str
-    choice: str
-    rationale: str
+    choice: str = ""
+    rationale: str = ""
     setting: str = ""
     rival: str = ""
 

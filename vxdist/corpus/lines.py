@@ -60,7 +60,7 @@ def read_file(file: Path, kind: type[Item], encoding: str) -> FileOfItems[Item]:
     faults: list[Fault] = []
     claims = _Claims()
     try:
-        text = _decode(file.read_bytes(), encoding)
+        text = _decode(file.read_bytes(), encoding, "corpus.encoding: ")
     except FileNotFoundError:
         faults.append(Fault(where=str(file), what="is missing"))
         text = ""
@@ -85,30 +85,38 @@ class _Undecodable(Exception):
         self.line, self.what = line, what
 
 
-def _decode(content: bytes, encoding: str) -> str:
+def decode_text(file: Path, encoding: str, option: str) -> str:
+    """Text of a file; `option` is what sets its encoding. Raises UserError if it is in another."""
+    try:
+        return _decode(file.read_bytes(), encoding, f"{option} ")
+    except _Undecodable as error:
+        raise UserError(f"{file}:{error.line}: {error.what}") from error
+
+
+def _decode(content: bytes, encoding: str, option: str) -> str:
     """Text of a file. UTF-8 is read strictly, with or without a byte order mark."""
     try:
         return content.decode("utf-8-sig" if encoding == "utf-8" else encoding)
     except UnicodeDecodeError as error:
         number = content[: error.start].count(b"\n") + 1
         what = f"not {encoding.upper()} (byte {error.start})"
-        raise _Undecodable(number, f"{what}; {_offer(content, encoding)}") from error
+        raise _Undecodable(number, f"{what}; {_offer(content, encoding, option)}") from error
     except LookupError as error:
         raise UserError(
-            f"corpus.encoding: {encoding!r} is not known; expected utf-8, gb18030 (all of GBK) or "
+            f"{option}{encoding!r} is not known; expected utf-8, gb18030 (all of GBK) or "
             "another of Python's"
         ) from error
 
 
-def _offer(content: bytes, encoding: str) -> str:
+def _offer(content: bytes, encoding: str, option: str) -> str:
     """What to do about bytes that are not in the encoding named."""
     if encoding != "utf-8":
-        return "leave corpus.encoding out if it is UTF-8"
+        return f"leave {option.strip(': ')} out if it is UTF-8"
     try:
         content.decode("gb18030")
     except UnicodeDecodeError:
-        return "save it as UTF-8, or name its encoding with corpus.encoding"
-    return "it reads as GBK: set corpus.encoding: gb18030, or save it as UTF-8"
+        return f"save it as UTF-8, or name its encoding with {option.strip(': ')}"
+    return f"it reads as GBK: give {option}gb18030, or save it as UTF-8"
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
@@ -177,6 +185,9 @@ def _wrong_fields(fields: dict[str, Any], kind: type[Item]) -> Iterator[str]:
             yield f"{name!r} holds half of a surrogate pair, which is no text"
         elif not text.strip() and name not in MAY_BE_EMPTY:
             yield f"{name!r} is empty"
+    if kind is ActivationItem and ("choice" in fields) != ("rationale" in fields):
+        missing = "rationale" if "choice" in fields else "choice"
+        yield f"field {missing!r} is missing; a story has a choice and a rationale, or neither"
     stance = fields.get("stance")
     if kind is ActivationItem and isinstance(stance, str) and stance not in STANCES:
         yield f"unknown stance {stance!r}; expected {' or '.join(STANCES)}"

@@ -12,7 +12,7 @@ from vxdist.forecast.units import check_amount
 from vxdist.model.load import ModelShape, load_tokenizer
 from vxdist.model.source import ModelSource
 from vxdist.plan import tokenize_stories
-from vxdist.plan.texts import SEPARATOR
+from vxdist.plan.texts import join_story
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 """Any of these makes a tokenizer."""
@@ -118,7 +118,7 @@ def _estimate(
         stories=_gather(
             (
                 (s.value, s.language, s.stance),
-                tokens(SEPARATOR.join((s.dilemma, s.choice, s.rationale)), s.language),
+                tokens(join_story(s), s.language),
             )
             for s in corpus.activation
         ),

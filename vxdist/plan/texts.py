@@ -51,6 +51,11 @@ def _special_ids(tokenizer: Tokenizer) -> set[int]:
     return set(tokenizer.all_special_ids) | marked
 
 
+def join_story(item: ActivationItem) -> str:
+    """What the model reads of a story; a plain text has a dilemma only."""
+    return SEPARATOR.join(filter(None, (item.dilemma, item.choice, item.rationale)))
+
+
 def tokenize_stories(
     items: Sequence[ActivationItem],
     tokenizer: Tokenizer,
@@ -80,11 +85,8 @@ def tokenize_stories(
 def _tokenize(
     items: Sequence[ActivationItem], tokenizer: Tokenizer, special: list[int], span: str
 ) -> Iterator[TokenizedStory]:
-    heads = [item.dilemma + SEPARATOR for item in items]
-    texts = [
-        head + item.choice + SEPARATOR + item.rationale
-        for head, item in zip(heads, items, strict=True)
-    ]
+    texts = [join_story(item) for item in items]
+    heads = [len(item.dilemma) + len(SEPARATOR) for item in items]
     encoded = tokenizer(
         texts,
         add_special_tokens=True,
@@ -100,7 +102,7 @@ def _tokenize(
         counted_T = ~added_T & ~np.isin(ids_T, special)
         counted_T |= ~added_T & _unknown(ids_T, spans, texts[n], tokenizer)
         if span == "response":
-            counted_T &= np.asarray([end for _, end in spans]) > len(heads[n])
+            counted_T &= np.asarray([end for _, end in spans]) > heads[n]
         yield TokenizedStory(
             id=item.id,
             value=item.value,

@@ -120,7 +120,7 @@ class TestBadInput:
         [
             (["check", "nowhere"], "nowhere is not a directory"),
             (["check"], "PATH"),
-            (["chekc", "x"], "expected check"),
+            (["chekc", "x"], "expected check, import"),
             (["check", "x", "--similarity", "2"], "expected between 0 and 1"),
         ],
     )
@@ -167,7 +167,7 @@ class TestAlike:
         due = {
             (copy, source)
             for copy, source in planted.items()
-            if jaccard(texts[copy], texts[source], config.run) >= config.similarity + 0.1
+            if jaccard(texts[copy], texts[source], config.run) >= config.similarity + 0.25
         }
         assert due <= found <= set(planted.items())
 

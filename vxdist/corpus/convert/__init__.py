@@ -1,0 +1,1 @@
+"""The `vxdist corpus import` command: corpora of what others have."""
