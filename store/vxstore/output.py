@@ -73,7 +73,9 @@ def _csv_cell(item: Any) -> str:
 
 def print_wrapped(console: Console, text: str) -> None:
     """On as few lines as will do, broken between words."""
-    lines = textwrap.wrap(clean(text), console.width, break_long_words=False)
+    lines = textwrap.wrap(
+        clean(text), console.width, break_long_words=False, break_on_hyphens=False
+    )
     console.print("\n".join(lines), soft_wrap=True)
 
 
