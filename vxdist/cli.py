@@ -24,7 +24,7 @@ STAGES = {
 }
 RUN = ("run", "locate, reduce, evaluate and report, one after the other")
 OTHERS = {
-    "corpus": ("corpus", "check a corpus, or import one"),
+    "corpus": ("corpus", "check, build or import a corpus"),
     "import": ("importing", "make a store of counts that other software recorded"),
     "models": ("models", "list the models that are supported, or describe one"),
     "plan": ("forecast", "say what a run will need, before it is paid for"),
@@ -32,7 +32,8 @@ OTHERS = {
 """Commands with options of their own, and the packages they are in."""
 
 EXTRAS = {
-    **dict.fromkeys(("py3langid", "python_calamine", "rensa", "sklearn"), "build"),
+    **dict.fromkeys(("json_repair", "openai", "py3langid"), "build"),
+    **dict.fromkeys(("python_calamine", "rensa", "sklearn"), "build"),
     "datasets": "huggingface",
     "pyarrow": "parquet",
 }

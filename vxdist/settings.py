@@ -5,7 +5,7 @@ import difflib
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import yaml
 
@@ -33,7 +33,7 @@ def parse(command: str, arguments: Sequence[str]) -> Config:
     from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    _check_options(arguments)
+    _check_options(arguments, {*_keys(Config), "take-over"}, OPEN_KEYS)
     parser = ArgumentParser(prog=f"vxdist {command}", description=_DESCRIPTION, exit_on_error=False)
     parser.add_argument("--config", action="config", help="YAML file with any of these settings.")
     for section in dataclasses.fields(Config):
@@ -55,12 +55,41 @@ def parse(command: str, arguments: Sequence[str]) -> Config:
     return Config(**{f.name: sections[f.name] for f in dataclasses.fields(Config)})
 
 
+Section = TypeVar("Section")
+
+
+def parse_section(
+    command: str, name: str, kind: type[Section], arguments: Sequence[str]
+) -> Section:
+    """The settings of a command that has a section of its own, in a file and as options.
+
+    Raises UserError naming the file or option and the key.
+    """
+    from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
+
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    known = {name, *_keys(kind, f"{name}.")}
+    mappings = [f"{name}.{f.name}" for f in dataclasses.fields(kind) if "dict" in str(f.type)]  # type: ignore[arg-type]
+    _check_options(arguments, known, mappings)
+    parser = ArgumentParser(prog=f"vxdist {command}", exit_on_error=False)
+    parser.add_argument("--config", action="config", help="YAML file with any of these settings.")
+    parser.add_class_arguments(kind, name)
+    try:
+        found = parser.parse_args(list(arguments))
+    except ArgumentError as error:
+        _refuse(str(error))
+    section: Section = parser.instantiate(found)[name]
+    return section
+
+
 _DESCRIPTION = "All stages read the same file; each uses its own sections."
 
 
-def _check_options(arguments: Sequence[str]) -> None:
-    """Name the nearest known key for every unknown one, in the file or on the command line."""
-    known = {*_keys(Config), "take-over"}
+def _check_options(arguments: Sequence[str], known: set[str], mappings: Sequence[str]) -> None:
+    """Name the nearest known key for every unknown one, in the file or on the command line.
+
+    `mappings` are settings whose keys are the user's own.
+    """
     files = []
     for n, argument in enumerate(arguments):
         if not argument.startswith("--"):
@@ -68,11 +97,11 @@ def _check_options(arguments: Sequence[str]) -> None:
         key, has_value, value = argument[2:].partition("=")
         if key == "config":
             files.append(value if has_value else next(iter(arguments[n + 1 : n + 2]), ""))
-        elif key.split("+")[0] not in known | set(CONFIG_OPTIONS) and not _is_open(key):
+        elif key.split("+")[0] not in known | set(CONFIG_OPTIONS) and not _is_open(key, mappings):
             raise UserError(_unknown(f"option --{key}", key, known))
     for file in files:
         for key in _file_keys(file):
-            if key not in known and not _is_open(key):
+            if key not in known and not _is_open(key, mappings):
                 raise UserError(_unknown(f"{file}: key {key}", key, known))
 
 
@@ -84,8 +113,8 @@ def _unknown(what: str, key: str, known: set[str]) -> str:
     return f"{what} is not known; did you mean {near[0]}?"
 
 
-def _is_open(key: str) -> bool:
-    return any(key.startswith(f"{name}.") for name in OPEN_KEYS)
+def _is_open(key: str, mappings: Sequence[str]) -> bool:
+    return any(key.startswith(f"{name}.") for name in mappings)
 
 
 def _keys(kind: Any, prefix: str = "") -> Iterator[str]:

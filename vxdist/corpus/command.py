@@ -1,4 +1,4 @@
-"""The `vxdist corpus` command: check and import corpora."""
+"""The `vxdist corpus` command: check, build and import corpora."""
 
 import importlib
 from collections.abc import Sequence
@@ -7,9 +7,10 @@ from vxdist.errors import UserError
 
 COMMANDS = {
     "check": "look a corpus over: faults, near-duplicates, languages, balance, cues",
+    "build": "write a corpus with a language model",
     "import": "make a corpus of what others have",
 }
-PACKAGES = {"check": "check", "import": "convert"}
+PACKAGES = {"check": "check", "build": "build", "import": "convert"}
 
 
 def run(arguments: Sequence[str]) -> None:

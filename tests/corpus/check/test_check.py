@@ -120,7 +120,7 @@ class TestBadInput:
         [
             (["check", "nowhere"], "nowhere is not a directory"),
             (["check"], "PATH"),
-            (["chekc", "x"], "expected check, import"),
+            (["chekc", "x"], "expected check, build, import"),
             (["check", "x", "--similarity", "2"], "expected between 0 and 1"),
         ],
     )

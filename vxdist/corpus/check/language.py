@@ -17,39 +17,58 @@ def check_languages(
     shorter than `language_letters` are left out, for they are too easily mistaken. `advance` is
     told of each item.
     """
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    identify = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-    known = set(identify.labels)
+    recogniser = Recogniser(config)
     findings = []
     for item in items:
         advance(1)
-        expected = item.language.lower().replace("_", "-").partition("-")[0]
-        if expected not in known:
-            continue
         for field, text in _fields(item):
-            if len(text) < config.language_letters.get(expected, config.language_letters["other"]):
-                continue
-            found, sureness = identify.classify(text)
-            if found != expected and sureness >= config.language_sureness:
+            if (other := recogniser.find_other(text, item.language)) is not None:
+                found, sureness = other
                 findings.append(
                     Finding(
                         level="warning",
                         kind="language",
                         what=f"{item.id}: {field} seems to be in {found}, not {item.language}: "
                         f"{text[:40]!r}",
-                        weight=float(sureness),
+                        weight=sureness,
                         items=(item.id,),
                     )
                 )
-    unknown = {item.language for item in items} - {
-        item.language for item in items if item.language.lower()[:2] in known
-    }
+    unknown = {item.language for item in items if not recogniser.knows(item.language)}
     findings += [
         Finding(level="note", kind="language", what=f"language {name!r} cannot be recognised")
         for name in sorted(unknown)
     ]
     return Checked(findings=findings)
+
+
+class Recogniser:
+    """Tells of texts that are in another language than they should be."""
+
+    def __init__(self, config: CheckConfig) -> None:
+        from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+        self._config = config
+        self._identify = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+        self._known = set(self._identify.labels)
+
+    def knows(self, language: str) -> bool:
+        """Whether this language can be recognised."""
+        return _short(language) in self._known
+
+    def find_other(self, text: str, language: str) -> tuple[str, float] | None:
+        """(language, sureness) of a text that seems to be in another one; None if it is not."""
+        expected, least = _short(language), self._config.language_letters
+        if expected not in self._known or len(text) < least.get(expected, least["other"]):
+            return None
+        found, sureness = self._identify.classify(text)
+        if found == expected or sureness < self._config.language_sureness:
+            return None
+        return str(found), float(sureness)
+
+
+def _short(language: str) -> str:
+    return language.lower().replace("_", "-").partition("-")[0]
 
 
 def _fields(item: ActivationItem | EvaluationItem) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,151 @@
+"""A small OpenAI-compatible server that writes nonsense of the right form, and fails as told.
+
+    python server.py PORT_FILE LOG_FILE [FAULT ...]
+
+Faults strike every third request, in turn: 429 (with Retry-After), 500, drop (the connection),
+half (of the body), malformed (content), foreign (language), cut (at the most tokens), page (of HTML),
+filter (the prompt is refused), none. Others hold all the time: `noschema` refuses JSON schemas,
+`newname` refuses max_tokens, `twins` tells one dilemma only, `slow` takes its time, `dead` fails
+from the 20th request on. A model that is not `tiny`, or a folder, is refused.
+"""
+
+import json
+import random
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from vxdist.config import CorpusConfig
+from vxdist.corpus import load_corpus
+
+ALWAYS = ("noschema", "newname", "twins", "slow", "dead")
+SEED = load_corpus(CorpusConfig(path="builtin:cvoice-seed"))
+WORDS = {
+    "en": [w for i in SEED.activation if i.language == "en" for w in i.rationale.split()],
+    "zh": [w for i in SEED.activation if i.language == "zh" for w in i.rationale],
+}
+
+
+def text(language: str, length: int, chance: random.Random) -> str:
+    """Words of a language in no order."""
+    return (" " if language == "en" else "").join(chance.choices(WORDS[language], k=length))
+
+
+def answer(prompt: str, number: int) -> dict[str, str]:
+    """The fields that a prompt asks for."""
+    chance = random.Random(f"{number}")
+    language = "en" if "Answer with one JSON object" in prompt else "zh"
+    of_dilemma, of_rationale = (100, 120) if language == "zh" else (60, 80)
+    if '"rationale"' in prompt:
+        return {"choice": text(language, 15, chance),
+                "rationale": text(language, of_rationale, chance)}  # fmt: skip
+    fields = {"dilemma": text(language, of_dilemma, chance)}
+    fields |= {name: text(language, 20, chance) for name in ("aligned", "violating")}
+    return fields | ({"conflict": "c"} if '"conflict"' in prompt else {})
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One request."""
+
+    protocol_version = "HTTP/1.1"
+    faults: tuple[str, ...] = ()
+    log: Path
+    count = 0
+    lock = threading.Lock()
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing."""
+
+    def do_GET(self) -> None:  # noqa: N802
+        """The models."""
+        self.reply(200, {"object": "list", "data": [{"id": "tiny", "object": "model"}]})
+
+    def do_POST(self) -> None:  # noqa: N802
+        """A completion, or a fault."""
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if asked["model"] != "tiny" and not asked["model"].startswith("/"):
+            self.reply(404, {"error": {"message": "no such model"}})
+            return
+        with self.lock:
+            Handler.count += 1
+            number = Handler.count
+            with self.log.open("a") as stream:
+                stream.write(json.dumps(asked) + "\n")
+        turns = [fault for fault in self.faults if fault not in ALWAYS]
+        fault = turns[number // 3 % len(turns)] if turns and number % 3 == 0 else ""
+        if "dead" in self.faults and number >= 20:
+            fault = "500"
+        if "noschema" in self.faults and "response_format" in asked:
+            self.reply(400, {"error": {"message": "response_format is not supported"}})
+            return
+        if fault == "filter" or ("newname" in self.faults and "max_tokens" in asked):
+            told = "use max_completion_tokens, not max_tokens" if fault != "filter" else "filtered"
+            self.reply(400, {"error": {"message": told}})
+            return
+        if "slow" in self.faults:
+            time.sleep(0.05)
+        prompt = asked["messages"][0]["content"]
+        fields = answer(prompt, number)
+        if "twins" in self.faults and "dilemma" in fields:
+            fields["dilemma"] = answer(prompt, 0)["dilemma"]
+        content = json.dumps(fields, ensure_ascii=False)
+        if fault == "drop":
+            self.close_connection = True
+            self.connection.close()
+            return
+        if fault in ("429", "500"):
+            headers = {"Retry-After": "0.1"} if fault == "429" else {}
+            self.reply(int(fault), {"error": {"message": "busy"}}, headers)
+            return
+        if fault == "page":
+            self.reply(200, "<html>sign in</html>", {"Content-Type": "text/html"})
+            return
+        if fault == "cut":
+            content = content[:-5]
+        if fault == "malformed":
+            content = "Sure! Here is a story about"
+        if fault == "foreign":
+            content = content.replace(
+                '"dilemma": "', '"dilemma": "' + "Это совсем другой язык. " * 40
+            )
+        if "noschema" in self.faults:
+            content = f"Here you are:\n```json\n{content}\n```"
+        body = {
+            "id": "x", "object": "chat.completion", "created": 0, "model": "tiny",
+            "choices": [{"index": 0, "finish_reason": "length" if fault == "cut" else "stop",
+                         "message": {"role": "assistant", "content": content}}],
+            "usage": {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150},
+        }  # fmt: skip
+        self.reply(200, body, half=fault == "half")
+
+    def reply(
+        self, status: int, body: Any, headers: dict[str, str] | None = None, *, half: bool = False
+    ) -> None:
+        """Send a body, or half of it."""
+        content = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content[: len(content) // 2] if half else content)
+        if half:
+            self.close_connection = True
+
+
+def main() -> None:
+    """Serve until killed."""
+    port_file, log, *faults = sys.argv[1:]
+    Handler.faults, Handler.log = tuple(faults), Path(log)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    draft = Path(port_file + ".draft")
+    draft.write_text(str(server.server_port))
+    draft.rename(port_file)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

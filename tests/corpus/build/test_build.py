@@ -1,0 +1,243 @@
+"""Building against a real server: nothing lost, nothing doubled, whatever goes wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from vxdist.cli import main
+from vxdist.config import BuildConfig, CorpusConfig
+from vxdist.corpus import Corpus, load_corpus
+from vxdist.corpus.build.topics import make_topics, read_guide
+
+VALUES = ("calm", "zeal")
+Serve = Callable[..., str]
+
+
+def load(folder: Path) -> Corpus:
+    """The corpus that was built."""
+    return load_corpus(CorpusConfig(path=str(folder)))
+
+
+def count(corpus: Corpus) -> tuple[Counter[Any], Counter[Any]]:
+    """Stories by (value, language, stance), dilemmas by (value, language)."""
+    return (
+        Counter((i.value, i.language, i.stance) for i in corpus.activation),
+        Counter((i.value, i.language) for i in corpus.evaluation),
+    )
+
+
+def check_whole(folder: Path) -> None:
+    """Every topic is there once, in both languages and stances."""
+    stories, dilemmas = count(load(folder))
+    assert stories == {(v, g, s): 3 for v in VALUES for g in ("zh", "en")
+                       for s in ("aligned", "violating")}  # fmt: skip
+    assert dilemmas == {(v, g): 2 for v in VALUES for g in ("zh", "en")}
+
+
+FAULTS = ("429", "500", "drop", "half", "malformed", "foreign")
+
+
+@pytest.mark.parametrize("faults", [(), FAULTS, ("noschema",)], ids=["none", "all", "noschema"])
+def test_a_corpus_is_built(
+    faults: tuple[str, ...], serve: Serve, options: Any, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    assert main(options(serve(*faults))) == 0
+    check_whole(tmp_path / "out")
+    told = capsys.readouterr().out
+    assert "12 stories" not in told
+    assert "24 stories and 8 evaluation dilemmas of 2 values" in told
+    assert "tokens of" in told
+    card = yaml.safe_load((tmp_path / "out" / "card.yaml").read_text())
+    assert (card["stories"], card["dilemmas"]) == (24, 8)
+    rejects = tmp_path / "out" / "rejects.jsonl"
+    reasons = [json.loads(line)["reason"] for line in rejects.open()] if rejects.exists() else []
+    if faults == FAULTS:
+        assert any("an answer" in reason for reason in reasons)
+        assert any("expected" in reason for reason in reasons)
+    else:
+        assert reasons == []
+    asked = [json.loads(line) for line in (tmp_path / "log").open()]
+    assert all("response_format" in a for a in asked) == (faults != ("noschema",))
+    # What is whole is not written again.
+    assert main(options("http://127.0.0.1:9/v1")) == 0
+
+
+def test_killed_again_and_again(serve: Serve, options: Any, tmp_path: Path) -> None:
+    """kill -9 in mid run: what was accepted stays, and no topic is written twice."""
+    url = serve("slow", "none", "none", "malformed")
+    words = [sys.executable, "-m", "vxdist", *options(url, concurrency=3)]
+    lines = tmp_path / "out" / "activation.jsonl"
+    kept: list[str] = []
+    for _ in range(3):
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+        before = len(kept)
+        while process.poll() is None and (
+            not lines.exists() or len(lines.read_text().splitlines()) <= before
+        ):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        now = [line for line in lines.read_text().split("\n")[:-1] if line]
+        assert set(kept) <= set(now)
+        kept = now
+    with lines.open("a") as stream:
+        stream.write('{"id": "torn')
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    check_whole(tmp_path / "out")
+    assert {line for line in kept if line} <= set(lines.read_text().splitlines())
+
+
+def test_topics_are_the_same_each_time_and_a_larger_build_keeps_them() -> None:
+    small = BuildConfig(stories_per_value=3, dilemmas_per_value=2)
+    large = BuildConfig(stories_per_value=50, dilemmas_per_value=40)
+    guide = read_guide(small)
+    few, many = make_topics(small, guide), make_topics(large, guide)
+    assert make_topics(small, guide) == few
+    assert set(few) <= set(many)
+    of_one = [t for t in many if t.value == "freedom" and t.split == "activation"]
+    assert len({t.setting for t in of_one[: len(guide.settings)]}) == len(guide.settings)
+    assert make_topics(BuildConfig(seed=1), guide)[0] != few[0]
+
+
+def test_a_budget_stops_it_and_holds_over_restarts(
+    serve: Serve, options: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = serve()
+    assert main(options(url, most_tokens=3000, concurrency=2)) == 3
+    assert "build.most_tokens" in capsys.readouterr().err
+    spent = sum(1 for _ in (tmp_path / "out" / "usage.jsonl").open())
+    assert 20 <= spent <= 22
+    assert main(options(url, most_tokens=3000)) == 3
+    assert sum(1 for _ in (tmp_path / "out" / "usage.jsonl").open()) == spent
+    prices = {"prompt_price": 10.0, "answer_price": 20.0}
+    assert main(options(url, most_cost=0.0001, **prices)) == 3
+    assert "build.most_cost" in capsys.readouterr().err
+    assert main(options(url)) == 0
+    check_whole(tmp_path / "out")
+
+
+def test_a_server_that_dies_stops_it_and_it_goes_on(
+    serve: Serve, options: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(options(serve("dead"), retries=1)) == 3
+    assert "the same command goes on" in capsys.readouterr().err
+    assert main(options(serve())) == 0
+    check_whole(tmp_path / "out")
+
+
+def test_what_is_given_up_is_told(
+    serve: Serve, options: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    impossible = options(serve(), attempts=2, option_ratio=0.5)
+    assert main(impossible) == 0
+    told = capsys.readouterr().out
+    assert "10 pairs were given up after 2 rejected answers" in told
+    assert "20 answers rejected" in told
+
+
+def test_the_pace_is_kept(serve: Serve, options: Any, tmp_path: Path) -> None:
+    began = time.monotonic()
+    few = {"stories_per_value": 0, "dilemmas_per_value": 2}
+    assert main(options(serve(), requests_per_minute=240, **few)) == 0
+    assert time.monotonic() - began >= 7 * 0.25
+
+
+def test_a_real_model_is_asked_and_heard(
+    serve: Serve, options: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The wire, not the prose: a model of 135M writes nothing that passes."""
+    url = serve(script="real_server.py")
+    words = options(
+        url, model="smollm2", stories_per_value=0, dilemmas_per_value=1, attempts=1,
+        languages="[en]", answer_tokens=40, timeout=300,
+    )  # fmt: skip
+    assert main(words) == 0
+    rejects = [json.loads(line) for line in (tmp_path / "out" / "rejects.jsonl").open()]
+    assert {reject["pair"] for reject in rejects} == {"calm-e0001", "zeal-e0001"}
+    assert all(reject["reason"] for reject in rejects)
+    usage = [json.loads(line) for line in (tmp_path / "out" / "usage.jsonl").open()]
+    assert len(usage) == 2
+    assert all(spent["read"] > 100 and 0 < spent["written"] <= 40 for spent in usage)
+    assert "2 pairs were given up" in capsys.readouterr().out
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("others", "told"),
+        [
+            ({"model": "other"}, "has no 'other'; it has tiny"),
+            ({"base_url": "http://127.0.0.1:9/v1"}, "does not answer"),
+            ({"base_url": "https://api.example.org/v1", "key_variable": "NO_SUCH_KEY"},
+             "the environment has no NO_SUCH_KEY"),
+            ({"languages": "[zh,fr]"}, "dilemma.fr.txt is missing"),
+            ({"stances": "[maybe]"}, "build.stances"),
+            ({"modle": "x"}, "did you mean build.model?"),
+            ({"concurrency": "0"}, "build.concurrency: 0"),
+        ],
+    )  # fmt: skip
+    def test_before_any_work(
+        self, others: dict[str, str], told: str, serve: Serve, options: Any, tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:  # fmt: skip
+        assert main(options(serve(), **others)) == 2
+        error = capsys.readouterr().err.strip()
+        assert error.startswith("error: ")
+        assert told in error
+        assert "\n" not in error
+        assert not (tmp_path / "log").exists(), "no answer was asked for"
+
+    def test_another_corpus_in_the_folder(
+        self, serve: Serve, options: Any, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        url = serve()
+        assert main(options(url)) == 0
+        assert main(options(url, seed=5)) == 2
+        assert "was begun with other build.seed (0, now 5)" in capsys.readouterr().err
+
+    def test_two_builds_at_once(
+        self, serve: Serve, options: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        words = options(serve("slow"), requests_per_minute=60)
+        first = subprocess.Popen([sys.executable, "-m", "vxdist", *words])
+        try:
+            while not (tmp_path / "log").exists():
+                time.sleep(0.05)
+            assert main(words) == 2
+            assert "another build writes" in capsys.readouterr().err
+        finally:
+            first.kill()
+            first.wait()
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a small disk")
+    def test_a_full_disk_leaves_a_corpus_that_reads(
+        self, serve: Serve, options: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        disk = tmp_path / "disk"
+        disk.mkdir()
+        mounted = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=48k", "none", str(disk)],
+            check=False, capture_output=True,
+        )  # fmt: skip
+        if mounted.returncode:
+            pytest.skip("mounting is not permitted here")
+        try:
+            url = serve()
+            assert main(options(url, out=disk / "out", stories_per_value=40)) == 2
+            assert "No space left" in capsys.readouterr().err
+            corpus = load(disk / "out")
+            pairs = Counter(i.pair for i in corpus.activation)
+            assert set(pairs.values()) == {4}
+        finally:
+            subprocess.run(["umount", str(disk)], check=True)

@@ -1,0 +1,1 @@
+"""The `vxdist corpus build` command: a corpus written by a language model."""

@@ -1,0 +1,255 @@
+"""Asking an OpenAI-compatible endpoint, at a pace and within a budget."""
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import json_repair
+import openai
+from openai.types.chat import ChatCompletion
+
+from vxdist.config import BuildConfig
+from vxdist.corpus.write import append_line, cut_torn_line
+from vxdist.errors import Stopped, UserError
+
+LOCAL = ("localhost", "127.0.0.1", "::1")
+MILLION = 1e6
+
+
+class Malformed(Exception):
+    """An answer without the fields that were asked for."""
+
+
+class Usage:
+    """Tokens spent, kept in a file, so that a budget holds over restarts."""
+
+    def __init__(self, file: Path, config: BuildConfig) -> None:
+        self._file, self._config = file, config
+        self.requests = self.read = self.written = 0
+        cut_torn_line(file)
+        if file.exists():
+            for line in file.read_text(encoding="utf-8").splitlines():
+                spent = json.loads(line)
+                self._add(spent["read"], spent["written"])
+
+    def _add(self, read: int, written: int) -> None:
+        self.requests, self.read, self.written = (
+            self.requests + 1, self.read + read, self.written + written
+        )  # fmt: skip
+
+    def spend(self, read: int, written: int) -> None:
+        """Note one request."""
+        append_line(self._file, json.dumps({"read": read, "written": written}) + "\n")
+        self._add(read, written)
+
+    @property
+    def tokens(self) -> int:
+        """Of prompts and answers."""
+        return self.read + self.written
+
+    @property
+    def cost(self) -> float:
+        """In the currency of the prices."""
+        prices = self._config.prompt_price, self._config.answer_price
+        return (self.read * prices[0] + self.written * prices[1]) / MILLION
+
+    def exhausted(self) -> str | None:
+        """The limit that is reached; None if there is room."""
+        config = self._config
+        if config.most_tokens is not None and self.tokens >= config.most_tokens:
+            return f"build.most_tokens: {self.tokens:,} of {config.most_tokens:,} tokens are spent"
+        if config.most_cost is not None and self.cost >= config.most_cost:
+            return f"build.most_cost: {self.cost:.4f} of {config.most_cost:.4f} is spent"
+        return None
+
+
+class Pace:
+    """Keeps requests, and their tokens, to so many a minute."""
+
+    def __init__(self, requests: float | None, tokens: float | None) -> None:
+        self._requests, self._tokens = requests, tokens
+        self._next = time.monotonic()
+
+    async def wait(self) -> None:
+        """Until the next request may start."""
+        now = time.monotonic()
+        delay = self._next - now
+        if self._requests is not None:
+            self._next = max(now, self._next) + 60 / self._requests
+        if delay > 0:
+            await asyncio.sleep(delay)
+
+    def charge(self, tokens: int) -> None:
+        """Put off the next request for what the last one took."""
+        if self._tokens is not None:
+            self._next = max(time.monotonic(), self._next) + tokens * 60 / self._tokens
+
+
+class Writer:
+    """The language model at an endpoint."""
+
+    def __init__(self, config: BuildConfig, usage: Usage) -> None:
+        """Raises UserError if there is no key for a server elsewhere."""
+        self._config, self._usage = config, usage
+        self._pace = Pace(config.requests_per_minute, config.tokens_per_minute)
+        self._structured = config.structured
+        self._limit = "max_tokens"
+        self._heard = False  # whether the server ever took a request as it is made now
+        self._client = openai.AsyncOpenAI(
+            base_url=config.base_url,
+            api_key=find_key(config),
+            timeout=config.timeout,
+            max_retries=config.retries,
+        )
+
+    async def check(self) -> None:
+        """Make sure, before any work, that the endpoint answers and has the model.
+
+        Raises UserError if not.
+        """
+        url = self._config.base_url
+        try:
+            listed = await self._client.with_options(max_retries=1, timeout=20).models.list()
+        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+            raise UserError(
+                f"build.base_url: {url} refuses the key in {self._config.key_variable}: "
+                f"{_line(error)}"
+            ) from error
+        except openai.APIConnectionError as error:
+            raise UserError(
+                f"build.base_url: {url} does not answer ({_line(error)}); start the server, or "
+                "correct the address"
+            ) from error
+        except openai.OpenAIError:
+            return  # a server that lists no models may write all the same
+        if not isinstance(listed, openai.pagination.AsyncPage):
+            raise UserError(
+                f"build.base_url: {url} does not speak as OpenAI's does; the address often ends in /v1"
+            )
+        names = [model.id for model in listed.data or []]
+        if names and self._config.model not in names:
+            await self._try_model(names)
+
+    async def _try_model(self, names: Sequence[str]) -> None:
+        """Some servers take models that they do not list: aliases, folders."""
+        try:
+            await self._client.with_options(max_retries=1).chat.completions.create(
+                model=self._config.model,
+                messages=[{"role": "user", "content": "Hello"}],
+                max_tokens=1,
+            )
+        except openai.APIStatusError as error:
+            raise UserError(
+                f"build.model: {self._config.base_url} has no {self._config.model!r}; it has "
+                f"{', '.join(sorted(names)[:10])}"
+            ) from error
+
+    async def ask(self, prompt: str, fields: Sequence[str]) -> dict[str, str]:
+        """The fields of the answer, which are texts.
+
+        Raises Malformed if they are not there, Stopped if the budget is spent or the endpoint
+        fails for good, UserError if it refuses.
+        """
+        if (limit := self._usage.exhausted()) is not None:
+            raise Stopped(f"{limit}; raise it and run the same command to go on")
+        await self._pace.wait()
+        answer = await self._request(prompt, fields)
+        if not isinstance(answer, ChatCompletion):
+            raise Malformed("the server's response is no chat completion")
+        if answer.usage is not None:
+            read, written = answer.usage.prompt_tokens, answer.usage.completion_tokens
+        else:  # some servers do not tell; a token is four letters or so
+            read, written = len(prompt) // 4, len(str(answer.choices)) // 4
+        self._usage.spend(read, written)
+        self._pace.charge(read + written)
+        if not answer.choices:
+            raise Malformed("an empty answer")
+        if answer.choices[0].finish_reason == "length":
+            # Mended, it would be a whole object with half a text in it.
+            raise Malformed("an answer cut off at build.answer_tokens")
+        return _parse(answer.choices[0].message.content, fields)
+
+    async def _request(self, prompt: str, fields: Sequence[str]) -> Any:
+        settings: dict[str, Any] = {self._limit: self._config.answer_tokens}
+        structured = self._structured
+        if structured:
+            settings["response_format"] = {"type": "json_schema", "json_schema": _schema(fields)}
+        try:
+            answer = await self._client.chat.completions.create(
+                model=self._config.model,
+                messages=[{"role": "user", "content": prompt}],
+                temperature=self._config.temperature,
+                **settings,
+            )
+            self._heard = True
+            return answer
+        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+            if "max_tokens" in settings and "max_completion_tokens" in str(error):
+                self._limit = "max_completion_tokens"
+            elif self._heard and structured == self._structured:
+                # It takes others: this prompt is refused, by a filter or for its length.
+                raise Malformed(f"refused: {_line(error)}") from error
+            elif structured:
+                self._structured = False  # the server has no such thing: ask in plain words
+            else:
+                raise UserError(f"{self._config.base_url}: {_line(error)}") from error
+            return await self._request(prompt, fields)
+        except (openai.InternalServerError, openai.RateLimitError, openai.APIConnectionError) as e:
+            raise Stopped(
+                f"{self._config.base_url} fails after {self._config.retries} retries: {_line(e)}; "
+                "the same command goes on from what is written"
+            ) from e
+        except openai.APIResponseValidationError as error:
+            raise Malformed("the server's response is not JSON") from error
+        except json.JSONDecodeError as error:
+            raise Malformed("the server's response is not JSON") from error
+        except openai.APIError as error:
+            raise UserError(f"{self._config.base_url}: {_line(error)}") from error
+
+
+def find_key(config: BuildConfig) -> str:
+    """The key, from the environment alone. Raises UserError if a server elsewhere needs one."""
+    key = os.environ.get(config.key_variable)
+    if key:
+        return key
+    if urlsplit(config.base_url).hostname in LOCAL:
+        return "none"
+    raise UserError(
+        f"build.key_variable: the environment has no {config.key_variable}; set it to the key for "
+        f"{config.base_url}"
+    )
+
+
+def _schema(fields: Sequence[str]) -> dict[str, Any]:
+    return {
+        "name": "answer",
+        "strict": True,
+        "schema": {
+            "type": "object",
+            "properties": {name: {"type": "string"} for name in fields},
+            "required": list(fields),
+            "additionalProperties": False,
+        },
+    }
+
+
+def _parse(content: str | None, fields: Sequence[str]) -> dict[str, str]:
+    if not content:
+        raise Malformed("an empty answer")
+    found = json_repair.loads(content[content.find("{") :] if "{" in content else content)
+    if not isinstance(found, dict):
+        raise Malformed("an answer that is no JSON object")
+    texts = {name: found.get(name) for name in fields}
+    wrong = [name for name, text in texts.items() if not isinstance(text, str) or not text.strip()]
+    if wrong:
+        raise Malformed(f"an answer without {', '.join(wrong)}")
+    return {name: " ".join(str(text).split()) for name, text in texts.items()}
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

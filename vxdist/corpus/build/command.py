@@ -1,0 +1,89 @@
+"""The `vxdist corpus build` command."""
+
+import asyncio
+import signal
+from collections.abc import Mapping, Sequence
+
+from vxdist.config import BuildConfig
+from vxdist.corpus.items import STANCES
+from vxdist.errors import UserError
+from vxdist.settings import parse_section
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Write a corpus, or go on with one.
+
+    Raises UserError if settings or endpoint will not do, Stopped if the budget is spent or the
+    endpoint fails for good.
+    """
+    config = parse_section("corpus build", "build", BuildConfig, arguments)
+    check_settings(config)
+    from vxdist.corpus.build.client import Usage, Writer
+    from vxdist.corpus.build.folder import USAGE, BuildFolder
+    from vxdist.corpus.build.topics import make_topics, read_guide
+    from vxdist.corpus.build.work import Build
+
+    guide = read_guide(config)
+    topics = make_topics(config, guide)
+    folder = BuildFolder(config, guide)
+
+    async def build() -> list[str]:
+        usage = Usage(folder.path / USAGE, config)
+        writer = Writer(config, usage)
+        work = Build(config, guide, folder, usage, writer)
+        missing = len(topics) - len({t.pair for t in topics} & folder.written())
+        if not missing:
+            return []
+        await writer.check()
+        folder.begin()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, work.stop)
+        print(f"build: {missing:,} of {len(topics):,} pairs are to be written in {config.out}")
+        return await work.run(topics)
+
+    with folder.hold():
+        given_up = asyncio.run(build())
+        folder.finish(topics, guide)
+    values = {i.value for i in folder.activation} | {i.value for i in folder.evaluation}
+    print(
+        f"build: {len(folder.activation):,} stories and {len(folder.evaluation):,} evaluation "
+        f"dilemmas of {len(values)} values in {config.out}; {sum(folder.rejects.values()):,} "
+        "answers rejected, with their reasons in rejects.jsonl"
+    )
+    if given_up:
+        print(
+            f"build: {len(given_up):,} pairs were given up after {config.attempts} rejected answers; raise "
+            "build.attempts and run the same command to try them again"
+        )
+
+
+def check_settings(config: BuildConfig) -> None:
+    """Raises UserError naming the first setting that cannot be."""
+    for name in ("out", "model"):
+        if not getattr(config, name):
+            raise UserError(f"build.{name}: not given")
+    unknown = [stance for stance in config.stances if stance not in STANCES]
+    if unknown or not config.stances:
+        raise UserError(f"build.stances: found {config.stances}, expected {', '.join(STANCES)}")
+    if not config.languages or len(set(config.languages)) < len(config.languages):
+        raise UserError(f"build.languages: found {config.languages}, expected each once")
+    for name in ("concurrency", "attempts", "answer_tokens"):
+        if getattr(config, name) < 1:
+            raise UserError(f"build.{name}: {getattr(config, name)} must be at least 1")
+    for name in ("stories_per_value", "dilemmas_per_value", "retries"):
+        if getattr(config, name) < 0:
+            raise UserError(f"build.{name}: {getattr(config, name)} must not be negative")
+    for name in ("dilemma_words", "rationale_words"):
+        _check_bounds(f"build.{name}", getattr(config, name), config.languages)
+    for name in ("requests_per_minute", "tokens_per_minute", "most_tokens", "most_cost"):
+        if (limit := getattr(config, name)) is not None and limit <= 0:
+            raise UserError(f"build.{name}: {limit} must be above 0, or null")
+
+
+def _check_bounds(key: str, bounds: Mapping[str, Sequence[int]], languages: Sequence[str]) -> None:
+    for language in languages:
+        pair = bounds.get(language, bounds.get("other", ()))
+        if len(pair) != 2 or not 0 < pair[0] <= pair[1]:
+            raise UserError(
+                f"{key}: found {list(pair)} for {language!r}, expected [FEWEST, MOST] for each "
+                "language, or for `other`"
+            )

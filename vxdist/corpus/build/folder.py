@@ -1,0 +1,172 @@
+"""What a build keeps on disk, and finds again after any end."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vxdist.config import BuildConfig
+from vxdist.corpus.build.topics import Guide, Topic
+from vxdist.corpus.items import ActivationItem, EvaluationItem
+from vxdist.corpus.lines import Item, read_file, refuse
+from vxdist.corpus.write import (
+    ACTIVATION,
+    CARD,
+    EVALUATION,
+    append_line,
+    cut_torn_line,
+    replace_file,
+    to_line,
+)
+from vxdist.errors import UserError
+
+SETTINGS, REJECTS, USAGE, LOCK = "build.yaml", "rejects.jsonl", "usage.jsonl", ".build.lock"
+FREE = (
+    "out", "base_url", "key_variable", "answer_tokens", "concurrency", "requests_per_minute", "tokens_per_minute",
+    "timeout", "retries", "attempts", "most_tokens", "most_cost", "prompt_price", "answer_price",
+    "stories_per_value", "dilemmas_per_value", "structured", "progress_seconds",
+)  # fmt: skip
+"""Settings that may change when a build goes on: its size and pace, not what is written."""
+Pair = Sequence[ActivationItem] | Sequence[EvaluationItem]
+
+
+class BuildFolder:
+    """The corpus as it grows, its rejects, and the settings it is written with."""
+
+    def __init__(self, config: BuildConfig, guide: Guide) -> None:
+        self._config, self.path = config, Path(config.out)
+        self._identity = _identify(config, guide)
+        self.activation: list[ActivationItem] = []
+        self.evaluation: list[EvaluationItem] = []
+        self.rejects: Counter[str] = Counter()
+        """Times that a pair was rejected."""
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep other builds out. Raises UserError if there is one, or the folder is another's."""
+        import filelock
+
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"build.out: {self.path} is a file; give a new directory")
+        names = {file.name for file in self.path.iterdir()} if self.path.exists() else set()
+        if SETTINGS not in names and names - {LOCK, f"{SETTINGS}.draft"}:
+            raise UserError(f"build.out: {self.path} holds something else; give a new directory")
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(self.path / LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout as error:
+            raise UserError(f"build.out: another build writes {self.path}; wait for it") from error
+        try:
+            self._open()
+            yield
+        finally:
+            lock.release()
+
+    def _open(self) -> None:
+        if (self.path / SETTINGS).exists():
+            _refuse_other(self.path / SETTINGS, self._identity)
+        self.activation = _recover(self.path / ACTIVATION, ActivationItem, self._per_pair(True))
+        self.evaluation = _recover(self.path / EVALUATION, EvaluationItem, self._per_pair(False))
+        cut_torn_line(self.path / REJECTS)
+        if (self.path / REJECTS).exists():
+            lines = (self.path / REJECTS).read_text(encoding="utf-8").splitlines()
+            self.rejects.update(json.loads(line)["pair"] for line in lines)
+
+    def begin(self) -> None:
+        """Note what the corpus is written with. After the endpoint was found to have the model:
+        else a slip in its name would stay."""
+        if not (self.path / SETTINGS).exists():
+            text = yaml.safe_dump(self._identity, allow_unicode=True, sort_keys=False)
+            replace_file(self.path / SETTINGS, text)
+
+    def _per_pair(self, of_stories: bool) -> int:
+        return len(self._config.languages) * (len(self._config.stances) if of_stories else 1)
+
+    def written(self) -> set[str]:
+        """Pairs that are there, in all languages and stances."""
+        return {item.pair for item in self.activation} | {item.pair for item in self.evaluation}
+
+    def accept(self, items: Pair) -> None:
+        """Append all items of a pair at once. Raises OSError; the corpus then reads as before."""
+        lines = "".join(map(to_line, items))
+        if isinstance(items[0], ActivationItem):
+            append_line(self.path / ACTIVATION, lines)
+            self.activation += items  # type: ignore[arg-type]
+        else:
+            append_line(self.path / EVALUATION, lines)
+            self.evaluation += items  # type: ignore[arg-type]
+
+    def reject(self, topic: Topic, reason: str, found: Any) -> None:
+        """Keep what was rejected, with the reason."""
+        record = {**dataclasses.asdict(topic), "reason": reason, "found": found}
+        append_line(self.path / REJECTS, json.dumps(record, ensure_ascii=False) + "\n")
+        self.rejects[topic.pair] += 1
+
+    def finish(self, topics: Sequence[Topic], guide: Guide) -> None:
+        """Put items in the order of the topics, and write the card."""
+        place = {topic.pair: n for n, topic in enumerate(topics)}
+        for name, items in ((ACTIVATION, self.activation), (EVALUATION, self.evaluation)):
+            # A smaller corpus may be asked for than is there: what goes beyond comes last.
+            lines = [(place.get(item.pair, len(place)), to_line(item)) for item in items]
+            if lines:
+                lines.sort(key=lambda line: line[0])
+                replace_file(self.path / name, "".join(line for _, line in lines))
+        values = {
+            value: {language: told[language]["name"] for language in self._config.languages}
+            for value, told in guide.values.items()
+        }
+        card = {
+            "name": self.path.name,
+            "summary": f"Written by {self._config.model} with vxdist corpus build; not reviewed.",
+            "licence": "unknown",
+            "languages": list(self._config.languages),
+            "values": values,
+            "stories": len(self.activation),
+            "dilemmas": len(self.evaluation),
+            "rejected": sum(self.rejects.values()),
+            **{key: self._identity[key] for key in ("seed", "guide_digest")},
+        }
+        replace_file(self.path / CARD, yaml.safe_dump(card, allow_unicode=True, sort_keys=False))
+
+
+def _identify(config: BuildConfig, guide: Guide) -> dict[str, Any]:
+    """What decides which corpus this is."""
+    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in FREE}
+    told = json.dumps(
+        [guide.values, guide.settings, guide.rivals,
+         sorted((*key, text.template) for key, text in guide.prompts.items())],
+        ensure_ascii=False, sort_keys=True,
+    )  # fmt: skip
+    return {**settings, "guide_digest": hashlib.sha256(told.encode()).hexdigest()}
+
+
+def _refuse_other(file: Path, identity: dict[str, Any]) -> None:
+    there = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    for key, now in identity.items():
+        if there.get(key) != now:
+            told = "values, topics or prompts" if key == "guide_digest" else f"build.{key}"
+            raise UserError(
+                f"{file}: the corpus was begun with other {told} ({there.get(key)!r}, now {now!r}); "
+                "give another build.out, or go on as it was"
+            )
+
+
+def _recover(file: Path, kind: type[Item], per_pair: int) -> list[Item]:
+    """Whole pairs of a file; what a killed build left of another is taken off."""
+    if not file.exists():
+        return []
+    cut_torn_line(file)
+    read = read_file(file, kind, "utf-8")
+    refuse(read.faults)
+    times = Counter(item.pair for item in read.items)
+    whole = [item for item in read.items if times[item.pair] == per_pair]
+    if len(whole) < len(read.items):
+        replace_file(file, "".join(map(to_line, whole)))
+    return whole

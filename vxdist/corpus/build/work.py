@@ -1,0 +1,199 @@
+"""Writing pairs: a few at a time, each through all its steps, until all topics are written."""
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+
+from vxdist.config import BuildConfig
+from vxdist.corpus.build.accept import Rejected, Rules
+from vxdist.corpus.build.client import Malformed, Usage, Writer
+from vxdist.corpus.build.folder import BuildFolder
+from vxdist.corpus.build.topics import Guide, Topic
+from vxdist.corpus.items import ActivationItem, EvaluationItem
+from vxdist.errors import Stopped
+
+TOLD = ("dilemma", "aligned", "violating")
+
+
+class GivenUp(Exception):
+    """A topic whose answers were rejected too often."""
+
+
+class Build:
+    """One run of the builder."""
+
+    def __init__(
+        self, config: BuildConfig, guide: Guide, folder: BuildFolder, usage: Usage, writer: Writer
+    ) -> None:
+        self._config, self._guide, self._folder = config, guide, folder
+        self._usage, self._writer = usage, writer
+        self._rules = Rules(config)
+        self._rules.known([*folder.activation, *folder.evaluation])
+        self._began = self._told = time.monotonic()
+        self._done = self._total = 0
+        self._stopping = self._terminated = False
+        self._spent_before = usage.cost, usage.tokens
+
+    async def run(self, topics: Sequence[Topic]) -> list[str]:
+        """Write what is missing; the pairs that were given up. Raises as `Writer.ask` does."""
+        written = self._folder.written()
+        due = [topic for topic in topics if topic.pair not in written]
+        self._total = len(due)
+        queue = iter(due)
+        given_up: list[str] = []
+
+        async def work() -> None:
+            for topic in queue:
+                if self._stopping:
+                    return
+                try:
+                    written = await self._write(topic)
+                except BaseException:
+                    self._stopping = True  # the others finish what they are at, and begin nothing
+                    raise
+                given_up.extend([] if written else [topic.pair])
+                self._done += 1
+                self._tell()
+
+        ends = await asyncio.gather(
+            *(work() for _ in range(self._config.concurrency)), return_exceptions=True
+        )
+        self._tell(last=True)
+        for end in ends:
+            if end is not None:
+                raise end
+        if self._terminated:
+            raise Stopped("stopped; the same command goes on from here")
+        return given_up
+
+    def stop(self) -> None:
+        """Ask for nothing more; what is on its way is waited for."""
+        self._stopping = self._terminated = True
+
+    async def _write(self, topic: Topic) -> bool:
+        """Write a topic, unless its answers are, or were, rejected too often."""
+        try:
+            items = await self._compose(topic)
+            # Others may have written the same meanwhile.
+            self._rules.check_new(items)
+        except GivenUp:
+            return False
+        except Rejected as error:
+            self._folder.reject(topic, str(error), [dataclasses.asdict(item) for item in items])
+            return await self._write(topic)
+        self._folder.accept(items)
+        self._rules.known(items)
+        return True
+
+    async def _ask(
+        self,
+        topic: Topic,
+        prompt: str,
+        fields: Sequence[str],
+        check: Callable[[dict[str, str]], None],
+    ) -> dict[str, str]:
+        """An answer that passes; one that does not is kept with the reason, and asked for again.
+
+        Raises GivenUp.
+        """
+        while self._folder.rejects[topic.pair] < self._config.attempts:
+            if self._terminated:
+                raise Stopped("stopped; the same command goes on from here")
+            answer: dict[str, str] = {}
+            try:
+                answer = await self._writer.ask(prompt, fields)
+                check(answer)
+            except (Rejected, Malformed) as error:
+                self._folder.reject(topic, str(error), answer)
+            else:
+                return answer
+        raise GivenUp
+
+    async def _compose(self, topic: Topic) -> list[ActivationItem] | list[EvaluationItem]:
+        """All items of a topic. Raises GivenUp."""
+        found: dict[str, dict[str, str]] = {}
+        for language in self._config.languages:
+            found[language] = await self._dilemma(topic, language, found)
+        if topic.split == "evaluation":
+            return [
+                EvaluationItem(
+                    id=f"{topic.pair}-{language}",
+                    pair=topic.pair,
+                    value=topic.value,
+                    language=language,
+                    setting=topic.setting,
+                    rival=topic.rival,
+                    **{name: told[name] for name in TOLD},
+                )
+                for language, told in found.items()
+            ]
+        return [
+            await self._story(topic, language, stance, found)
+            for language in self._config.languages
+            for stance in self._config.stances
+        ]
+
+    async def _dilemma(
+        self, topic: Topic, language: str, found: dict[str, dict[str, str]]
+    ) -> dict[str, str]:
+        """Write it in the first language, and tell it again in the others."""
+        step, fields = ("retell", TOLD) if found else ("dilemma", ("conflict", *TOLD))
+        first = next(iter(found.values()), {})
+        prompt = self._guide.prompts[step, language].safe_substitute(
+            **self._guide.tell(topic, language),
+            told="\n\n".join(first.get(name, "") for name in TOLD),
+        )
+
+        def check(answer: dict[str, str]) -> None:
+            self._rules.check_dilemma(language, *(answer[name] for name in TOLD))
+
+        return await self._ask(topic, prompt, fields, check)
+
+    async def _story(
+        self, topic: Topic, language: str, stance: str, found: dict[str, dict[str, str]]
+    ) -> ActivationItem:
+        told = found[language]
+        other = "violating" if stance == "aligned" else "aligned"
+        prompt = self._guide.prompts["rationale", language].safe_substitute(
+            dilemma=told["dilemma"],
+            decision=told[stance],
+            other=told[other],
+            value=self._guide.values[topic.value][language]["name"],
+        )
+
+        def check(answer: dict[str, str]) -> None:
+            self._rules.check_rationale(language, answer["choice"], answer["rationale"])
+
+        answer = await self._ask(topic, prompt, ("choice", "rationale"), check)
+        return ActivationItem(
+            id=f"{topic.pair}-{language}-{stance}",
+            pair=topic.pair,
+            value=topic.value,
+            language=language,
+            stance=stance,
+            dilemma=told["dilemma"],
+            choice=answer["choice"],
+            rationale=answer["rationale"],
+            setting=topic.setting,
+            rival=topic.rival,
+        )
+
+    def _tell(self, *, last: bool = False) -> None:
+        """A line now and then: how far it is, how fast, and what it costs."""
+        now = time.monotonic()
+        if not last and now - self._told < self._config.progress_seconds:
+            return
+        self._told = now
+        rate = 60 * self._done / max(1e-9, now - self._began)
+        left = f"{(self._total - self._done) / rate:.0f} min left" if self._done else "time unknown"
+        cost, tokens = self._usage.cost, self._usage.tokens
+        more = self._total / max(1, self._done)
+        expected = self._spent_before[0] + (cost - self._spent_before[0]) * more
+        expected_tokens = self._spent_before[1] + (tokens - self._spent_before[1]) * more
+        print(
+            f"build: {self._done:,} of {self._total:,} pairs, {rate:.1f} a minute, {left}; "
+            f"{sum(self._folder.rejects.values()):,} rejected; {tokens:,} tokens of "
+            f"{expected_tokens:,.0f} expected, cost {cost:.4f} of {expected:.4f}",
+            flush=True,
+        )
