@@ -2,18 +2,32 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 
 class WorkProgress:
-    """Counts units done (tokens, layers) of a known total, with the rate and the time left."""
+    """Counts units done (tokens, layers) of a known total, with the rate and the time left.
 
-    def __init__(self, title: str, total: int, unit: str, *, shown: bool, seconds: float) -> None:
+    `note` says what else there is to tell. Slow work is told by the minute.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        total: int,
+        unit: str,
+        *,
+        shown: bool,
+        seconds: float,
+        by_minute: bool = False,
+        note: Callable[[], str] = str,
+    ) -> None:
         self._title, self._total, self._unit = title, total, unit
         self._shown, self._seconds = shown, seconds
+        self._by_minute, self._note = by_minute, note
         self._done = self._told = 0
         self._began = self._printed = time.monotonic()
         self._console = Console(highlight=False)
@@ -27,12 +41,13 @@ class WorkProgress:
                 TextColumn("{task.description}"),
                 BarColumn(),
                 TaskProgressColumn(),
-                TextColumn("{task.fields[rate]:,.0f} {task.fields[unit]}/s, left"),
+                TextColumn("{task.fields[rate]}, left"),
                 TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
                 console=self._console,
             )
             self._bar.start()
-            self._bar.add_task(self._title, total=self._total, rate=0.0, unit=self._unit)
+            self._bar.add_task(self._title, total=self._total, rate=self._pace(), note=self._note())
 
     def stop(self) -> None:
         """Leave the terminal as it was, or tell how far it came."""
@@ -45,20 +60,27 @@ class WorkProgress:
         """Add units done."""
         self._done += units
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=self._done, rate=self._rate())
+            self._bar.update(
+                self._bar.task_ids[0], completed=self._done, rate=self._pace(), note=self._note()
+            )
         elif self._shown and time.monotonic() - self._printed >= self._seconds:
             self._line()
 
     def _rate(self) -> float:
         return self._done / max(1e-9, time.monotonic() - self._began)
 
+    def _pace(self) -> str:
+        if self._by_minute:
+            return f"{60 * self._rate():,.1f} {self._unit}/min"
+        return f"{self._rate():,.0f} {self._unit}/s"
+
     def _line(self) -> None:
         self._printed, self._told = time.monotonic(), self._done
         left = (self._total - self._done) / max(1e-9, self._rate())
         print(
             f"{self._title}: {self._done:,} of {self._total:,} {self._unit} "
-            f"({self._done / max(1, self._total):.0%}), {self._rate():,.0f} {self._unit}/s, "
-            f"{left:.0f} s left",
+            f"({self._done / max(1, self._total):.0%}), {self._pace()}, {left:.0f} s left"
+            + (f"; {note}" if (note := self._note()) else ""),
             flush=True,
         )
 

@@ -10,9 +10,15 @@ import pytest
 import yaml
 
 VALUES = {
-    "calm": {"zh": {"name": "平静", "meaning": "不慌。"}, "en": {"name": "Calm", "meaning": "No haste."}},
-    "zeal": {"zh": {"name": "热忱", "meaning": "用心。"}, "en": {"name": "Zeal", "meaning": "Care."}},
-}  # fmt: skip
+    "calm": {
+        "zh": {"name": "平静", "meaning": "不慌。"},
+        "en": {"name": "Calm", "meaning": "No haste."},
+    },
+    "zeal": {
+        "zh": {"name": "热忱", "meaning": "用心。"},
+        "en": {"name": "Zeal", "meaning": "Care."},
+    },
+}
 Serve = Callable[..., str]
 
 
@@ -21,9 +27,9 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     """Start a server with faults; its address."""
     running = []
 
-    def start(*faults: str, script: str = "server.py") -> str:
+    def start(*faults: str) -> str:
         port = tmp_path / f"port{len(running)}"
-        file = Path(__file__).with_name(script)
+        file = Path(__file__).with_name("server.py")
         words = [sys.executable, str(file), str(port), str(tmp_path / "log"), *faults]
         running.append(subprocess.Popen(words, stderr=subprocess.DEVNULL))
         for _ in range(1200):

@@ -2,11 +2,11 @@
 
     python server.py PORT_FILE LOG_FILE [FAULT ...]
 
-Faults strike every third request, in turn: 429 (with Retry-After), 500, drop (the connection),
-half (of the body), malformed (content), foreign (language), cut (at the most tokens), page (of HTML),
-filter (the prompt is refused), none. Others hold all the time: `noschema` refuses JSON schemas,
-`newname` refuses max_tokens, `twins` tells one dilemma only, `slow` takes its time, `dead` fails
-from the 20th request on. A model that is not `tiny`, or a folder, is refused.
+Faults strike every third request, in turn: 429 (with Retry-After), 500, drop (the connection), hang,
+half (of the body), malformed (content), foreign (language), cut (at the most tokens), page (of
+HTML), filter (the prompt is refused), none. Others hold all the time: `noschema` refuses JSON
+schemas, `newname` refuses max_tokens, `twins` tells one dilemma only, `slow` takes its time, `dead`
+fails from the 20th request on. A model that is not `tiny`, or a folder, is refused.
 """
 
 import json
@@ -59,11 +59,11 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
         """Nothing."""
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         """The models."""
         self.reply(200, {"object": "list", "data": [{"id": "tiny", "object": "model"}]})
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         """A completion, or a fault."""
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if asked["model"] != "tiny" and not asked["model"].startswith("/"):
@@ -78,39 +78,40 @@ class Handler(BaseHTTPRequestHandler):
         fault = turns[number // 3 % len(turns)] if turns and number % 3 == 0 else ""
         if "dead" in self.faults and number >= 20:
             fault = "500"
-        if "noschema" in self.faults and "response_format" in asked:
-            self.reply(400, {"error": {"message": "response_format is not supported"}})
-            return
-        if fault == "filter" or ("newname" in self.faults and "max_tokens" in asked):
-            told = "use max_completion_tokens, not max_tokens" if fault != "filter" else "filtered"
+        if (told := self.refuse(asked, fault)) is not None:
             self.reply(400, {"error": {"message": told}})
-            return
-        if "slow" in self.faults:
-            time.sleep(0.05)
-        prompt = asked["messages"][0]["content"]
+        elif fault == "drop":
+            self.close_connection = True
+            self.connection.close()
+        elif fault in ("429", "500"):
+            headers = {"Retry-After": "0.1"} if fault == "429" else {}
+            self.reply(int(fault), {"error": {"message": "busy"}}, headers)
+        elif fault == "page":
+            self.reply(200, "<html>sign in</html>", {"Content-Type": "text/html"})
+        else:
+            time.sleep(30 if fault == "hang" else 0.05 if "slow" in self.faults else 0)
+            self.complete(asked["messages"][0]["content"], number, fault)
+
+    def refuse(self, asked: Any, fault: str) -> str | None:
+        """What is said of a request that is not taken."""
+        if "noschema" in self.faults and "response_format" in asked:
+            return "response_format is not supported"
+        if "newname" in self.faults and "max_tokens" in asked:
+            return "use max_completion_tokens, not max_tokens"
+        return "filtered" if fault == "filter" else None
+
+    def complete(self, prompt: str, number: int, fault: str) -> None:
+        """Answer a prompt."""
         fields = answer(prompt, number)
         if "twins" in self.faults and "dilemma" in fields:
             fields["dilemma"] = answer(prompt, 0)["dilemma"]
+        if fault == "foreign" and "dilemma" in fields:
+            fields["dilemma"] = "Это совсем другой язык. " * 40
         content = json.dumps(fields, ensure_ascii=False)
-        if fault == "drop":
-            self.close_connection = True
-            self.connection.close()
-            return
-        if fault in ("429", "500"):
-            headers = {"Retry-After": "0.1"} if fault == "429" else {}
-            self.reply(int(fault), {"error": {"message": "busy"}}, headers)
-            return
-        if fault == "page":
-            self.reply(200, "<html>sign in</html>", {"Content-Type": "text/html"})
-            return
         if fault == "cut":
             content = content[:-5]
         if fault == "malformed":
             content = "Sure! Here is a story about"
-        if fault == "foreign":
-            content = content.replace(
-                '"dilemma": "', '"dilemma": "' + "Это совсем другой язык. " * 40
-            )
         if "noschema" in self.faults:
             content = f"Here you are:\n```json\n{content}\n```"
         body = {

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -44,7 +45,7 @@ def check_whole(folder: Path) -> None:
     assert dilemmas == {(v, g): 2 for v in VALUES for g in ("zh", "en")}
 
 
-FAULTS = ("429", "500", "drop", "half", "malformed", "foreign")
+FAULTS = ("429", "500", "drop", "hang", "half", "malformed", "foreign")
 
 
 @pytest.mark.parametrize("faults", [(), FAULTS, ("noschema",)], ids=["none", "all", "noschema"])
@@ -52,19 +53,21 @@ def test_a_corpus_is_built(
     faults: tuple[str, ...], serve: Serve, options: Any, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    assert main(options(serve(*faults))) == 0
+    assert main(options(serve(*faults), timeout=1)) == 0
     check_whole(tmp_path / "out")
     told = capsys.readouterr().out
     assert "12 stories" not in told
     assert "24 stories and 8 evaluation dilemmas of 2 values" in told
-    assert "tokens of" in told
+    assert re.search(
+        r"\(100%\), [0-9.]+ pairs/min, 0 s left; \d+ rejected; [0-9,]+ tokens of", told
+    )
     card = yaml.safe_load((tmp_path / "out" / "card.yaml").read_text())
     assert (card["stories"], card["dilemmas"]) == (24, 8)
     rejects = tmp_path / "out" / "rejects.jsonl"
     reasons = [json.loads(line)["reason"] for line in rejects.open()] if rejects.exists() else []
     if faults == FAULTS:
         assert any("an answer" in reason for reason in reasons)
-        assert any("expected" in reason for reason in reasons)
+        assert any("dilemma in ru, expected" in reason for reason in reasons)
     else:
         assert reasons == []
     asked = [json.loads(line) for line in (tmp_path / "log").open()]
@@ -79,7 +82,7 @@ def test_killed_again_and_again(serve: Serve, options: Any, tmp_path: Path) -> N
     words = [sys.executable, "-m", "vxdist", *options(url, concurrency=3)]
     lines = tmp_path / "out" / "activation.jsonl"
     kept: list[str] = []
-    for _ in range(3):
+    for _ in range(2):
         process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
         before = len(kept)
         while process.poll() is None and (
@@ -152,25 +155,6 @@ def test_the_pace_is_kept(serve: Serve, options: Any, tmp_path: Path) -> None:
     few = {"stories_per_value": 0, "dilemmas_per_value": 2}
     assert main(options(serve(), requests_per_minute=240, **few)) == 0
     assert time.monotonic() - began >= 7 * 0.25
-
-
-def test_a_real_model_is_asked_and_heard(
-    serve: Serve, options: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The wire, not the prose: a model of 135M writes nothing that passes."""
-    url = serve(script="real_server.py")
-    words = options(
-        url, model="smollm2", stories_per_value=0, dilemmas_per_value=1, attempts=1,
-        languages="[en]", answer_tokens=40, timeout=300,
-    )  # fmt: skip
-    assert main(words) == 0
-    rejects = [json.loads(line) for line in (tmp_path / "out" / "rejects.jsonl").open()]
-    assert {reject["pair"] for reject in rejects} == {"calm-e0001", "zeal-e0001"}
-    assert all(reject["reason"] for reject in rejects)
-    usage = [json.loads(line) for line in (tmp_path / "out" / "usage.jsonl").open()]
-    assert len(usage) == 2
-    assert all(spent["read"] > 100 and 0 < spent["written"] <= 40 for spent in usage)
-    assert "2 pairs were given up" in capsys.readouterr().out
 
 
 class TestRefused:

@@ -16,8 +16,9 @@ import yaml
 
 import vxdist.corpus.build
 from vxdist.cli import main
-from vxdist.config import CorpusConfig
+from vxdist.config import BuildConfig, CorpusConfig
 from vxdist.corpus import load_corpus
+from vxdist.settings import parse_section
 
 Serve = Callable[..., str]
 Build = Callable[..., tuple[int, str]]
@@ -64,9 +65,9 @@ def test_a_server_of_the_new_name_for_max_tokens(serve: Serve, build: Build) -> 
 def test_one_dilemma_is_let_in_once_however_many_are_told_at_once(
     serve: Serve, build: Build, tmp_path: Path
 ) -> None:
-    assert build(serve("twins", "slow"), attempts=2, concurrency=8)[0] == 0
+    assert build(serve("twins", "slow"), attempts=2, concurrency=8, dilemmas_per_value=0)[0] == 0
     corpus = load_corpus(CorpusConfig(path=str(tmp_path / "out")))
-    assert len({item.pair for item in (*corpus.activation, *corpus.evaluation)}) == 1
+    assert len({item.pair for item in corpus.activation}) == 1
 
 
 def test_a_slip_in_the_models_name_does_not_stay(
@@ -146,6 +147,12 @@ def test_bounds_of_every_language(build: Build) -> None:
     code, error = build("http://127.0.0.1:9/v1", dilemma_words='{"en": [40, 90]}')
     assert code == 2
     assert "build.dilemma_words: found [] for 'zh'" in error
+
+
+def test_the_settings_we_ship_are_read() -> None:
+    file = Path(__file__).parents[3] / "docs" / "examples" / "build.yaml"
+    config = parse_section("corpus build", "build", BuildConfig, ["--config", str(file)])
+    assert config.stories_per_value == 500
 
 
 def test_a_file_is_no_folder(build: Build, tmp_path: Path) -> None:

@@ -1,12 +1,9 @@
 """Asking an OpenAI-compatible endpoint, at a pace and within a budget."""
 
-import asyncio
 import json
 import os
-import time
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import json_repair
@@ -14,80 +11,18 @@ import openai
 from openai.types.chat import ChatCompletion
 
 from vxdist.config import BuildConfig
-from vxdist.corpus.write import append_line, cut_torn_line
+from vxdist.corpus.build.budget import Pace, Usage
 from vxdist.errors import Stopped, UserError
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
-MILLION = 1e6
 
 
 class Malformed(Exception):
-    """An answer without the fields that were asked for."""
+    """An answer without the fields that were asked for; `content` is what there is of it."""
 
-
-class Usage:
-    """Tokens spent, kept in a file, so that a budget holds over restarts."""
-
-    def __init__(self, file: Path, config: BuildConfig) -> None:
-        self._file, self._config = file, config
-        self.requests = self.read = self.written = 0
-        cut_torn_line(file)
-        if file.exists():
-            for line in file.read_text(encoding="utf-8").splitlines():
-                spent = json.loads(line)
-                self._add(spent["read"], spent["written"])
-
-    def _add(self, read: int, written: int) -> None:
-        self.requests, self.read, self.written = (
-            self.requests + 1, self.read + read, self.written + written
-        )  # fmt: skip
-
-    def spend(self, read: int, written: int) -> None:
-        """Note one request."""
-        append_line(self._file, json.dumps({"read": read, "written": written}) + "\n")
-        self._add(read, written)
-
-    @property
-    def tokens(self) -> int:
-        """Of prompts and answers."""
-        return self.read + self.written
-
-    @property
-    def cost(self) -> float:
-        """In the currency of the prices."""
-        prices = self._config.prompt_price, self._config.answer_price
-        return (self.read * prices[0] + self.written * prices[1]) / MILLION
-
-    def exhausted(self) -> str | None:
-        """The limit that is reached; None if there is room."""
-        config = self._config
-        if config.most_tokens is not None and self.tokens >= config.most_tokens:
-            return f"build.most_tokens: {self.tokens:,} of {config.most_tokens:,} tokens are spent"
-        if config.most_cost is not None and self.cost >= config.most_cost:
-            return f"build.most_cost: {self.cost:.4f} of {config.most_cost:.4f} is spent"
-        return None
-
-
-class Pace:
-    """Keeps requests, and their tokens, to so many a minute."""
-
-    def __init__(self, requests: float | None, tokens: float | None) -> None:
-        self._requests, self._tokens = requests, tokens
-        self._next = time.monotonic()
-
-    async def wait(self) -> None:
-        """Until the next request may start."""
-        now = time.monotonic()
-        delay = self._next - now
-        if self._requests is not None:
-            self._next = max(now, self._next) + 60 / self._requests
-        if delay > 0:
-            await asyncio.sleep(delay)
-
-    def charge(self, tokens: int) -> None:
-        """Put off the next request for what the last one took."""
-        if self._tokens is not None:
-            self._next = max(time.monotonic(), self._next) + tokens * 60 / self._tokens
+    def __init__(self, reason: str, content: str | None = None) -> None:
+        super().__init__(reason)
+        self.content = content
 
 
 class Writer:
@@ -106,6 +41,12 @@ class Writer:
             timeout=config.timeout,
             max_retries=config.retries,
         )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.close()
 
     async def check(self) -> None:
         """Make sure, before any work, that the endpoint answers and has the model.
@@ -129,7 +70,8 @@ class Writer:
             return  # a server that lists no models may write all the same
         if not isinstance(listed, openai.pagination.AsyncPage):
             raise UserError(
-                f"build.base_url: {url} does not speak as OpenAI's does; the address often ends in /v1"
+                f"build.base_url: {url} does not speak as OpenAI's does; the address often ends in "
+                "/v1"
             )
         names = [model.id for model in listed.data or []]
         if names and self._config.model not in names:
@@ -169,10 +111,11 @@ class Writer:
         self._pace.charge(read + written)
         if not answer.choices:
             raise Malformed("an empty answer")
+        content = answer.choices[0].message.content
         if answer.choices[0].finish_reason == "length":
             # Mended, it would be a whole object with half a text in it.
-            raise Malformed("an answer cut off at build.answer_tokens")
-        return _parse(answer.choices[0].message.content, fields)
+            raise Malformed("an answer cut off at build.answer_tokens", content)
+        return _parse(content, fields)
 
     async def _request(self, prompt: str, fields: Sequence[str]) -> Any:
         settings: dict[str, Any] = {self._limit: self._config.answer_tokens}
@@ -204,9 +147,7 @@ class Writer:
                 f"{self._config.base_url} fails after {self._config.retries} retries: {_line(e)}; "
                 "the same command goes on from what is written"
             ) from e
-        except openai.APIResponseValidationError as error:
-            raise Malformed("the server's response is not JSON") from error
-        except json.JSONDecodeError as error:
+        except (openai.APIResponseValidationError, json.JSONDecodeError) as error:
             raise Malformed("the server's response is not JSON") from error
         except openai.APIError as error:
             raise UserError(f"{self._config.base_url}: {_line(error)}") from error
@@ -243,11 +184,11 @@ def _parse(content: str | None, fields: Sequence[str]) -> dict[str, str]:
         raise Malformed("an empty answer")
     found = json_repair.loads(content[content.find("{") :] if "{" in content else content)
     if not isinstance(found, dict):
-        raise Malformed("an answer that is no JSON object")
+        raise Malformed("an answer that is no JSON object", content)
     texts = {name: found.get(name) for name in fields}
     wrong = [name for name, text in texts.items() if not isinstance(text, str) or not text.strip()]
     if wrong:
-        raise Malformed(f"an answer without {', '.join(wrong)}")
+        raise Malformed(f"an answer without {', '.join(wrong)}", content)
     return {name: " ".join(str(text).split()) for name, text in texts.items()}
 
 

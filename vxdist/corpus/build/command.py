@@ -18,7 +18,8 @@ def run(arguments: Sequence[str]) -> None:
     """
     config = parse_section("corpus build", "build", BuildConfig, arguments)
     check_settings(config)
-    from vxdist.corpus.build.client import Usage, Writer
+    from vxdist.corpus.build.budget import Usage
+    from vxdist.corpus.build.client import Writer
     from vxdist.corpus.build.folder import USAGE, BuildFolder
     from vxdist.corpus.build.topics import make_topics, read_guide
     from vxdist.corpus.build.work import Build
@@ -29,16 +30,16 @@ def run(arguments: Sequence[str]) -> None:
 
     async def build() -> list[str]:
         usage = Usage(folder.path / USAGE, config)
-        writer = Writer(config, usage)
-        work = Build(config, guide, folder, usage, writer)
-        missing = len(topics) - len({t.pair for t in topics} & folder.written())
+        missing = [topic for topic in topics if topic.pair not in folder.written()]
         if not missing:
             return []
-        await writer.check()
-        folder.begin()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, work.stop)
-        print(f"build: {missing:,} of {len(topics):,} pairs are to be written in {config.out}")
-        return await work.run(topics)
+        async with Writer(config, usage) as writer:
+            await writer.check()
+            folder.begin()
+            work = Build(config, guide, folder, usage, writer)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, work.stop)
+            print(f"build: {len(missing):,} of {len(topics):,} pairs are due in {config.out}")
+            return await work.run(missing)
 
     with folder.hold():
         given_up = asyncio.run(build())
@@ -51,8 +52,8 @@ def run(arguments: Sequence[str]) -> None:
     )
     if given_up:
         print(
-            f"build: {len(given_up):,} pairs were given up after {config.attempts} rejected answers; raise "
-            "build.attempts and run the same command to try them again"
+            f"build: {len(given_up):,} pairs were given up after {config.attempts} rejected "
+            "answers; raise build.attempts and run the same command to try them again"
         )
 
 

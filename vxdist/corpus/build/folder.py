@@ -28,9 +28,10 @@ from vxdist.errors import UserError
 
 SETTINGS, REJECTS, USAGE, LOCK = "build.yaml", "rejects.jsonl", "usage.jsonl", ".build.lock"
 FREE = (
-    "out", "base_url", "key_variable", "answer_tokens", "concurrency", "requests_per_minute", "tokens_per_minute",
-    "timeout", "retries", "attempts", "most_tokens", "most_cost", "prompt_price", "answer_price",
-    "stories_per_value", "dilemmas_per_value", "structured", "progress_seconds",
+    "out", "base_url", "key_variable", "answer_tokens", "structured",
+    "stories_per_value", "dilemmas_per_value", "attempts", "concurrency", "progress_seconds",
+    "requests_per_minute", "tokens_per_minute", "timeout", "retries",
+    "most_tokens", "most_cost", "prompt_price", "answer_price",
 )  # fmt: skip
 """Settings that may change when a build goes on: its size and pace, not what is written."""
 Pair = Sequence[ActivationItem] | Sequence[EvaluationItem]
@@ -153,8 +154,8 @@ def _refuse_other(file: Path, identity: dict[str, Any]) -> None:
         if there.get(key) != now:
             told = "values, topics or prompts" if key == "guide_digest" else f"build.{key}"
             raise UserError(
-                f"{file}: the corpus was begun with other {told} ({there.get(key)!r}, now {now!r}); "
-                "give another build.out, or go on as it was"
+                f"{file}: the corpus was begun with other {told} ({there.get(key)!r}, now "
+                f"{now!r}); give another build.out, or go on as it was"
             )
 
 

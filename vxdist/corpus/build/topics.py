@@ -104,8 +104,8 @@ def _read_prompt(file: Path, names: Sequence[str], languages: Sequence[str]) -> 
 def _named(topics: Mapping[str, Any], key: str) -> dict[str, dict[str, str]]:
     """A list of texts, or texts with a name by language."""
     found = topics.get(key)
-    texts = found if isinstance(found, dict) else dict.fromkeys(found or [], {})
-    named = {text: of or {} for text, of in texts.items()}
+    names = found.items() if isinstance(found, dict) else ((text, {}) for text in found or [])
+    named = {text: of or {} for text, of in names}
     if not named or not all(
         isinstance(text, str)
         and isinstance(of, dict)
@@ -113,8 +113,8 @@ def _named(topics: Mapping[str, Any], key: str) -> dict[str, dict[str, str]]:
         for text, of in named.items()
     ):
         raise UserError(
-            f"build.topics: {key} must be a list of texts, or TEXT: {{LANGUAGE: NAME}}; numbers, yes "
-            "and no need quotes"
+            f"build.topics: {key} must be a list of texts, or TEXT: {{LANGUAGE: NAME}}; numbers, "
+            "yes and no need quotes"
         )
     return named
 

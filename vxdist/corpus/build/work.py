@@ -2,16 +2,17 @@
 
 import asyncio
 import dataclasses
-import time
 from collections.abc import Callable, Sequence
 
 from vxdist.config import BuildConfig
 from vxdist.corpus.build.accept import Rejected, Rules
-from vxdist.corpus.build.client import Malformed, Usage, Writer
+from vxdist.corpus.build.budget import Usage
+from vxdist.corpus.build.client import Malformed, Writer
 from vxdist.corpus.build.folder import BuildFolder
 from vxdist.corpus.build.topics import Guide, Topic
 from vxdist.corpus.items import ActivationItem, EvaluationItem
 from vxdist.errors import Stopped
+from vxdist.progress import WorkProgress
 
 TOLD = ("dilemma", "aligned", "violating")
 
@@ -30,17 +31,19 @@ class Build:
         self._usage, self._writer = usage, writer
         self._rules = Rules(config)
         self._rules.known([*folder.activation, *folder.evaluation])
-        self._began = self._told = time.monotonic()
         self._done = self._total = 0
         self._stopping = self._terminated = False
         self._spent_before = usage.cost, usage.tokens
 
     async def run(self, topics: Sequence[Topic]) -> list[str]:
-        """Write what is missing; the pairs that were given up. Raises as `Writer.ask` does."""
-        written = self._folder.written()
-        due = [topic for topic in topics if topic.pair not in written]
-        self._total = len(due)
-        queue = iter(due)
+        """Write topics; the pairs that were given up. Raises as `Writer.ask` does."""
+        self._total = len(topics)
+        progress = WorkProgress(
+            "build", self._total, "pairs", shown=True, seconds=self._config.progress_seconds,
+            by_minute=True, note=self._tell,
+        )  # fmt: skip
+        progress.start()
+        queue = iter(topics)
         given_up: list[str] = []
 
         async def work() -> None:
@@ -54,12 +57,12 @@ class Build:
                     raise
                 given_up.extend([] if written else [topic.pair])
                 self._done += 1
-                self._tell()
+                progress.advance(1)
 
         ends = await asyncio.gather(
             *(work() for _ in range(self._config.concurrency)), return_exceptions=True
         )
-        self._tell(last=True)
+        progress.stop()
         for end in ends:
             if end is not None:
                 raise end
@@ -100,14 +103,17 @@ class Build:
         while self._folder.rejects[topic.pair] < self._config.attempts:
             if self._terminated:
                 raise Stopped("stopped; the same command goes on from here")
-            answer: dict[str, str] = {}
             try:
                 answer = await self._writer.ask(prompt, fields)
+            except Malformed as error:
+                self._folder.reject(topic, str(error), error.content)
+                continue
+            try:
                 check(answer)
-            except (Rejected, Malformed) as error:
+            except Rejected as error:
                 self._folder.reject(topic, str(error), answer)
-            else:
-                return answer
+                continue
+            return answer
         raise GivenUp
 
     async def _compose(self, topic: Topic) -> list[ActivationItem] | list[EvaluationItem]:
@@ -179,21 +185,13 @@ class Build:
             rival=topic.rival,
         )
 
-    def _tell(self, *, last: bool = False) -> None:
-        """A line now and then: how far it is, how fast, and what it costs."""
-        now = time.monotonic()
-        if not last and now - self._told < self._config.progress_seconds:
-            return
-        self._told = now
-        rate = 60 * self._done / max(1e-9, now - self._began)
-        left = f"{(self._total - self._done) / rate:.0f} min left" if self._done else "time unknown"
-        cost, tokens = self._usage.cost, self._usage.tokens
+    def _tell(self) -> str:
+        """What it took so far, and what all will take if it goes on like this."""
         more = self._total / max(1, self._done)
-        expected = self._spent_before[0] + (cost - self._spent_before[0]) * more
-        expected_tokens = self._spent_before[1] + (tokens - self._spent_before[1]) * more
-        print(
-            f"build: {self._done:,} of {self._total:,} pairs, {rate:.1f} a minute, {left}; "
+        cost, tokens = self._usage.cost, self._usage.tokens
+        cost_before, tokens_before = self._spent_before
+        return (
             f"{sum(self._folder.rejects.values()):,} rejected; {tokens:,} tokens of "
-            f"{expected_tokens:,.0f} expected, cost {cost:.4f} of {expected:.4f}",
-            flush=True,
+            f"{tokens_before + (tokens - tokens_before) * more:,.0f} expected, cost {cost:,.4f} of "
+            f"{cost_before + (cost - cost_before) * more:,.4f}"
         )
