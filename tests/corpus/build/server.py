@@ -2,9 +2,9 @@
 
     python server.py PORT_FILE LOG_FILE [FAULT ...]
 
-Faults strike every third request, in turn: 429 (with Retry-After), 500, drop (the connection), hang,
-half (of the body), malformed (content), foreign (language), cut (at the most tokens), page (of
-HTML), filter (the prompt is refused), none. Others hold all the time: `noschema` refuses JSON
+Faults strike every third request, in turn: 429 (with Retry-After), 500, drop (the connection),
+hang, half (of the body), malformed (content), foreign (language), cut (at the most tokens), page
+(of HTML), filter (the prompt is refused), none. Others hold all the time: `noschema` refuses JSON
 schemas, `newname` refuses max_tokens, `twins` tells one dilemma only, `slow` takes its time, `dead`
 fails from the 20th request on. A model that is not `tiny`, or a folder, is refused.
 """
