@@ -3,10 +3,11 @@
     python server.py PORT_FILE LOG_FILE [FAULT ...]
 
 Faults strike every third request, in turn: 429 (with Retry-After), 500, drop (the connection),
-hang, half (of the body), malformed (content), foreign (language), cut (at the most tokens), page
-(of HTML), filter (the prompt is refused), none. Others hold all the time: `noschema` refuses JSON
-schemas, `newname` refuses max_tokens, `twins` tells one dilemma only, `slow` takes its time, `dead`
-fails from the 20th request on. A model that is not `tiny`, or a folder, is refused.
+hang, half (of the body), malformed (content), cut (at the most tokens), page (of HTML), filter (the
+prompt is refused), none. Others hold all the time: `noschema` refuses JSON schemas, `newname`
+refuses max_tokens, `twins` tells one dilemma only, `foreign` tells every fifth answer's in Russian,
+`slow` takes its time, `dead` fails from the 20th request on. A model that is not `tiny`, or a
+folder, is refused.
 """
 
 import json
@@ -21,7 +22,7 @@ from typing import Any
 from vxdist.config import CorpusConfig
 from vxdist.corpus import load_corpus
 
-ALWAYS = ("noschema", "newname", "twins", "slow", "dead")
+ALWAYS = ("noschema", "newname", "twins", "foreign", "slow", "dead")
 SEED = load_corpus(CorpusConfig(path="builtin:cvoice-seed"))
 WORDS = {
     "en": [w for i in SEED.activation if i.language == "en" for w in i.rationale.split()],
@@ -105,8 +106,8 @@ class Handler(BaseHTTPRequestHandler):
         fields = answer(prompt, number)
         if "twins" in self.faults and "dilemma" in fields:
             fields["dilemma"] = answer(prompt, 0)["dilemma"]
-        if fault == "foreign" and "dilemma" in fields:
-            fields["dilemma"] = "Это совсем другой язык. " * 40
+        if "foreign" in self.faults and number % 5 == 0 and "dilemma" in fields:
+            fields["dilemma"] = "Это совсем другой язык. " * 20
         content = json.dumps(fields, ensure_ascii=False)
         if fault == "cut":
             content = content[:-5]

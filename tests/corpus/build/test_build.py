@@ -45,7 +45,7 @@ def check_whole(folder: Path) -> None:
     assert dilemmas == {(v, g): 2 for v in VALUES for g in ("zh", "en")}
 
 
-FAULTS = ("429", "500", "drop", "hang", "half", "malformed", "foreign")
+FAULTS = ("429", "500", "drop", "hang", "half", "malformed")
 
 
 @pytest.mark.parametrize("faults", [(), FAULTS, ("noschema",)], ids=["none", "all", "noschema"])
@@ -59,7 +59,7 @@ def test_a_corpus_is_built(
     assert "12 stories" not in told
     assert "24 stories and 8 evaluation dilemmas of 2 values" in told
     assert re.search(
-        r"\(100%\), [0-9.]+ pairs/min, 0 s left; \d+ rejected; [0-9,]+ tokens of", told
+        r"\(100%\), [0-9.,]+ pairs/min, 0 s left; \d+ rejected; [0-9,]+ tokens of", told
     )
     card = yaml.safe_load((tmp_path / "out" / "card.yaml").read_text())
     assert (card["stories"], card["dilemmas"]) == (24, 8)
@@ -67,7 +67,6 @@ def test_a_corpus_is_built(
     reasons = [json.loads(line)["reason"] for line in rejects.open()] if rejects.exists() else []
     if faults == FAULTS:
         assert any("an answer" in reason for reason in reasons)
-        assert any("dilemma in ru, expected" in reason for reason in reasons)
     else:
         assert reasons == []
     asked = [json.loads(line) for line in (tmp_path / "log").open()]

@@ -58,6 +58,13 @@ def test_an_answer_that_is_none_is_asked_for_again(
     assert len(load_corpus(CorpusConfig(path=str(tmp_path / "out"))).activation) == 24
 
 
+def test_a_dilemma_in_another_language_is_not_let_in(
+    serve: Serve, build: Build, tmp_path: Path
+) -> None:
+    assert build(serve("foreign"), concurrency=1) == (0, "")
+    assert "dilemma in ru, expected" in " ".join(read_reasons(tmp_path))
+
+
 def test_a_server_of_the_new_name_for_max_tokens(serve: Serve, build: Build) -> None:
     assert build(serve("newname")) == (0, "")
 
