@@ -1,8 +1,7 @@
 # mypy: disable-error-code="import-not-found,import-untyped,no-untyped-def,untyped-decorator"
 """The Triton kernel behind `vxdist.model.kernel`: every activation is read once.
 
-T: token, N: neuron, S: split of the rows, B: neuron of a block, A: statistic; in a step, U: row of
-a thread, R: row of a warp.
+T: token, N: neuron, S: split of the rows, B: neuron of a block, A: statistic, R: row of a warp.
 
 A program sums `ROWS` rows of `NEURONS` neurons in float32, with each thread's own partial sums in
 registers, and leaves them in a scratch tensor; a second, small kernel adds those up in float64.
@@ -19,9 +18,10 @@ NEURONS = tl.constexpr(256)
 LANES = tl.constexpr(4)
 """Rows that the four warps of a program read side by side."""
 UNROLL = tl.constexpr(4)
-"""Rows that a thread loads before it adds any: with the seven programs that fit on a
-multiprocessor of an H100 (72 registers a thread), 57 KB in flight, where latency times bandwidth
-asks for 25 KB."""
+"""Rows that a thread loads before it adds any: with the nine programs that fit on a multiprocessor
+of an H100 (51 registers a thread), 74 KB in flight, where latency times bandwidth asks for 25 KB.
+They are unrolled steps and not a dimension of the block: Triton 3.6 laid warps along that
+dimension, so that every step of the loop added across warps, and took 26 times as long."""
 ROWS = 256
 """For 16k rows of 14,336 neurons that is 3,584 programs, enough to fill 132 multiprocessors four
 times over, and the scratch is 5% of what is read."""
@@ -92,19 +92,20 @@ def sum_rows(
     sum_RB = tl.zeros((LANES, NEURONS), tl.float32)
     square_RB = tl.zeros((LANES, NEURONS), tl.float32)
     for step in range(0, ROWS, UNROLL * LANES):
-        row_UR = step + tl.arange(0, UNROLL)[:, None] * LANES + tl.arange(0, LANES)[None, :]
-        here_URB = (row_UR < rows_left)[:, :, None] & known_B[None, None, :]
-        # 32 bits do from here: ROWS rows are never 2^31 numbers apart.
-        place_URB = row_UR[:, :, None] * row_stride + neuron_B[None, None, :]
-        value_URB = tl.load(activation_TN + place_URB, mask=here_URB, other=0.0).to(tl.float32)
-        if SELECT:
-            # Selected, not multiplied: NaN times nothing is NaN. Rows that do not count are few,
-            # and to load them is quicker than to wait for word which they are.
-            counted_UR = tl.load(counted_T + row_UR, mask=row_UR < rows_left, other=0)
-            value_URB = tl.where((counted_UR != 0)[:, :, None], value_URB, 0.0)
-        active_RB += tl.sum(tl.where(value_URB > 0, 1.0, 0.0), 0)
-        sum_RB += tl.sum(value_URB, 0)
-        square_RB += tl.sum(value_URB * value_URB, 0)
+        for unrolled in tl.static_range(UNROLL):
+            row_R = step + unrolled * LANES + tl.arange(0, LANES)
+            here_RB = (row_R < rows_left)[:, None] & known_B[None, :]
+            # 32 bits do from here: ROWS rows are never 2^31 numbers apart.
+            place_RB = row_R[:, None] * row_stride + neuron_B[None, :]
+            value_RB = tl.load(activation_TN + place_RB, mask=here_RB, other=0.0).to(tl.float32)
+            if SELECT:
+                # Selected, not multiplied: NaN times nothing is NaN. Rows that do not count are
+                # few, and to load them is quicker than to wait for word which they are.
+                counted_R = tl.load(counted_T + row_R, mask=row_R < rows_left, other=0)
+                value_RB = tl.where((counted_R != 0)[:, None], value_RB, 0.0)
+            active_RB += tl.where(value_RB > 0, 1.0, 0.0)
+            sum_RB += value_RB
+            square_RB += value_RB * value_RB
     place_B = split.to(tl.int64) * num_neurons + neuron_B
     tl.store(scratch_ASN + place_B, tl.sum(active_RB, 0), mask=known_B)
     tl.store(scratch_ASN + statistic_stride + place_B, tl.sum(sum_RB, 0), mask=known_B)
