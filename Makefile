@@ -6,7 +6,7 @@ BIN := .venv/bin
 .PHONY: help demo test lint types unit soak clean
 
 help:
-	@echo "make demo   install, run the whole road on a real model, write a report (6 minutes)"
+	@echo "make demo   install, run the whole road on a real model, write a report (7 minutes)"
 	@echo "make test   install, then lint, types and tests"
 	@echo "make lint | types | unit   one of them"
 	@echo "make soak   kill runs and damage stores ten times as often as the tests do (half an hour)"
