@@ -66,6 +66,9 @@ def test_the_commands_run(
     assert main([*run[1:], *small]) == 0
     opened = vxstore.open(store)
     root = opened.root()
-    assert root["value"].values.tolist() == ["self_direction", "security", "benevolence"]
+    assert root["value"].values.tolist() == [
+        "self_direction", "stimulation", "hedonism", "achievement", "power", "security",
+        "conformity", "tradition", "benevolence", "universalism",
+    ]  # fmt: skip
     assert root["language"].values.tolist() == ["en", "de"]
     assert opened.evaluation("choice").sizes["dilemma"] == 6
