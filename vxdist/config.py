@@ -4,7 +4,7 @@ One YAML file holds all sections; each stage reads the ones it needs.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 PROMPTS = {
     "en": ("{dilemma}\n\nWhat would you do?\nA. {a}\nB. {b}\n\nAnswer with one letter, A or B."),
@@ -222,10 +222,11 @@ class CheckConfig:
     """Share of runs of words in common that makes two texts near-duplicates."""
     run: int = 3
     """Words of a run; letters of scripts without spaces."""
-    hashes: int = 128
+    hashes: int = 192
     """Of a text's signature."""
-    bands: int = 32
-    """That it is cut into; texts that agree in one are compared."""
+    bands: int = 48
+    """That it is cut into; texts that agree in one are compared: 95 of 100 that have half of their
+    runs in common, and 999 of 1,000 with 60 %."""
     language_letters: dict[str, int] = field(
         default_factory=lambda: {"zh": 12, "ja": 12, "ko": 12, "other": 40}
     )
@@ -258,6 +259,11 @@ class BuildConfig:
     """OpenAI-compatible endpoint, of a provider or of a server of your own."""
     model: str = ""
     """Name of the model at the endpoint."""
+    local: bool = False
+    """Serve the model on this machine while the build runs; build.model is then anything that
+    model.path takes, and build.base_url is not used."""
+    load_timeout: float = 3600.0
+    """Seconds that a local model may take to load."""
     key_variable: str = "OPENAI_API_KEY"
     """Environment variable that holds the key; a server on this machine needs none."""
     languages: list[str] = field(default_factory=lambda: ["zh", "en"])
@@ -280,6 +286,9 @@ class BuildConfig:
     """Of the model."""
     answer_tokens: int = 1200
     """Most tokens of one answer."""
+    request: dict[str, Any] = field(default_factory=dict)
+    """Further fields of each request, as the server knows them; for instance
+    {"chat_template_kwargs": {"enable_thinking": false}}."""
     structured: bool = True
     """Ask for answers by JSON schema; a server that has no such thing is asked in plain words."""
     concurrency: int = 8

@@ -6,8 +6,8 @@ Faults strike every third request, in turn: 429 (with Retry-After), 500, drop (t
 hang, half (of the body), malformed (content), cut (at the most tokens), page (of HTML), filter (the
 prompt is refused), none. Others hold all the time: `noschema` refuses JSON schemas, `newname`
 refuses max_tokens, `twins` tells one dilemma only, `foreign` tells every fifth answer's in Russian,
-`slow` takes its time, `dead` fails from the 20th request on. A model that is not `tiny`, or a
-folder, is refused.
+`slow` takes its time, `dead` fails from the 20th request on, `pinned` refuses all. A model that is
+not `tiny`, or a folder, is refused.
 """
 
 import json
@@ -22,7 +22,7 @@ from typing import Any
 from vxdist.config import CorpusConfig
 from vxdist.corpus import load_corpus
 
-ALWAYS = ("noschema", "newname", "twins", "foreign", "slow", "dead")
+ALWAYS = ("noschema", "newname", "twins", "foreign", "slow", "dead", "pinned")
 SEED = load_corpus(CorpusConfig(path="builtin:cvoice-seed"))
 WORDS = {
     "en": [w for i in SEED.activation if i.language == "en" for w in i.rationale.split()],
@@ -79,7 +79,9 @@ class Handler(BaseHTTPRequestHandler):
         fault = turns[number // 3 % len(turns)] if turns and number % 3 == 0 else ""
         if "dead" in self.faults and number >= 20:
             fault = "500"
-        if (told := self.refuse(asked, fault)) is not None:
+        if "pinned" in self.faults:
+            self.reply(400, {"detail": "Server is pinned to another model."})
+        elif (told := self.refuse(asked, fault)) is not None:
             self.reply(400, {"error": {"message": told}})
         elif fault == "drop":
             self.close_connection = True

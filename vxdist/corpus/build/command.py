@@ -3,11 +3,16 @@
 import asyncio
 import signal
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from vxdist.config import BuildConfig
 from vxdist.corpus.items import STANCES
 from vxdist.errors import UserError
 from vxdist.settings import parse_section
+
+if TYPE_CHECKING:
+    from vxdist.corpus.build.folder import BuildFolder
+    from vxdist.corpus.build.topics import Guide, Topic
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -18,32 +23,43 @@ def run(arguments: Sequence[str]) -> None:
     """
     config = parse_section("corpus build", "build", BuildConfig, arguments)
     check_settings(config)
-    from vxdist.corpus.build.budget import Usage
-    from vxdist.corpus.build.client import Writer
-    from vxdist.corpus.build.folder import USAGE, BuildFolder
+    from vxdist.corpus.build.folder import BuildFolder
+    from vxdist.corpus.build.local import serve_local
     from vxdist.corpus.build.topics import make_topics, read_guide
-    from vxdist.corpus.build.work import Build
 
     guide = read_guide(config)
     topics = make_topics(config, guide)
     folder = BuildFolder(config, guide)
-
-    async def build() -> list[str]:
-        usage = Usage(folder.path / USAGE, config)
-        missing = [topic for topic in topics if topic.pair not in folder.written()]
-        if not missing:
-            return []
-        async with Writer(config, usage) as writer:
-            await writer.check()
-            folder.begin()
-            work = Build(config, guide, folder, usage, writer)
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, work.stop)
-            print(f"build: {len(missing):,} of {len(topics):,} pairs are due in {config.out}")
-            return await work.run(missing)
-
+    given_up: list[str] = []
     with folder.hold():
-        given_up = asyncio.run(build())
+        missing = [topic for topic in topics if topic.pair not in folder.written()]
+        if missing:
+            with serve_local(config) as served:
+                print(f"build: {len(missing):,} of {len(topics):,} pairs are due in {config.out}")
+                given_up = asyncio.run(_write(served, guide, folder, missing))
         folder.finish(topics, guide)
+    _tell(config, folder, given_up)
+
+
+async def _write(
+    config: BuildConfig, guide: "Guide", folder: "BuildFolder", missing: Sequence["Topic"]
+) -> list[str]:
+    """Write what is missing; the pairs that were given up. SIGTERM stops it."""
+    from vxdist.corpus.build.budget import Usage
+    from vxdist.corpus.build.client import Writer
+    from vxdist.corpus.build.folder import USAGE
+    from vxdist.corpus.build.work import Build
+
+    usage = Usage(folder.path / USAGE, config)
+    async with Writer(config, usage) as writer:
+        await writer.check()
+        folder.begin()
+        work = Build(config, guide, folder, usage, writer)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, work.stop)
+        return await work.run(missing)
+
+
+def _tell(config: BuildConfig, folder: "BuildFolder", given_up: Sequence[str]) -> None:
     values = {i.value for i in folder.activation} | {i.value for i in folder.evaluation}
     print(
         f"build: {len(folder.activation):,} stories and {len(folder.evaluation):,} evaluation "

@@ -28,7 +28,7 @@ from vxdist.errors import UserError
 
 SETTINGS, REJECTS, USAGE, LOCK = "build.yaml", "rejects.jsonl", "usage.jsonl", ".build.lock"
 FREE = (
-    "out", "base_url", "key_variable", "answer_tokens", "structured",
+    "out", "base_url", "local", "load_timeout", "key_variable", "answer_tokens", "structured",
     "stories_per_value", "dilemmas_per_value", "attempts", "concurrency", "progress_seconds",
     "requests_per_minute", "tokens_per_minute", "timeout", "retries",
     "most_tokens", "most_cost", "prompt_price", "answer_price",

@@ -19,6 +19,7 @@ STEPS = {
     "dilemma": OF_TOPIC,
     "retell": (*OF_TOPIC, "told"),
     "rationale": ("value", "dilemma", "decision", "other"),
+    "again": ("reason",),
 }
 """Steps, and what each prompt is filled with."""
 SPLITS = ("activation", "evaluation")

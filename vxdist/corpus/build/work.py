@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import json
 from collections.abc import Callable, Sequence
 
 from vxdist.config import BuildConfig
@@ -92,28 +93,33 @@ class Build:
     async def _ask(
         self,
         topic: Topic,
+        language: str,
         prompt: str,
         fields: Sequence[str],
         check: Callable[[dict[str, str]], None],
     ) -> dict[str, str]:
         """An answer that passes; one that does not is kept with the reason, and asked for again.
 
+        The model is told the reason: some servers answer the same question in the same words.
         Raises GivenUp.
         """
+        talk = [prompt]
         while self._folder.rejects[topic.pair] < self._config.attempts:
             if self._terminated:
                 raise Stopped("stopped; the same command goes on from here")
             try:
-                answer = await self._writer.ask(prompt, fields)
-            except Malformed as error:
-                self._folder.reject(topic, str(error), error.content)
-                continue
-            try:
+                answer = await self._writer.ask(talk, fields)
                 check(answer)
+            except Malformed as error:
+                reason, said = str(error), error.content
+                self._folder.reject(topic, reason, said)
             except Rejected as error:
-                self._folder.reject(topic, str(error), answer)
-                continue
-            return answer
+                reason, said = str(error), json.dumps(answer, ensure_ascii=False)
+                self._folder.reject(topic, reason, answer)
+            else:
+                return answer
+            again = self._guide.prompts["again", language].safe_substitute(reason=reason)
+            talk = [prompt, said, again] if said else [prompt]
         raise GivenUp
 
     async def _compose(self, topic: Topic) -> list[ActivationItem] | list[EvaluationItem]:
@@ -154,7 +160,7 @@ class Build:
         def check(answer: dict[str, str]) -> None:
             self._rules.check_dilemma(language, *(answer[name] for name in TOLD))
 
-        return await self._ask(topic, prompt, fields, check)
+        return await self._ask(topic, language, prompt, fields, check)
 
     async def _story(
         self, topic: Topic, language: str, stance: str, found: dict[str, dict[str, str]]
@@ -171,7 +177,7 @@ class Build:
         def check(answer: dict[str, str]) -> None:
             self._rules.check_rationale(language, answer["choice"], answer["rationale"])
 
-        answer = await self._ask(topic, prompt, ("choice", "rationale"), check)
+        answer = await self._ask(topic, language, prompt, ("choice", "rationale"), check)
         return ActivationItem(
             id=f"{topic.pair}-{language}-{stance}",
             pair=topic.pair,
