@@ -101,6 +101,24 @@ def test_killed_again_and_again(serve: Serve, options: Any, tmp_path: Path) -> N
     assert {line for line in kept if line} <= set(lines.read_text().splitlines())
 
 
+def test_a_kill_loses_no_answer_that_came(serve: Serve, options: Any, tmp_path: Path) -> None:
+    """Answers for a pair that is not complete are not asked for again."""
+    words = [sys.executable, "-m", "vxdist", *options(serve("slow"), concurrency=3)]
+    log, kills = tmp_path / "log", 2
+    for kill in range(1, kills + 1):
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+        while not log.exists() or len(log.read_text().splitlines()) < 10 * kill:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+    assert main(words[3:]) == 0
+    check_whole(tmp_path / "out")
+    due = 6 * (2 + 4) + 4 * 2
+    assert due <= len(log.read_text().splitlines()) <= due + 3 * kills
+    assert not (tmp_path / "out" / "drafts.jsonl").exists()
+
+
 def test_topics_are_the_same_each_time_and_a_larger_build_keeps_them() -> None:
     small = BuildConfig(stories_per_value=3, dilemmas_per_value=2)
     large = BuildConfig(stories_per_value=50, dilemmas_per_value=40)
@@ -210,7 +228,7 @@ class TestRefused:
         disk = tmp_path / "disk"
         disk.mkdir()
         mounted = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=48k", "none", str(disk)],
+            ["mount", "-t", "tmpfs", "-o", "size=160k", "none", str(disk)],
             check=False, capture_output=True,
         )  # fmt: skip
         if mounted.returncode:

@@ -27,6 +27,8 @@ from vxdist.corpus.write import (
 from vxdist.errors import UserError
 
 SETTINGS, REJECTS, USAGE, LOCK = "build.yaml", "rejects.jsonl", "usage.jsonl", ".build.lock"
+DRAFTS = "drafts.jsonl"
+"""Answers for pairs that are not complete yet."""
 FREE = (
     "out", "base_url", "local", "load_timeout", "key_variable", "answer_tokens", "structured",
     "stories_per_value", "dilemmas_per_value", "attempts", "concurrency", "progress_seconds",
@@ -47,6 +49,7 @@ class BuildFolder:
         self.evaluation: list[EvaluationItem] = []
         self.rejects: Counter[str] = Counter()
         """Times that a pair was rejected."""
+        self._drafts: dict[tuple[str, str], dict[str, str]] = {}
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
@@ -79,6 +82,17 @@ class BuildFolder:
         if (self.path / REJECTS).exists():
             lines = (self.path / REJECTS).read_text(encoding="utf-8").splitlines()
             self.rejects.update(json.loads(line)["pair"] for line in lines)
+        self._open_drafts()
+
+    def _open_drafts(self) -> None:
+        file, written = self.path / DRAFTS, self.written()
+        cut_torn_line(file)
+        if file.exists():
+            lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+            due = [line for line in lines if json.loads(line)["pair"] not in written]
+            replace_file(file, "".join(due))
+            for draft in map(json.loads, due):
+                self._drafts[draft["pair"], draft["asked"]] = draft["answer"]
 
     def begin(self) -> None:
         """Note what the corpus is written with. After the endpoint was found to have the model:
@@ -93,6 +107,17 @@ class BuildFolder:
     def written(self) -> set[str]:
         """Pairs that are there, in all languages and stances."""
         return {item.pair for item in self.activation} | {item.pair for item in self.evaluation}
+
+    def keep(self, pair: str, prompt: str, answer: dict[str, str]) -> None:
+        """Append an answer that passed, until its pair is complete: it need not be paid twice."""
+        asked = _digest(prompt)
+        draft = {"pair": pair, "asked": asked, "answer": answer}
+        append_line(self.path / DRAFTS, json.dumps(draft, ensure_ascii=False) + "\n")
+        self._drafts[pair, asked] = answer
+
+    def find_kept(self, pair: str, prompt: str) -> dict[str, str] | None:
+        """The answer that was kept for this very prompt."""
+        return self._drafts.get((pair, _digest(prompt)))
 
     def accept(self, items: Pair) -> None:
         """Append all items of a pair at once. Raises OSError; the corpus then reads as before."""
@@ -135,6 +160,7 @@ class BuildFolder:
             **{key: self._identity[key] for key in ("seed", "guide_digest")},
         }
         replace_file(self.path / CARD, yaml.safe_dump(card, allow_unicode=True, sort_keys=False))
+        (self.path / DRAFTS).unlink(missing_ok=True)
 
 
 def _identify(config: BuildConfig, guide: Guide) -> dict[str, Any]:
@@ -145,7 +171,11 @@ def _identify(config: BuildConfig, guide: Guide) -> dict[str, Any]:
          sorted((*key, text.template) for key, text in guide.prompts.items())],
         ensure_ascii=False, sort_keys=True,
     )  # fmt: skip
-    return {**settings, "guide_digest": hashlib.sha256(told.encode()).hexdigest()}
+    return {**settings, "guide_digest": _digest(told)}
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _refuse_other(file: Path, identity: dict[str, Any]) -> None:

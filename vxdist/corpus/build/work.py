@@ -1,6 +1,7 @@
 """Writing pairs: a few at a time, each through all its steps, until all topics are written."""
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 from collections.abc import Callable, Sequence
@@ -100,9 +101,13 @@ class Build:
     ) -> dict[str, str]:
         """An answer that passes; one that does not is kept with the reason, and asked for again.
 
-        The model is told the reason: some servers answer the same question in the same words.
-        Raises GivenUp.
+        The model is told the reason: some servers answer the same question in the same words. What
+        passed before a build was killed is taken as it is. Raises GivenUp.
         """
+        if (kept := self._folder.find_kept(topic.pair, prompt)) is not None:
+            with contextlib.suppress(Rejected):  # others may have written the same meanwhile
+                check(kept)
+                return kept
         talk = [prompt]
         while self._folder.rejects[topic.pair] < self._config.attempts:
             if self._terminated:
@@ -117,6 +122,7 @@ class Build:
                 reason, said = str(error), json.dumps(answer, ensure_ascii=False)
                 self._folder.reject(topic, reason, answer)
             else:
+                self._folder.keep(topic.pair, prompt, answer)
                 return answer
             again = self._guide.prompts["again", language].safe_substitute(reason=reason)
             talk = [prompt, said, again] if said else [prompt]
