@@ -315,15 +315,20 @@ class TestEncoding:
         for file in write(tmp_path, good_rows()).iterdir():
             text = file.read_text(encoding="utf-8").replace("一", "两难")
             file.write_bytes(text.encode("gbk"))
+        (tmp_path / "card.yaml").write_bytes("name: 两难\n".encode("gbk"))
         return tmp_path
 
     def test_gbk_is_named_and_the_setting_offered(self, gbk: Path) -> None:
         with pytest.raises(UserError, match=r"activation\.jsonl:1: not UTF-8 .*gb18030") as caught:
             load(gbk)
         assert "evaluation.jsonl:1: not UTF-8" in str(caught.value)
+        assert "card.yaml:1: not UTF-8" in str(caught.value)
+        assert "corpus.encoding: gb18030 (--encoding gb18030 where" in str(caught.value)
 
     def test_gbk_is_read_on_request(self, gbk: Path) -> None:
-        assert load(gbk, encoding="gb18030").activation[0].dilemma == "两难 one"
+        corpus = load(gbk, encoding="gb18030")
+        assert corpus.activation[0].dilemma == "两难 one"
+        assert corpus.card == {"name": "两难"}
 
     def test_an_unknown_encoding(self, gbk: Path) -> None:
         assert "corpus.encoding: 'klingon' is not known" in refusal(gbk, encoding="klingon")

@@ -13,6 +13,7 @@ from vxstore.schema import POOLED
 
 Item = TypeVar("Item", ActivationItem, EvaluationItem)
 MAY_BE_EMPTY = ("setting", "rival")
+SETTING = "corpus.encoding: "
 MOST_SHOWN = 20
 """Faults that an error tells one by one."""
 
@@ -59,15 +60,7 @@ def read_file(file: Path, kind: type[Item], encoding: str) -> FileOfItems[Item]:
     numbers: list[int] = []
     faults: list[Fault] = []
     claims = _Claims()
-    try:
-        text = _decode(file.read_bytes(), encoding, "corpus.encoding: ")
-    except FileNotFoundError:
-        faults.append(Fault(where=str(file), what="is missing"))
-        text = ""
-    except _Undecodable as error:
-        faults.append(Fault(where=f"{file}:{error.line}", what=error.what))
-        text = ""
-    for number, raw in _lines(text):
+    for number, raw in _lines(read_text(file, encoding, faults)):
         try:
             item = _parse(raw, kind)
             claims.claim(item, number)
@@ -77,6 +70,17 @@ def read_file(file: Path, kind: type[Item], encoding: str) -> FileOfItems[Item]:
             items.append(item)
             numbers.append(number)
     return FileOfItems(file=file, items=items, lines=numbers, faults=faults)
+
+
+def read_text(file: Path, encoding: str, faults: list[Fault]) -> str:
+    """Text of a file of a corpus; empty, with a fault more, if there is none in this encoding."""
+    try:
+        return _decode(file.read_bytes(), encoding, SETTING)
+    except FileNotFoundError:
+        faults.append(Fault(where=str(file), what="is missing"))
+    except _Undecodable as error:
+        faults.append(Fault(where=f"{file}:{error.line}", what=error.what))
+    return ""
 
 
 class _Undecodable(Exception):
@@ -116,7 +120,8 @@ def _offer(content: bytes, encoding: str, option: str) -> str:
         content.decode("gb18030")
     except UnicodeDecodeError:
         return f"save it as UTF-8, or name its encoding with {option.strip(': ')}"
-    return f"it reads as GBK: give {option}gb18030, or save it as UTF-8"
+    told = " (--encoding gb18030 where that is an option)" if option == SETTING else ""
+    return f"it reads as GBK: give {option}gb18030{told}, or save it as UTF-8"
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:

@@ -18,6 +18,7 @@ from vxdist.corpus.lines import (
     find_incomplete,
     find_unknown,
     read_file,
+    read_text,
     refuse,
 )
 from vxdist.corpus.write import ACTIVATION, CARD, EVALUATION
@@ -70,6 +71,7 @@ def read_corpus(path: str, encoding: str = "utf-8") -> ReadCorpus:
     else:
         evaluation = FileOfItems(file=evaluation_file, items=[], lines=[], faults=[])
     faults = [*activation.faults, *evaluation.faults]
+    card = _read_card(folder / CARD, encoding, faults)
     if not activation.items and not activation.faults:
         what = "has no items; a corpus needs stories"
         faults.append(Fault(where=str(activation.file), what=what))
@@ -80,7 +82,7 @@ def read_corpus(path: str, encoding: str = "utf-8") -> ReadCorpus:
         folder=folder,
         activation=activation,
         evaluation=evaluation,
-        card=_read_card(folder / CARD),
+        card=card,
         faults=faults,
     )
 
@@ -135,15 +137,19 @@ def _select(
     return tuple(kept)
 
 
-def _read_card(file: Path) -> dict[str, Any]:
+def _read_card(file: Path, encoding: str, faults: list[Fault]) -> dict[str, Any]:
+    """What the card says; nothing, with a fault more, if it cannot be read."""
     if not file.is_file():
         return {}
     try:
-        card = yaml.safe_load(file.read_text(encoding="utf-8"))
+        card = yaml.safe_load(read_text(file, encoding, faults)) or {}
     except yaml.YAMLError as error:
-        raise UserError(f"{file}: not YAML: {' '.join(str(error).split())}") from error
+        faults.append(Fault(where=str(file), what=f"not YAML: {' '.join(str(error).split())}"))
+        return {}
     if not isinstance(card, dict):
-        raise UserError(f"{file}: expected a mapping of keys to values")
+        what = f"found {type(card).__name__}, expected a mapping of keys to values"
+        faults.append(Fault(where=str(file), what=what))
+        return {}
     return card
 
 

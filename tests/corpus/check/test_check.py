@@ -104,6 +104,21 @@ class TestFaults:
         assert any("length alone tells the aligned option in zh for all" in line
                    for line in report.of("cue"))  # fmt: skip
 
+    def test_what_touches_all_results_is_told_before_one_item(
+        self, change: Change, look: Look, folder: Path, seed: Corpus
+    ) -> None:
+        from vxdist.corpus.write import write_corpus
+
+        longer = [dataclasses.replace(i, aligned=i.aligned * 2) for i in seed.evaluation]
+        write_corpus(folder, seed.activation, longer, {})
+        change(E, 0, add=True, id="copy", pair="copy")
+        report = look()
+        kinds = [finding["kind"] for finding in report.findings]
+        assert kinds[0] == "cue"
+        assert "for all values" in report.of("cue")[0]
+        assert kinds.index("length") > max(n for n, kind in enumerate(kinds) if kind == "cue")
+        assert kinds[-1] == "duplicate"
+
     def test_few_settings(self, look: Look, folder: Path, seed: Corpus) -> None:
         from vxdist.corpus.write import write_corpus
 

@@ -173,7 +173,7 @@ def _judge(
                 kind="cue",
                 what=f"{cue} alone tells {what} for {'all values' if value == ALL else value}: "
                 f"{accuracy:.0%} right of {len(mine_D)} ({low:.0%} to {high:.0%})",
-                weight=abs(accuracy - 0.5),
+                weight=abs(accuracy - 0.5) + (value == ALL),
             )
 
 

@@ -7,6 +7,11 @@ from typing import Any, Literal
 Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 """In order of weight: what makes results wrong, what weakens them, what is good to know."""
+Kind = Literal["schema", "leakage", "cue", "length", "pair", "variety", "duplicate", "language"]
+KINDS: tuple[Kind, ...] = (
+    "schema", "leakage", "cue", "length", "pair", "variety", "duplicate", "language",
+)  # fmt: skip
+"""In order of weight too: what touches all results comes before what touches one item."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,10 +19,10 @@ class Finding:
     """One thing found, of a kind, with the items it concerns."""
 
     level: Level
-    kind: str
+    kind: Kind
     what: str
     weight: float = 0.0
-    """Among findings of one level, the larger comes first; what it is depends on the kind."""
+    """Among findings of one level and kind, the larger comes first."""
     items: Sequence[str] = ()
     """Ids of items, or FILE:LINE."""
 
@@ -43,5 +48,9 @@ class Checked:
 
 
 def rank(findings: Iterable[Finding]) -> list[Finding]:
-    """Errors first; within a level, the weightiest first."""
-    return sorted(findings, key=lambda found: (LEVELS.index(found.level), -found.weight))
+    """Errors first; within a level, kind by kind, the weightiest first."""
+
+    def place(found: Finding) -> tuple[int, int, float]:
+        return LEVELS.index(found.level), KINDS.index(found.kind), -found.weight
+
+    return sorted(findings, key=place)

@@ -25,6 +25,9 @@ def read_cvc(file: Path, encoding: str, language: str, labels: Labels, into: Col
     if file.suffix == ".jsonl":
         columns = {"dilemma": "rule", "value": "core values"}
         _plain(read_jsonl(file, encoding), columns, language, labels, into)
+        into.remarks.append(
+            "`level` and `derived values` are not kept: a corpus has no such fields"
+        )
         return
     rows = _of_both(read_csv(file, encoding), file)
     _plain(rows, {"dilemma": "scene", "value": ARRAY}, language, labels, into)

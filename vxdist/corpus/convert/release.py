@@ -13,7 +13,8 @@ LANGUAGE = "zh"
 STANCES = {"support": "aligned", "conflict": "violating"}
 EVALUATION = "data/test-zh-200.xlsx"
 _LETTER = re.compile(r"^\s*[AB]\s*[.．、:：)）]\s*")
-_VERSUS = re.compile(r"\s*vs\.?\s*", re.IGNORECASE)
+_VERSUS = re.compile(r"\s*(?<![a-z])v\s?\.?\s?s\.?(?![a-z])\s*", re.IGNORECASE)
+"""As they spell it: vs, VS, vs., v s, v.s."""
 
 
 def read_release(folder: Path, labels: Labels, into: Collected) -> None:
