@@ -18,7 +18,7 @@ import yaml
 from vxdist.cli import main
 from vxdist.config import BuildConfig, CorpusConfig
 from vxdist.corpus import Corpus, load_corpus
-from vxdist.corpus.build.topics import make_topics, read_guide
+from vxdist.corpus.builder.topics import make_topics, read_guide
 
 VALUES = ("calm", "zeal")
 Serve = Callable[..., str]

@@ -7,11 +7,11 @@ import json
 from collections.abc import Callable, Sequence
 
 from vxdist.config import BuildConfig
-from vxdist.corpus.build.accept import Rejected, Rules
-from vxdist.corpus.build.budget import Usage
-from vxdist.corpus.build.client import Malformed, Writer
-from vxdist.corpus.build.folder import BuildFolder
-from vxdist.corpus.build.topics import Guide, Topic
+from vxdist.corpus.builder.accept import Rejected, Rules
+from vxdist.corpus.builder.budget import Usage
+from vxdist.corpus.builder.client import Malformed, Writer
+from vxdist.corpus.builder.folder import BuildFolder
+from vxdist.corpus.builder.topics import Guide, Topic
 from vxdist.corpus.items import ActivationItem, EvaluationItem
 from vxdist.errors import Stopped
 from vxdist.progress import WorkProgress

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from vxdist.config import BuildConfig
-from vxdist.corpus.build.topics import Guide, Topic
+from vxdist.corpus.builder.topics import Guide, Topic
 from vxdist.corpus.items import ActivationItem, EvaluationItem
 from vxdist.corpus.lines import Item, read_file, refuse
 from vxdist.corpus.write import (

@@ -11,7 +11,7 @@ import openai
 from openai.types.chat import ChatCompletion
 
 from vxdist.config import BuildConfig
-from vxdist.corpus.build.budget import Pace, Usage
+from vxdist.corpus.builder.budget import Pace, Usage
 from vxdist.errors import Stopped, UserError
 
 LOCAL = ("localhost", "127.0.0.1", "::1")

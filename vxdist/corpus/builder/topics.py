@@ -61,7 +61,7 @@ class Guide:
 
 def read_guide(config: BuildConfig) -> Guide:
     """Read values, topics and prompts. Raises UserError naming the file that will not do."""
-    own = importlib.resources.files("vxdist.corpus.build")
+    own = importlib.resources.files("vxdist.corpus.builder")
     values = _read_yaml(config.values, str(own / "values.yaml"))
     topics = _read_yaml(config.topics, str(own / "topics.yaml"))
     folder = Path(config.prompts or str(own / "prompts"))

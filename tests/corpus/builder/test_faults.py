@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-import vxdist.corpus.build
+import vxdist.corpus.builder
 from vxdist.cli import main
 from vxdist.config import BuildConfig, CorpusConfig
 from vxdist.corpus import load_corpus
@@ -22,7 +22,7 @@ from vxdist.settings import parse_section
 
 Serve = Callable[..., str]
 Build = Callable[..., tuple[int, str]]
-PROMPTS = Path(vxdist.corpus.build.__file__).with_name("prompts")
+PROMPTS = Path(vxdist.corpus.builder.__file__).with_name("prompts")
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from vxdist.errors import UserError
 from vxdist.settings import parse_section
 
 if TYPE_CHECKING:
-    from vxdist.corpus.build.folder import BuildFolder
-    from vxdist.corpus.build.topics import Guide, Topic
+    from vxdist.corpus.builder.folder import BuildFolder
+    from vxdist.corpus.builder.topics import Guide, Topic
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -23,9 +23,9 @@ def run(arguments: Sequence[str]) -> None:
     """
     config = parse_section("corpus build", "build", BuildConfig, arguments)
     check_settings(config)
-    from vxdist.corpus.build.folder import BuildFolder
-    from vxdist.corpus.build.local import serve_local
-    from vxdist.corpus.build.topics import make_topics, read_guide
+    from vxdist.corpus.builder.folder import BuildFolder
+    from vxdist.corpus.builder.local import serve_local
+    from vxdist.corpus.builder.topics import make_topics, read_guide
 
     guide = read_guide(config)
     topics = make_topics(config, guide)
@@ -45,10 +45,10 @@ async def _write(
     config: BuildConfig, guide: "Guide", folder: "BuildFolder", missing: Sequence["Topic"]
 ) -> list[str]:
     """Write what is missing; the pairs that were given up. SIGTERM stops it."""
-    from vxdist.corpus.build.budget import Usage
-    from vxdist.corpus.build.client import Writer
-    from vxdist.corpus.build.folder import USAGE
-    from vxdist.corpus.build.work import Build
+    from vxdist.corpus.builder.budget import Usage
+    from vxdist.corpus.builder.client import Writer
+    from vxdist.corpus.builder.folder import USAGE
+    from vxdist.corpus.builder.work import Build
 
     usage = Usage(folder.path / USAGE, config)
     async with Writer(config, usage) as writer:
