@@ -131,6 +131,12 @@ def test_topics_are_the_same_each_time_and_a_larger_build_keeps_them() -> None:
     assert make_topics(BuildConfig(seed=1), guide)[0] != few[0]
 
 
+def test_topics_do_for_the_papers_scale() -> None:
+    config = BuildConfig(stories_per_value=3000, dilemmas_per_value=200)
+    topics = [t for t in make_topics(config, read_guide(config)) if t.value == "freedom"]
+    assert len({(t.setting, t.rival, t.narrator) for t in topics}) > 0.85 * len(topics)
+
+
 def test_a_budget_stops_it_and_holds_over_restarts(
     serve: Serve, options: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -186,7 +186,7 @@ def test_bounds_of_every_language(build: Build) -> None:
 def test_the_settings_we_ship_are_read() -> None:
     file = Path(__file__).parents[3] / "docs" / "examples" / "build.yaml"
     config = parse_section("corpus build", "build", BuildConfig, ["--config", str(file)])
-    assert config.stories_per_value == 500
+    assert config.stories_per_value == 3000
 
 
 def test_a_file_is_no_folder(build: Build, tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ def run(arguments: Sequence[str]) -> None:
     folder = BuildFolder(config, guide)
     given_up: list[str] = []
     with folder.hold():
-        missing = [topic for topic in topics if topic.pair not in folder.written()]
+        written = folder.written()
+        missing = [topic for topic in topics if topic.pair not in written]
         if missing:
             with serve_local(config) as served:
                 print(f"build: {len(missing):,} of {len(topics):,} pairs are due in {config.out}")

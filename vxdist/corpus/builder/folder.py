@@ -167,7 +167,7 @@ def _identify(config: BuildConfig, guide: Guide) -> dict[str, Any]:
     """What decides which corpus this is."""
     settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in FREE}
     told = json.dumps(
-        [guide.values, guide.settings, guide.rivals,
+        [guide.values, guide.settings, guide.rivals, guide.narrators,
          sorted((*key, text.template) for key, text in guide.prompts.items())],
         ensure_ascii=False, sort_keys=True,
     )  # fmt: skip

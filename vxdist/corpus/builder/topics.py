@@ -14,7 +14,7 @@ import yaml
 from vxdist.config import BuildConfig
 from vxdist.errors import UserError
 
-OF_TOPIC = ("value", "meaning", "setting", "rival")
+OF_TOPIC = ("value", "meaning", "setting", "rival", "narrator")
 STEPS = {
     "dilemma": OF_TOPIC,
     "retell": (*OF_TOPIC, "told"),
@@ -34,6 +34,7 @@ class Topic:
     value: str
     setting: str
     rival: str
+    narrator: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,7 @@ class Guide:
     settings: Mapping[str, Mapping[str, str]]
     """{setting: {language: name}}; where there is no name, it is the setting itself."""
     rivals: Mapping[str, Mapping[str, str]]
+    narrators: Mapping[str, Mapping[str, str]]
     prompts: Mapping[tuple[str, str], Template]
     """{(step, language): text}"""
 
@@ -56,6 +58,7 @@ class Guide:
             "meaning": value["meaning"],
             "setting": self.settings[topic.setting].get(language, topic.setting),
             "rival": self.rivals[topic.rival].get(language, topic.rival),
+            "narrator": self.narrators[topic.narrator].get(language, topic.narrator),
         }
 
 
@@ -82,6 +85,7 @@ def read_guide(config: BuildConfig) -> Guide:
         values=values,
         settings=_named(topics, "settings"),
         rivals=_named(topics, "rivals"),
+        narrators=_named(topics, "narrators"),
         prompts=prompts,
     )
 
@@ -139,26 +143,33 @@ def _read_yaml(given: str | None, own: str) -> dict[str, Any]:
 
 
 def make_topics(config: BuildConfig, guide: Guide) -> list[Topic]:
-    """All topics, by value. Each value meets all settings, and all rivals, before one comes again.
+    """All topics, by value. Each value meets all settings before one comes again; so with rivals
+    and narrators.
 
     More topics of a value leave the first ones as they are.
     """
     counts = {"activation": config.stories_per_value, "evaluation": config.dilemmas_per_value}
     topics = []
-    for value in guide.values:
-        for split in SPLITS:
-            settings = _endless(guide.settings, f"{config.seed}/{value}/{split}/settings")
-            rivals = _endless(guide.rivals, f"{config.seed}/{value}/{split}/rivals")
-            for number in range(1, counts[split] + 1):
-                topics.append(
-                    Topic(
-                        pair=f"{value}-{split[0]}{number:04}",
-                        split=split,
-                        value=value,
-                        setting=next(settings),
-                        rival=next(rivals),
-                    )
+    for value, split in product(guide.values, SPLITS):
+        settings, rivals, narrators = (
+            _endless(names, f"{config.seed}/{value}/{split}/{kind}")
+            for kind, names in (
+                ("settings", guide.settings),
+                ("rivals", guide.rivals),
+                ("narrators", guide.narrators),
+            )
+        )
+        for number in range(1, counts[split] + 1):
+            topics.append(
+                Topic(
+                    pair=f"{value}-{split[0]}{number:04}",
+                    split=split,
+                    value=value,
+                    setting=next(settings),
+                    rival=next(rivals),
+                    narrator=next(narrators),
                 )
+            )
     return topics
 
 
