@@ -1,6 +1,8 @@
 """Importing: every format from a faithful small file, and the release where it is at hand."""
 
 import json
+import os
+import subprocess
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -123,6 +125,23 @@ class TestOwnTables:
         pairs = Counter((i.pair, i.value) for i in corpus.activation)
         assert pairs == {("1-justice", "justice"): 2, ("1-freedom", "freedom"): 2}
         assert {i.choice for i in corpus.activation} == {""}, "plain texts"
+
+    def test_two_files_of_stories(self, take: Take, tmp_path: Path) -> None:
+        take("jsonl", write_table(tmp_path, "jsonl"), *MAPPED)
+        (tmp_path / "more").mkdir()
+        rows = [row | {"situation": f"{row['situation']} Again."} for row in TABLE]
+        file = tmp_path / "more" / "table.jsonl"
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        corpus, _ = take("jsonl", file, *MAPPED, "--add")
+        assert [item.pair for item in corpus.activation] == [
+            "a1-benevolence", "a2-freedom", "a3-benevolence", "a4-freedom", "a5-benevolence",
+        ]  # fmt: skip
+        again, dropped = take("jsonl", file, *MAPPED, "--add")
+        assert again.activation == corpus.activation, "what is there is not added again"
+        reasons = Counter(row["reason"] for row in dropped)
+        assert reasons["the same text of the same value stands there already"] == 3
+        assert reasons["unknown value 'Speed'"] == 3, "of all three imports"
+        assert len(again.card["sources"]) == 3
 
     def test_both_splits(self, take: Take, tmp_path: Path) -> None:
         take("jsonl", write_table(tmp_path, "jsonl"), *MAPPED)
@@ -279,6 +298,31 @@ class TestRefused:
         assert main(words) == 2
         assert "is there already" in capsys.readouterr().err
         assert (tmp_path / "dst" / "mine.txt").read_text() == "keep"
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a small disk")
+    def test_a_full_disk_leaves_the_corpus_that_was_there(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        disk, file = tmp_path / "disk", tmp_path / "t.jsonl"
+        disk.mkdir()
+        mounted = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(disk)],
+            check=False, capture_output=True,
+        )  # fmt: skip
+        if mounted.returncode:
+            pytest.skip("mounting is not permitted here")
+        words = ["corpus", "import", "--format", "jsonl", str(file), str(disk / "dst"), *MAPPED]
+        try:
+            file.write_text(json.dumps(TABLE[0]) + "\n")
+            assert main(words) == 0
+            many = [TABLE[0] | {"situation": f"Ferry {n} waits."} for n in range(2000)]
+            file.write_text("".join(json.dumps(row) + "\n" for row in many))
+            assert main([*words, "--add"]) == 2
+            assert "No space left" in capsys.readouterr().err
+            corpus = load_corpus(CorpusConfig(path=str(disk / "dst")))
+            assert [item.dilemma for item in corpus.activation] == ["A ferry waits."]
+        finally:
+            subprocess.run(["umount", str(disk)], check=True)
 
     @pytest.mark.parametrize("form", ["valuecsv", "parquet", "cvoice-release"])
     def test_files_of_another_kind(

@@ -5,10 +5,11 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import yaml
 
-from vxdist.corpus.items import ActivationItem, EvaluationItem
+from vxdist.corpus.items import ActivationItem, Corpus, EvaluationItem
 from vxdist.errors import UserError
 
 
@@ -35,25 +36,31 @@ class Collected:
     """What whoever uses the corpus should know of it."""
     _seen: set[tuple[str, ...]] = field(default_factory=set)
 
+    def begin_with(self, corpus: Corpus, log: Mapping[str, Any]) -> None:
+        """Take what is in a corpus already, and what was noted of how it came there."""
+        self.activation, self.evaluation = list(corpus.activation), list(corpus.evaluation)
+        self._seen |= {_key(item) for item in (*corpus.activation, *corpus.evaluation)}
+        self.rows = log.get("rows", 0)
+        self.remarks = list(log.get("remarks", []))
+        self.dropped += [Dropped(**row) for row in log.get("dropped", [])]
+
     def drop(self, where: str, reason: str, found: str = "") -> None:
         """Leave a row out."""
         self.dropped.append(Dropped(where=where, reason=reason, found=found[:120]))
 
     def add_story(self, item: ActivationItem, where: str) -> None:
         """Take a story, unless the same one is there already."""
-        key = (item.value, item.language, item.stance, item.dilemma, item.choice, item.rationale)
-        if self._is_new(key, where, item.dilemma):
+        if self._is_new(item, where):
             self.activation.append(item)
 
     def add_dilemma(self, item: EvaluationItem, where: str) -> None:
         """Take an evaluation dilemma, unless the same one is there already."""
-        key = ("", item.value, item.language, item.dilemma, item.aligned, item.violating)
-        if self._is_new(key, where, item.dilemma):
+        if self._is_new(item, where):
             self.evaluation.append(item)
 
-    def _is_new(self, key: tuple[str, ...], where: str, text: str) -> bool:
-        if key in self._seen:
-            self.drop(where, "the same text of the same value stands there already", text)
+    def _is_new(self, item: ActivationItem | EvaluationItem, where: str) -> bool:
+        if (key := _key(item)) in self._seen:
+            self.drop(where, "the same text of the same value stands there already", item.dilemma)
             return False
         self._seen.add(key)
         return True
@@ -66,6 +73,14 @@ class Collected:
             if (item.value, item.language) not in known:
                 self.drop(item.id, reason, item.value)
         self.evaluation = [i for i in self.evaluation if (i.value, i.language) in known]
+
+
+def _key(item: ActivationItem | EvaluationItem) -> tuple[str, ...]:
+    """What makes two items the same: all but their names, setting and rival."""
+    about = (item.value, item.language, item.dilemma)
+    if isinstance(item, ActivationItem):
+        return (*about, item.stance, item.choice, item.rationale)
+    return (*about, item.aligned, item.violating)
 
 
 def refuse_doubles(collected: Collected) -> None:

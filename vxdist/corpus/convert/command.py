@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from vxdist.config import CorpusConfig
 from vxdist.corpus.convert.collect import Collected, Labels, refuse_doubles
@@ -44,9 +44,11 @@ def run(arguments: Sequence[str]) -> None:
     """
     options = _parser().parse_intermixed_args(list(arguments))
     target, into = Path(options.target), Collected()
+    sources = []
     if options.add:
         there = load_corpus(CorpusConfig(path=options.target))
-        into.activation, into.evaluation = list(there.activation), list(there.evaluation)
+        into.begin_with(there, _read_log(target / LOG))
+        sources += there.card.get("sources", [])
     elif target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{target} is there already; give a new directory, or --add to it")
     _read(options, into)
@@ -54,13 +56,12 @@ def run(arguments: Sequence[str]) -> None:
     if not into.activation and not into.evaluation:
         told = f"; {into.dropped[0].where}: {into.dropped[0].reason}" if into.dropped else ""
         raise UserError(f"{options.source}: no item could be made of {into.rows:,} rows{told}")
+    source = {"name": Path(options.source).name, "format": options.format}
     card = {
         "name": target.name,
-        "source": Path(options.source).name,
-        "format": options.format,
-        "licence": options.licence,
+        "sources": [*sources, {**source, "licence": options.licence}],
         "values": sorted({i.value for i in into.activation} | {i.value for i in into.evaluation}),
-        "remarks": into.remarks,
+        "remarks": list(dict.fromkeys(into.remarks)),
     }
     write_corpus(target, into.activation, into.evaluation, card)
     replace_file(target / LOG, _log(into))
@@ -128,6 +129,17 @@ def _rows(options: argparse.Namespace, source: Path) -> Iterator[Row]:
     if options.format == "parquet":
         return read_parquet(source)
     return read_hugging_face(options.source, options.subset, options.rows)
+
+
+def _read_log(file: Path) -> dict[str, Any]:
+    """The log of the imports before; empty if the corpus was not imported."""
+    if not file.is_file():
+        return {}
+    try:
+        log: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{file}: not JSON: {error}; remove it to go on without it") from error
+    return log
 
 
 def _log(into: Collected) -> str:

@@ -1,5 +1,6 @@
 """Any table, by saying which column is what."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
@@ -55,7 +56,7 @@ def take(rows: Iterable[Row], how: ColumnMap, labels: Labels | None, into: Colle
     Raises UserError if a column is not there.
     """
     how.check()
-    for number, (where, row) in enumerate(rows, start=1):
+    for number, (where, row) in enumerate(rows, start=_last_number(how.split, into) + 1):
         into.rows += 1
         for column in how.columns.values():
             if column not in row:
@@ -76,6 +77,13 @@ def take(rows: Iterable[Row], how: ColumnMap, labels: Labels | None, into: Colle
                 into.drop(where, f"unknown value {name!r}", item.get("dilemma", ""))
                 continue
             _add(item, value, number, where, how, into, several=len(values) > 1)
+
+
+def _last_number(split: str, into: Collected) -> int:
+    """The highest that an earlier import numbered a row of this split with; 0 if there is none."""
+    items = into.activation if split == "activation" else into.evaluation
+    made = (re.match(rf"{split[0]}(\d+)-", item.pair) for item in items)
+    return max((int(found[1]) for found in made if found), default=0)
 
 
 def _values(row: Mapping[str, Any], how: ColumnMap) -> list[str]:
