@@ -39,7 +39,8 @@ class Collected:
     def begin_with(self, corpus: Corpus, log: Mapping[str, Any]) -> None:
         """Take what is in a corpus already, and what was noted of how it came there."""
         self.activation, self.evaluation = list(corpus.activation), list(corpus.evaluation)
-        self._seen |= {_key(item) for item in (*corpus.activation, *corpus.evaluation)}
+        self._seen |= {_key(item) for item in corpus.activation}
+        self._seen |= {_key(item) for item in corpus.evaluation}
         self.rows = log.get("rows", 0)
         self.remarks = list(log.get("remarks", []))
         self.dropped += [Dropped(**row) for row in log.get("dropped", [])]
