@@ -1,13 +1,21 @@
 """The `vxdist corpus check` command: its options, and what it prints."""
 
 import argparse
-import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
 from vxdist.config import CheckConfig, TrainerConfig
-from vxdist.corpus.check.findings import LEVELS, Checked, Finding, Table, rank
+from vxdist.corpus.check.findings import (
+    LEVELS,
+    Checked,
+    Finding,
+    Table,
+    Thing,
+    Watch,
+    rank,
+    unwatched,
+)
 from vxdist.corpus.read import ReadCorpus, read_corpus
 from vxdist.errors import UserError
 from vxdist.progress import WorkProgress
@@ -31,9 +39,7 @@ def run(arguments: Sequence[str]) -> None:
     config = CheckConfig(**given)
     _refuse_nonsense(config)
     corpus = read_corpus(options.path, options.encoding)
-    total = len(corpus.activation.items) + len(corpus.evaluation.items)
-    with _progress(total, shown=options.format != "json") as advance:
-        checked = check(corpus, config, advance)
+    checked = check(corpus, config, unwatched if options.format == "json" else _show_progress)
     findings = rank(finding for one in checked for finding in one.findings)
     tables = [table for one in checked for table in one.tables]
     if options.format == "json":
@@ -46,25 +52,20 @@ def run(arguments: Sequence[str]) -> None:
         raise UserError(f"{options.path}: {errors:,} {noun}; they stand first among the findings")
 
 
-@contextlib.contextmanager
-def _progress(total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
-    """Of the language of items, by far the longest check."""
+def _show_progress(things: Sequence[Thing], title: str, unit: str) -> Iterator[Thing]:
     seconds = TrainerConfig().progress_seconds
-    progress = WorkProgress("checking", total, "items", shown=shown, seconds=seconds)
+    progress = WorkProgress(title, len(things), unit, shown=True, seconds=seconds)
     progress.start()
     try:
-        yield progress.advance
+        for thing in things:
+            yield thing
+            progress.advance(1)
     finally:
         progress.stop()
 
 
-def check(
-    corpus: ReadCorpus, config: CheckConfig, advance: Callable[[int], None] = lambda _: None
-) -> list[Checked]:
-    """All checks of a corpus. What cannot be read is an error, and is left out of the others.
-
-    `advance` is told of items done.
-    """
+def check(corpus: ReadCorpus, config: CheckConfig, watch: Watch = unwatched) -> list[Checked]:
+    """All checks of a corpus. What cannot be read is an error, and is left out of the others."""
     from vxdist.corpus.check.balance import check_balance
     from vxdist.corpus.check.coverage import check_coverage
     from vxdist.corpus.check.cues import check_cues
@@ -78,8 +79,8 @@ def check(
     ]
     steps: list[Callable[[], Checked]] = [
         lambda: check_coverage(activation, evaluation, config),
-        lambda: check_duplicates(activation, evaluation, config),
-        lambda: check_languages([*activation, *evaluation], config, advance),
+        lambda: check_duplicates(activation, evaluation, config, watch),
+        lambda: check_languages([*activation, *evaluation], config, watch),
         lambda: check_balance(activation, evaluation, config),
         lambda: check_cues(activation, evaluation, config),
     ]

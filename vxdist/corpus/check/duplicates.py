@@ -4,15 +4,16 @@ MinHash (Broder 1997) of runs of words, in bands (Leskovec, Rajaraman and Ullman
 Datasets, section 3.4). D: text, H: hash, B: band.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 from rensa import RMinHash
 
 from vxdist.config import CheckConfig
-from vxdist.corpus.check.findings import Checked, Finding
+from vxdist.corpus.check.findings import Checked, Finding, Watch, unwatched
 from vxdist.corpus.check.text import shingle
 from vxdist.corpus.items import ActivationItem, EvaluationItem
 
@@ -33,7 +34,10 @@ class Text:
 
 
 def check_duplicates(
-    activation: Sequence[ActivationItem], evaluation: Sequence[EvaluationItem], config: CheckConfig
+    activation: Sequence[ActivationItem],
+    evaluation: Sequence[EvaluationItem],
+    config: CheckConfig,
+    watch: Watch = unwatched,
 ) -> Checked:
     """Find texts that are alike, within a split and between the two.
 
@@ -42,7 +46,7 @@ def check_duplicates(
     """
     findings = []
     texts = [*_texts(activation, evaluation)]
-    for one, other, similarity in find_alike(texts, config):
+    for one, other, similarity in find_alike(texts, config, watch):
         leaks = one.split != other.split
         same = one.text == other.text
         level = "error" if leaks and same else "warning"
@@ -77,29 +81,30 @@ def _texts(
                     )  # fmt: skip
 
 
-def find_alike(texts: Sequence[Text], config: CheckConfig) -> Iterator[tuple[Text, Text, float]]:
+def find_alike(
+    texts: Sequence[Text], config: CheckConfig, watch: Watch = unwatched
+) -> Iterator[tuple[Text, Text, float]]:
     """(text, an earlier one like it, share of runs of words in common), for each that has one.
 
     Only texts of the same language and field are compared. Of many alike, each is told with the
     first, so what is told grows with the texts and not with their square.
     """
-    groups: dict[tuple[str, str], list[Text]] = {}
-    for text in texts:
-        groups.setdefault((text.language, text.field), []).append(text)
+    digest_DH = digest((text.text for text in watch(texts, "comparing", "texts")), config)
+    groups: dict[tuple[str, str], list[int]] = {}
+    for number, text in enumerate(texts):
+        groups.setdefault((text.language, text.field), []).append(number)
     for group in groups.values():
-        digest_DH = digest([text.text for text in group], config)
-        for later, earlier in sorted(_link(digest_DH, config).items()):
-            one, other = group[earlier], group[later]
+        for later, earlier in sorted(_link(digest_DH[group], config).items()):
+            one, other = texts[group[earlier]], texts[group[later]]
             similarity = jaccard(one.text, other.text, config.run)
             if similarity >= config.similarity:
                 yield one, other, similarity
 
 
-def digest(texts: Sequence[str], config: CheckConfig) -> NDArray[np.uint32]:
+def digest(texts: Iterable[str], config: CheckConfig) -> NDArray[np.uint32]:
     """Signatures of texts, (D, H)."""
-    blocks = [np.zeros((0, config.hashes), dtype=np.uint32)]
-    for start in range(0, len(texts), BLOCK):
-        runs = [shingle(text, config.run) for text in texts[start : start + BLOCK]]
+    blocks, left = [np.zeros((0, config.hashes), dtype=np.uint32)], iter(texts)
+    while runs := [shingle(text, config.run) for text in islice(left, BLOCK)]:
         matrix = RMinHash.digest_matrix_from_token_sets(runs, config.hashes, config.seed)
         blocks.append(np.asarray(matrix.to_rows(), dtype=np.uint32))
     return np.concatenate(blocks)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
@@ -12,6 +12,20 @@ KINDS: tuple[Kind, ...] = (
     "schema", "leakage", "cue", "length", "pair", "variety", "duplicate", "language",
 )  # fmt: skip
 """In order of weight too: what touches all results comes before what touches one item."""
+
+
+Thing = TypeVar("Thing")
+
+
+class Watch(Protocol):
+    """Gives things one by one, and tells how far it is; `unit` is what they are called."""
+
+    def __call__(self, things: Sequence[Thing], title: str, unit: str) -> Iterable[Thing]: ...
+
+
+def unwatched(things: Sequence[Thing], title: str, unit: str) -> Iterable[Thing]:
+    """Tells nothing."""
+    return things
 
 
 @dataclass(frozen=True, kw_only=True)

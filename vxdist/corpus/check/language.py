@@ -1,26 +1,22 @@
 """Whether each text is in the language it says."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from vxdist.config import CheckConfig
-from vxdist.corpus.check.findings import Checked, Finding
+from vxdist.corpus.check.findings import Checked, Finding, Watch, unwatched
 from vxdist.corpus.check.text import Items
 from vxdist.corpus.items import ActivationItem, EvaluationItem
 
 
-def check_languages(
-    items: Items, config: CheckConfig, advance: Callable[[int], object] = lambda _: None
-) -> Checked:
+def check_languages(items: Items, config: CheckConfig, watch: Watch = unwatched) -> Checked:
     """Warn of fields that seem to be in another language.
 
     Told by py3langid, from 97 languages; a language it does not know is not looked at. Fields
-    shorter than `language_letters` are left out, for they are too easily mistaken. `advance` is
-    told of each item.
+    shorter than `language_letters` are left out, for they are too easily mistaken.
     """
     recogniser = Recogniser(config)
     findings = []
-    for item in items:
-        advance(1)
+    for item in watch(items, "languages", "items"):
         for field, text in _fields(item):
             if (other := recogniser.find_other(text, item.language)) is not None:
                 found, sureness = other
