@@ -6,8 +6,8 @@ Faults strike every third request, in turn: 429 (with Retry-After), 500, drop (t
 hang, half (of the body), malformed (content), cut (at the most tokens), page (of HTML), filter (the
 prompt is refused), none. Others hold all the time: `noschema` refuses JSON schemas, `newname`
 refuses max_tokens, `twins` tells one dilemma only, `foreign` tells every fifth answer's in Russian,
-`slow` takes its time, `dead` fails from the 20th request on, `pinned` refuses all. A model that is
-not `tiny`, or a folder, is refused.
+`thinks` thinks aloud, `slow` takes its time, `dead` fails from the 20th request on, `pinned` refuses
+all. A model that is not `tiny`, or a folder, is refused.
 """
 
 import json
@@ -22,7 +22,7 @@ from typing import Any
 from vxdist.config import CorpusConfig
 from vxdist.corpus import load_corpus
 
-ALWAYS = ("noschema", "newname", "twins", "foreign", "slow", "dead", "pinned")
+ALWAYS = ("noschema", "newname", "twins", "foreign", "slow", "dead", "pinned", "thinks")
 SEED = load_corpus(CorpusConfig(path="builtin:cvoice-seed"))
 WORDS = {
     "en": [w for i in SEED.activation if i.language == "en" for w in i.rationale.split()],
@@ -117,6 +117,8 @@ class Handler(BaseHTTPRequestHandler):
             content = "Sure! Here is a story about"
         if "noschema" in self.faults:
             content = f"Here you are:\n```json\n{content}\n```"
+        if "thinks" in self.faults:
+            content = f"<think>{{Perhaps a dog?}}</think>\n{content}"
         body = {
             "id": "x", "object": "chat.completion", "created": 0, "model": "tiny",
             "choices": [{"index": 0, "finish_reason": "length" if fault == "cut" else "stop",

@@ -92,6 +92,11 @@ def test_a_dilemma_in_another_language_is_not_let_in(
     assert "dilemma in ru, expected" in " ".join(read_reasons(tmp_path))
 
 
+def test_a_model_that_thinks_aloud(serve: Serve, build: Build, tmp_path: Path) -> None:
+    assert build(serve("thinks")) == (0, "")
+    assert not (tmp_path / "out" / "rejects.jsonl").exists()
+
+
 def test_a_server_of_the_new_name_for_max_tokens(serve: Serve, build: Build) -> None:
     assert build(serve("newname")) == (0, "")
 

@@ -94,6 +94,10 @@ class TestFaults:
         told = look().of("language")
         assert any("rationale seems to be in en, not zh" in line for line in told)
 
+    def test_traditional_characters_are_chinese(self, change: Change, look: Look) -> None:
+        change(E, 0, aligned="接 受 培 訓 機會 , 實 現 個 人 職 業 發 展 。")  # as C-Voice has it
+        assert look().of("language") == []
+
     def test_options_of_unlike_length(self, look: Look, folder: Path, seed: Corpus) -> None:
         from vxdist.corpus.write import write_corpus
 

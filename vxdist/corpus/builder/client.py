@@ -15,6 +15,8 @@ from vxdist.corpus.builder.budget import Pace, Usage
 from vxdist.errors import Stopped, UserError
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
+THOUGHT = "</think>"
+"""What ends the thoughts of many models, where the server leaves them in the answer."""
 Talk = Sequence[str]
 """What we and the model said in turns; the first and the last word are ours."""
 
@@ -190,7 +192,8 @@ def _schema(fields: Sequence[str]) -> dict[str, Any]:
 def _parse(content: str | None, fields: Sequence[str]) -> dict[str, str]:
     if not content:
         raise Malformed("an empty answer")
-    found = json_repair.loads(content[content.find("{") :] if "{" in content else content)
+    answer = content.rpartition(THOUGHT)[2]
+    found = json_repair.loads(answer[answer.find("{") :] if "{" in answer else answer)
     if not isinstance(found, dict):
         raise Malformed("an answer that is no JSON object", content)
     texts = {name: found.get(name) for name in fields}
