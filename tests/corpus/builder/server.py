@@ -6,8 +6,8 @@ Faults strike every third request, in turn: 429 (with Retry-After), 500, drop (t
 hang, half (of the body), malformed (content), cut (at the most tokens), page (of HTML), filter (the
 prompt is refused), none. Others hold all the time: `noschema` refuses JSON schemas, `newname`
 refuses max_tokens, `twins` tells one dilemma only, `foreign` tells every fifth answer's in Russian,
-`thinks` thinks aloud, `slow` takes its time, `dead` fails from the 20th request on, `pinned` refuses
-all. A model that is not `tiny`, or a folder, is refused.
+`thinks` thinks aloud, `slow` takes its time, `dead` fails from the 20th request on, `pinned`
+refuses all. A model that is not `tiny`, or a folder, is refused.
 """
 
 import json
