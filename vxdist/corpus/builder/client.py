@@ -101,16 +101,17 @@ class Writer:
         Raises Malformed if they are not there, Stopped if the budget is spent or the endpoint
         fails for good, UserError if it refuses.
         """
+        await self._pace.wait()
         if (limit := self._usage.exhausted()) is not None:
             raise Stopped(f"{limit}; raise it and run the same command to go on")
-        await self._pace.wait()
         answer = await self._request(talk, fields)
         if not isinstance(answer, ChatCompletion):
             raise Malformed("the server's response is no chat completion")
         if answer.usage is not None:
             read, written = answer.usage.prompt_tokens, answer.usage.completion_tokens
-        else:  # some servers do not tell; a token is four letters or so
-            read, written = len("".join(talk)) // 4, len(str(answer.choices)) // 4
+        else:  # some servers do not tell; a token is three bytes or more, in any script
+            said = "".join(choice.message.content or "" for choice in answer.choices)
+            read, written = (len(text.encode()) // 3 for text in ("".join(talk), said))
         self._usage.spend(read, written)
         self._pace.charge(read + written)
         if not answer.choices:
