@@ -36,7 +36,6 @@ def run(arguments: Sequence[str]) -> None:
         missing = [topic for topic in topics if topic.pair not in written]
         if missing:
             with serve_local(config) as served:
-                print(f"build: {len(missing):,} of {len(topics):,} pairs are due in {config.out}")
                 given_up = asyncio.run(_write(served, guide, folder, missing))
         folder.finish(topics, guide)
     _tell(config, folder, given_up)
@@ -55,6 +54,7 @@ async def _write(
     async with Writer(config, usage) as writer:
         await writer.check()
         folder.begin()
+        print(f"build: {len(missing):,} pairs are due in {config.out}")
         work = Build(config, guide, folder, usage, writer)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, work.stop)
         return await work.run(missing)
