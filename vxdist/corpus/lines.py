@@ -39,7 +39,7 @@ class FileOfItems(Generic[Item]):
     faults: Sequence[Fault]
 
 
-class _Faulty(Exception):
+class Faulty(Exception):
     """One line of a file will not do."""
 
 
@@ -59,12 +59,12 @@ def read_file(file: Path, kind: type[Item], encoding: str) -> FileOfItems[Item]:
     items: list[Item] = []
     numbers: list[int] = []
     faults: list[Fault] = []
-    claims = _Claims()
+    claims = Claims()
     for number, raw in _lines(read_text(file, encoding, faults)):
         try:
             item = _parse(raw, kind)
-            claims.claim(item, number)
-        except _Faulty as error:
+            claims.claim(item, f"line {number}")
+        except Faulty as error:
             faults.append(Fault(where=f"{file}:{number}", what=str(error)))
         else:
             items.append(item)
@@ -131,51 +131,60 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
             yield number, line
 
 
-class _Claims:
-    """What only one item may have, and the line that has it."""
+class Claims:
+    """What only one item of a split may have, and where the one stands that has it."""
 
     def __init__(self) -> None:
-        self._id: dict[str, int] = {}
-        self._story: dict[tuple[str, ...], int] = {}
-        self._value: dict[str, tuple[str, int]] = {}
+        self._id: dict[str, str] = {}
+        self._story: dict[tuple[str, ...], str] = {}
+        self._value: dict[str, tuple[str, str]] = {}
 
-    def claim(self, item: ActivationItem | EvaluationItem, number: int) -> None:
-        """Raises _Faulty if another has it."""
+    def claim(self, item: ActivationItem | EvaluationItem, place: str) -> None:
+        """Raises Faulty if another has it."""
         if item.id in self._id:
-            raise _Faulty(
-                f"id {item.id!r} stands already in line {self._id[item.id]}; each must be unique"
+            raise Faulty(
+                f"id {item.id!r} stands already in {self._id[item.id]}; each must be unique"
             )
         story = (item.pair, item.language, getattr(item, "stance", ""))
         if story in self._story:
-            raise _Faulty(
-                f"pair, language and stance {story} stands already in line {self._story[story]}; "
+            raise Faulty(
+                f"pair, language and stance {story} stands already in {self._story[story]}; "
                 "each must be unique"
             )
-        value, line = self._value.setdefault(item.pair, (item.value, number))
+        value, first = self._value.setdefault(item.pair, (item.value, place))
         if value != item.value:
-            raise _Faulty(
-                f"pair {item.pair!r} has value {item.value!r}, but {value!r} in line {line}; the "
+            raise Faulty(
+                f"pair {item.pair!r} has value {item.value!r}, but {value!r} in {first}; the "
                 "languages of one dilemma share a value"
             )
-        self._id[item.id] = self._story[story] = number
+        self._id[item.id] = self._story[story] = place
+
+
+def check_item(item: ActivationItem | EvaluationItem) -> None:
+    """Raises Faulty if a corpus file with this item in it would be refused."""
+    fields = {name: text for name, text in dataclasses.asdict(item).items() if text}
+    if wrong := [*_wrong_fields(fields, type(item))]:
+        raise Faulty("; ".join(wrong))
 
 
 def _parse(raw: str, kind: type[Item]) -> Item:
     try:
         fields: Any = json.loads(raw)
     except json.JSONDecodeError as error:
-        raise _Faulty(f"not JSON: {error.msg} at column {error.colno}") from error
+        raise Faulty(f"not JSON: {error.msg} at column {error.colno}") from error
     except RecursionError as error:
-        raise _Faulty("nested too deeply; expected a flat JSON object") from error
+        raise Faulty("nested too deeply; expected a flat JSON object") from error
     if not isinstance(fields, dict):
-        raise _Faulty(f"found {type(fields).__name__}, expected a JSON object")
+        raise Faulty(f"found {type(fields).__name__}, expected a JSON object")
     wrong = [*_wrong_fields(fields, kind)]
     if wrong:
-        raise _Faulty("; ".join(wrong))
+        raise Faulty("; ".join(wrong))
     return kind(**fields)
 
 
-def _wrong_fields(fields: dict[str, Any], kind: type[Item]) -> Iterator[str]:
+def _wrong_fields(
+    fields: dict[str, Any], kind: type[ActivationItem] | type[EvaluationItem]
+) -> Iterator[str]:
     """What is wrong with the fields of one line."""
     known = {f.name: f.default is dataclasses.MISSING for f in dataclasses.fields(kind)}
     for name, required in known.items():
