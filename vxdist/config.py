@@ -241,6 +241,8 @@ class CheckConfig:
     """Of the intervals."""
     folds: int = 5
     """Of the cross-validation of words."""
+    dilemmas: int = 12
+    """Fewest dilemmas of a value in each split."""
     settings: int = 8
     """Fewest settings of a value."""
     rivals: int = 6

@@ -262,7 +262,7 @@ class TestBadWhole:
     def test_none_of_a_group(self, tmp_path: Path, rows: dict[str, list[Row]], key: str) -> None:
         assert refusal(write(tmp_path, rows), **{key: 0}).startswith(f"corpus.{key}: 0")
 
-    @pytest.mark.parametrize("card", ["{", "- a\n- b\n", "a: b: c"])
+    @pytest.mark.parametrize("card", ["{", "- a\n- b\n", "a: b: c", "made: 2024-02-30"])
     def test_a_bad_card(self, tmp_path: Path, rows: dict[str, list[Row]], card: str) -> None:
         (write(tmp_path, rows) / "card.yaml").write_text(card)
         assert refusal(tmp_path).startswith(f"{tmp_path / 'card.yaml'}: ")
@@ -307,6 +307,26 @@ class TestAllFaultsAtOnce:
         assert told[-1].strip() == "and 80 more; `vxdist corpus check` lists all"
         assert len(told) == 22
 
+    @pytest.mark.parametrize(
+        ("line", "told"),
+        [
+            ('{"id": "a", "id": "b"}', "field 'id' stands twice"),
+            ('{"id": ' + "1" * 5000 + "}", "not JSON that can be read"),
+        ],
+    )
+    def test_lawful_json_that_is_none_of_ours(
+        self, tmp_path: Path, rows: dict[str, list[Row]], line: str, told: str
+    ) -> None:
+        file = write(tmp_path, rows) / FILES[0]
+        file.write_text(f"{line}\n{file.read_text()}")
+        assert refusal(tmp_path).startswith(f"{file}:1: {told}")
+
+    def test_a_folder_for_a_file(self, tmp_path: Path, rows: dict[str, list[Row]]) -> None:
+        file = write(tmp_path, rows) / FILES[1]
+        file.unlink()
+        file.mkdir()
+        assert refusal(tmp_path) == f"{file}: is a folder, expected a file"
+
 
 class TestEncoding:
     @pytest.fixture
@@ -330,5 +350,24 @@ class TestEncoding:
         assert corpus.activation[0].dilemma == "两难 one"
         assert corpus.card == {"name": "两难"}
 
+    @pytest.mark.parametrize("name", ["utf-8", "UTF-8", "utf8", "U8"])
+    def test_a_byte_order_mark_by_any_name_of_utf_8(self, tmp_path: Path, name: str) -> None:
+        for file in write(tmp_path, good_rows()).iterdir():
+            file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+        assert load(tmp_path, encoding=name).activation
+
+    def test_what_is_not_gbk_is_not_taken_for_it(self, tmp_path: Path) -> None:
+        text = "Für mich ist das schön, die Tür geht auf"
+        assert text.encode("cp1252").decode("gb18030"), "it could be read so"
+        write(tmp_path, good_rows())
+        for name in FILES:
+            file = tmp_path / name
+            file.write_bytes(file.read_text("utf-8").replace("一", text).encode("cp1252", "ignore"))
+        with pytest.raises(UserError, match="not UTF-8") as caught:
+            load(tmp_path)
+        assert "reads as GBK" not in str(caught.value)
+        assert "cp1252" in str(caught.value)
+
     def test_an_unknown_encoding(self, gbk: Path) -> None:
+        assert "corpus.encoding: 'undefined' is not known" in refusal(gbk, encoding="undefined")
         assert "corpus.encoding: 'klingon' is not known" in refusal(gbk, encoding="klingon")

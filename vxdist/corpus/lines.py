@@ -1,5 +1,7 @@
 """Reading one file of a corpus, strictly; every fault in it is told, not the first only."""
 
+import codecs
+import contextlib
 import dataclasses
 import json
 from collections import Counter
@@ -14,6 +16,8 @@ from vxstore.schema import POOLED
 Item = TypeVar("Item", ActivationItem, EvaluationItem)
 MAY_BE_EMPTY = ("setting", "rival")
 SETTING = "corpus.encoding: "
+UTF8 = "utf-8"
+GBK_SHARE = 0.9
 MOST_SHOWN = 20
 """Faults that an error tells one by one."""
 
@@ -78,6 +82,8 @@ def read_text(file: Path, encoding: str, faults: list[Fault]) -> str:
         return _decode(file.read_bytes(), encoding, SETTING)
     except FileNotFoundError:
         faults.append(Fault(where=str(file), what="is missing"))
+    except IsADirectoryError:
+        faults.append(Fault(where=str(file), what="is a folder, expected a file"))
     except _Undecodable as error:
         faults.append(Fault(where=f"{file}:{error.line}", what=error.what))
     return ""
@@ -100,12 +106,13 @@ def decode_text(file: Path, encoding: str, option: str) -> str:
 def _decode(content: bytes, encoding: str, option: str) -> str:
     """Text of a file. UTF-8 is read strictly, with or without a byte order mark."""
     try:
-        return content.decode("utf-8-sig" if encoding == "utf-8" else encoding)
+        name = codecs.lookup(encoding).name
+        return content.decode("utf-8-sig" if name == UTF8 else name)
     except UnicodeDecodeError as error:
         number = content[: error.start].count(b"\n") + 1
-        what = f"not {encoding.upper()} (byte {error.start})"
-        raise _Undecodable(number, f"{what}; {_offer(content, encoding, option)}") from error
-    except LookupError as error:
+        what = f"not {name.upper()} (byte {error.start})"
+        raise _Undecodable(number, f"{what}; {_offer(content, name, option)}") from error
+    except (LookupError, UnicodeError) as error:
         raise UserError(
             f"{option}{encoding!r} is not known; expected utf-8, gb18030 (all of GBK) or "
             "another of Python's"
@@ -114,14 +121,29 @@ def _decode(content: bytes, encoding: str, option: str) -> str:
 
 def _offer(content: bytes, encoding: str, option: str) -> str:
     """What to do about bytes that are not in the encoding named."""
-    if encoding != "utf-8":
+    if encoding != UTF8:
         return f"leave {option.strip(': ')} out if it is UTF-8"
+    how = f"{option}NAME"
+    if option == SETTING:
+        how += " (--encoding NAME where that is an option)"
+    if _reads_as_gbk(content):
+        return f"it reads as GBK: give {how.replace('NAME', 'gb18030')}, or save it as UTF-8"
+    return f"save it as UTF-8, or name its encoding with {how}, as gb18030 (GBK) or cp1252"
+
+
+def _reads_as_gbk(content: bytes) -> bool:
+    """Whether they look like it: what is not ASCII is nearly all in GB 2312, the common Chinese
+    letters and signs, which texts in other encodings hit by chance only."""
     try:
-        content.decode("gb18030")
+        foreign = [letter for letter in content.decode("gb18030") if not letter.isascii()]
     except UnicodeDecodeError:
-        return f"save it as UTF-8, or name its encoding with {option.strip(': ')}"
-    told = " (--encoding gb18030 where that is an option)" if option == SETTING else ""
-    return f"it reads as GBK: give {option}gb18030{told}, or save it as UTF-8"
+        return False
+    common = 0
+    for letter in foreign:
+        with contextlib.suppress(UnicodeEncodeError):
+            letter.encode("gb2312")
+            common += 1
+    return common > GBK_SHARE * len(foreign)
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
@@ -169,9 +191,11 @@ def check_item(item: ActivationItem | EvaluationItem) -> None:
 
 def _parse(raw: str, kind: type[Item]) -> Item:
     try:
-        fields: Any = json.loads(raw)
+        fields: Any = json.loads(raw, object_pairs_hook=_unite)
     except json.JSONDecodeError as error:
         raise Faulty(f"not JSON: {error.msg} at column {error.colno}") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise Faulty(f"not JSON that can be read: {error}") from error
     except RecursionError as error:
         raise Faulty("nested too deeply; expected a flat JSON object") from error
     if not isinstance(fields, dict):
@@ -182,9 +206,15 @@ def _parse(raw: str, kind: type[Item]) -> Item:
     return kind(**fields)
 
 
-def _wrong_fields(
-    fields: dict[str, Any], kind: type[ActivationItem] | type[EvaluationItem]
-) -> Iterator[str]:
+def _unite(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        twice = next(name for name, times in Counter(n for n, _ in pairs).items() if times > 1)
+        raise Faulty(f"field {twice!r} stands twice")
+    return fields
+
+
+def _wrong_fields(fields: dict[str, Any], kind: type[Any]) -> Iterator[str]:
     """What is wrong with the fields of one line."""
     known = {f.name: f.default is dataclasses.MISSING for f in dataclasses.fields(kind)}
     for name, required in known.items():

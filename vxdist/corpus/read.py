@@ -143,7 +143,7 @@ def _read_card(file: Path, encoding: str, faults: list[Fault]) -> dict[str, Any]
         return {}
     try:
         card = yaml.safe_load(read_text(file, encoding, faults)) or {}
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
         faults.append(Fault(where=str(file), what=f"not YAML: {' '.join(str(error).split())}"))
         return {}
     if not isinstance(card, dict):

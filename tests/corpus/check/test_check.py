@@ -70,6 +70,51 @@ class TestFaults:
         assert seed.activation[0].id in told
         assert report.findings[0]["kind"] == "leakage", "errors come first"
 
+    @pytest.mark.parametrize("pair", ["", "the story's own"])
+    @pytest.mark.parametrize("text", ["{}", "{} "], ids=["the same", "a space more"])
+    def test_leakage_is_an_error_whatever_hides_it(
+        self, pair: str, text: str, change: Change, look: Look, seed: Corpus, folder: Path
+    ) -> None:
+        """A pair of the same name, a space more, or another text that is nearly the same."""
+        story = seed.activation[0]
+        change(A, 0, add=True, id="near", pair="near", dilemma=f"{story.dilemma}！")
+        leaked = {"dilemma": text.format(story.dilemma)} | ({"pair": story.pair} if pair else {})
+        change(E, 6, **leaked)
+        report = look()
+        assert report.code == 2
+        assert [told for told in report.of("leakage") if told.startswith("error: the same dilemma")]
+
+    def test_a_pair_in_both_splits(self, change: Change, look: Look, seed: Corpus) -> None:
+        change(E, 6, pair=seed.activation[0].pair)
+        (told,) = report = look().of("leakage")
+        assert told.startswith(f"warning: pair {seed.activation[0].pair} stands in both splits")
+        assert len(report) == 1
+
+    def test_options_that_are_the_same(self, change: Change, look: Look, seed: Corpus) -> None:
+        change(E, 6, violating=f"{seed.evaluation[6].aligned} ")
+        report = look()
+        assert report.code == 2
+        assert f"error: {seed.evaluation[6].id}: both options are the same" in report.of(
+            "duplicate"
+        )
+
+    def test_stances_that_say_the_same(self, change: Change, look: Look, seed: Corpus) -> None:
+        one, other = seed.activation[:2]
+        assert (one.pair, one.language) == (other.pair, other.language)
+        change(A, 1, choice=one.choice, rationale=one.rationale)
+        told = look().of("duplicate")
+        assert f"warning: {one.pair}: both stances make the same choice in zh" in told
+        assert f"warning: the same rationale twice in activation: {one.id} and {other.id}" in told
+
+    def test_few_dilemmas(self, look: Look, folder: Path, seed: Corpus) -> None:
+        from vxdist.corpus.write import write_corpus
+
+        few = [item for item in seed.evaluation if item.pair.endswith(("1", "2", "3"))]
+        write_corpus(folder, seed.activation, few, {})
+        told = [line for line in look().of("variety") if "evaluation dilemmas" in line]
+        assert len(told) == 3
+        assert any("freedom has 6 evaluation dilemmas; fewer than 12" in line for line in told)
+
     def test_near_leakage_is_a_warning(self, change: Change, look: Look, seed: Corpus) -> None:
         change(E, 6, dilemma=seed.activation[0].dilemma[:-6] + "另外再说吧。")
         report = look()
@@ -207,6 +252,10 @@ class TestWords:
         assert shingle("一二三四", 3) == ["一 二 三", "二 三 四"]
         assert shingle("a b", 3) == ["a b"]
 
+    def test_marks_do_not_tear_words(self) -> None:
+        assert split_words("मैं करूँगी") == ["मैं", "करूँगी"]
+        assert split_words("re\u0301sume\u0301") == ["résumé"]
+
 
 class TestCues:
     def make(self, options: list[tuple[str, str]], dilemma: str = "x") -> list[EvaluationItem]:
@@ -237,6 +286,19 @@ class TestCues:
         assert follow_words(told, pairs, CheckConfig()).mean() > 0.95
         low, high = interval(follow_words(untold, pairs, CheckConfig()), 0.99)
         assert low < 0.5 < high
+
+    def test_words_that_tell_nothing_count_half(self) -> None:
+        same = [("I stay.", "I stay.")] * 12
+        signs = [("👍", "👎")] * 12
+        for options in (same, signs):
+            right = follow_words(options, [str(n) for n in range(12)], CheckConfig())
+            assert right.tolist() == [0.5] * 12
+
+    def test_a_half_stays_a_half(self) -> None:
+        import numpy as np
+
+        low, high = interval(np.array([0.5]), 0.95)
+        assert low + high == pytest.approx(1)
 
     def test_interval_is_wilsons(self) -> None:
         import numpy as np

@@ -107,6 +107,7 @@ def _parser() -> _Parser:
         ("confidence", "of the intervals"),
         ("cue", "by how much a cue may tell more, or less, than half"),
         ("length_ratio", "how many times as long as the shortest mean the longest may be"),
+        ("dilemmas", "fewest dilemmas of a value in each split"),
         ("settings", "fewest settings of a value"),
         ("rivals", "fewest rival motives of a value"),
     ):

@@ -14,7 +14,7 @@ def check_coverage(
     """Count; warn of values with little variety, and of pairs that lack a language."""
     items: Items = [*activation, *evaluation]
     languages = [*dict.fromkeys(item.language for item in items)]
-    rows, findings = [], [*_incomplete(items, languages), *_thin(activation, evaluation)]
+    rows, findings = [], [*_incomplete(items, languages), *_thin(activation, evaluation, config)]
     for value in dict.fromkeys(item.value for item in items):
         mine = [item for item in items if item.value == value]
         settings, rivals = ({getattr(i, k) for i in mine} - {""} for k in ("setting", "rival"))
@@ -71,13 +71,27 @@ def _incomplete(items: Items, languages: Sequence[str]) -> Iterator[Finding]:
 
 
 def _thin(
-    activation: Sequence[ActivationItem], evaluation: Sequence[EvaluationItem]
+    activation: Sequence[ActivationItem], evaluation: Sequence[EvaluationItem], config: CheckConfig
 ) -> Iterator[Finding]:
-    """Values without evaluation dilemmas, or with one stance only."""
+    """Values with few dilemmas, or with one stance only; and pairs that are in both splits."""
+    both = {item.pair for item in activation} & {item.pair for item in evaluation}
+    for pair in sorted(both):
+        what = f"pair {pair} stands in both splits: neurons are tested on what they are found with"
+        yield Finding(level="warning", kind="leakage", what=what, items=(pair,))
     for value in dict.fromkeys(item.value for item in activation):
-        if not any(item.value == value for item in evaluation):
-            what = f"{value} has no evaluation dilemmas: masks of it show nothing on itself"
-            yield Finding(level="warning", kind="variety", what=what)
+        pairs = {
+            split: len({item.pair for item in items if item.value == value})
+            for split, items in (("stories'", activation), ("evaluation", evaluation))
+        }
+        for split, number in pairs.items():
+            if number < config.dilemmas:
+                yield Finding(
+                    level="warning",
+                    kind="variety",
+                    what=f"{value} has {number or 'no'} {split} dilemmas; fewer than "
+                    f"{config.dilemmas} say little of a value",
+                    weight=config.dilemmas - number,
+                )
         stances = {item.stance for item in activation if item.value == value}
         if len(stances) < 2:
             what = f"{value} has {next(iter(stances))} stories only"

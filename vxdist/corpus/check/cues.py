@@ -3,6 +3,7 @@
 A model that follows such a cue seems to follow a value. D: dilemma, W: word.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -96,14 +97,14 @@ def follow_words(
     """1 where a bag of words finds the first of two texts; it learns from the other folds.
 
     Logistic regression on the difference of the two bags, words and their neighbours, so that what
-    both say cancels. Folds are cut between pairs.
+    both say cancels. Folds are cut between pairs. 0.5 where words tell nothing.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold
 
     folds = min(config.folds, len(set(pairs)))
-    if folds < 2:
+    if folds < 2 or not any(split_words(text) for pair in options for text in pair):
         return np.full(len(options), 0.5)
     words = TfidfVectorizer(tokenizer=split_words, token_pattern=None, ngram_range=(1, 2))
     # Weights of words are learned from no labels, so that all texts may give them.
@@ -120,7 +121,8 @@ def follow_words(
             continue
         model = LogisticRegression(fit_intercept=False, max_iter=1000)
         model.fit(signed_DW[learn], sign_D[learn])
-        right_D[test] = model.predict(signed_DW[test]) == sign_D[test]
+        score_D = model.decision_function(signed_DW[test]) * sign_D[test]
+        right_D[test] = (np.sign(score_D) + 1) / 2
     return right_D
 
 
@@ -178,7 +180,14 @@ def _judge(
 
 
 def interval(right_D: Bools, confidence: float) -> tuple[float, float]:
-    """Wilson's interval of a share; what cannot be told counts half."""
-    found = stats.binomtest(round(float(right_D.sum())), len(right_D))
-    bounds = found.proportion_ci(confidence_level=confidence, method="wilson")
-    return float(bounds.low), float(bounds.high)
+    """Wilson's score interval of a share; what cannot be told counts half.
+
+    Wilson 1927, with dilemmas taken as independent; those that one model learned from are not
+    quite, so that intervals of the words cue are a little too narrow.
+    """
+    share, number = float(right_D.mean()), len(right_D)
+    deviate = float(stats.norm.ppf((1 + confidence) / 2))
+    spread = deviate**2 / number
+    middle = (share + spread / 2) / (1 + spread)
+    half = math.sqrt(share * (1 - share) * spread + spread**2 / 4) / (1 + spread)
+    return middle - half, middle + half

@@ -14,7 +14,7 @@ from rensa import RMinHash
 
 from vxdist.config import CheckConfig
 from vxdist.corpus.check.findings import Checked, Finding, Watch, unwatched
-from vxdist.corpus.check.text import shingle
+from vxdist.corpus.check.text import shingle, split_words
 from vxdist.corpus.items import ActivationItem, EvaluationItem
 
 BLOCK = 4096
@@ -42,43 +42,82 @@ def check_duplicates(
     """Find texts that are alike, within a split and between the two.
 
     The stances of a pair share a dilemma, which counts once. A text that is in both splits, word
-    for word, is an error: the neurons would be looked for in what they are tested on.
+    for word, is an error: the neurons would be looked for in what they are tested on. So are
+    options that do not differ.
     """
-    findings = []
     texts = [*_texts(activation, evaluation)]
+    findings = [*_same_options(evaluation), *_same_choices(activation)]
+    copied = {other.id: (one, other) for one, other in _find_copied(texts)}
+    findings += [_tell(one, other, 1.0) for one, other in copied.values()]
     for one, other, similarity in find_alike(texts, config, watch):
-        leaks = one.split != other.split
-        same = one.text == other.text
-        level = "error" if leaks and same else "warning"
-        where = "in both splits" if leaks else f"twice in {one.split}"
-        how = "the same" if same else f"nearly the same ({similarity:.0%} of their words in a row)"
-        findings.append(
-            Finding(
-                level=level,  # type: ignore[arg-type]
-                kind="leakage" if leaks else "duplicate",
-                what=f"{how} {one.field} {where}: {one.id} and {other.id}",
-                weight=similarity + leaks,
-                items=(one.id, other.id),
-            )
-        )
+        if one.split == other.split or other.id not in copied:
+            findings.append(_tell(one, other, similarity))
     return Checked(findings=findings)
+
+
+def _tell(one: Text, other: Text, similarity: float) -> Finding:
+    leaks, same = one.split != other.split, _words(one) == _words(other)
+    where = "in both splits" if leaks else f"twice in {one.split}"
+    how = "the same" if same else f"nearly the same ({similarity:.0%} of their words in a row)"
+    return Finding(
+        level="error" if leaks and same else "warning",
+        kind="leakage" if leaks else "duplicate",
+        what=f"{how} {one.field} {where}: {one.id} and {other.id}",
+        weight=similarity,
+        items=(one.id, other.id),
+    )
 
 
 def _texts(
     activation: Sequence[ActivationItem], evaluation: Sequence[EvaluationItem]
 ) -> Iterator[Text]:
-    seen: set[tuple[str, str, str]] = set()
-    for split, items in (("activation", activation), ("evaluation", evaluation)):
-        for item in items:
-            fields = {"dilemma": item.dilemma, "rationale": getattr(item, "rationale", "")}
-            for field, text in fields.items():
-                key = (item.pair, item.language, text)
-                if text and key not in seen:
-                    seen.add(key)
-                    yield Text(
-                        id=item.id, pair=item.pair, language=item.language, split=split,
-                        field=field, text=text,
-                    )  # fmt: skip
+    shared: set[tuple[str, str, str]] = set()
+    for item in activation:
+        about = {"id": item.id, "pair": item.pair, "language": item.language, "split": "activation"}
+        if (key := (item.pair, item.language, item.dilemma)) not in shared:
+            shared.add(key)
+            yield Text(**about, field="dilemma", text=item.dilemma)
+        if item.rationale:
+            yield Text(**about, field="rationale", text=item.rationale)
+    for one in evaluation:
+        yield Text(
+            id=one.id, pair=one.pair, language=one.language, split="evaluation",
+            field="dilemma", text=one.dilemma,
+        )  # fmt: skip
+
+
+def _words(text: Text) -> tuple[str, ...]:
+    return tuple(split_words(text.text))
+
+
+def _find_copied(texts: Sequence[Text]) -> Iterator[tuple[Text, Text]]:
+    """(story, dilemma) of dilemmas to evaluate that stand, word for word, among the stories."""
+    stories = {
+        (text.language, hash(_words(text))): text
+        for text in texts
+        if (text.split, text.field) == ("activation", "dilemma")
+    }
+    for text in texts:
+        story = stories.get((text.language, hash(_words(text))))
+        if text.split == "evaluation" and story is not None and _words(story) == _words(text):
+            yield story, text
+
+
+def _same_options(evaluation: Sequence[EvaluationItem]) -> Iterator[Finding]:
+    for item in evaluation:
+        if split_words(item.aligned) == split_words(item.violating):
+            what = f"{item.id}: both options are the same"
+            yield Finding(level="error", kind="duplicate", what=what, weight=2.0, items=(item.id,))
+
+
+def _same_choices(activation: Sequence[ActivationItem]) -> Iterator[Finding]:
+    first: dict[tuple[str, str], ActivationItem] = {}
+    for item in activation:
+        other = first.setdefault((item.pair, item.language), item)
+        if other.stance != item.stance and item.choice and item.choice == other.choice:
+            what = f"{item.pair}: both stances make the same choice in {item.language}"
+            yield Finding(level="warning", kind="duplicate", what=what, weight=1.0,
+                          items=(other.id, item.id))  # fmt: skip
 
 
 def find_alike(

@@ -4,7 +4,9 @@ A letter of a script written without spaces is a word of its own.
 """
 
 import re
+import unicodedata
 from collections.abc import Sequence
+from functools import cache
 from itertools import islice
 
 from vxdist.corpus.items import ActivationItem, EvaluationItem
@@ -14,12 +16,20 @@ UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 )
 """Thai, Lao, Burmese, Khmer, kana, Han."""
-_WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
 
 
 def split_words(text: str) -> list[str]:
     """Words in lower case, or single letters where words are not set apart."""
-    return _WORD.findall(text.lower())
+    return _word().findall(unicodedata.normalize("NFC", text.lower()))
+
+
+@cache
+def _word() -> re.Pattern[str]:
+    """A letter and those that follow it, with their marks: Hindi writes vowels as marks."""
+    every = map(chr, range(0x300, 0x1F000))
+    marks = "".join(letter for letter in every if unicodedata.category(letter)[0] == "M")
+    letter = rf"[^\W{UNSPACED}]"
+    return re.compile(rf"[{UNSPACED}]|{letter}(?:{letter}|[{marks}])*")
 
 
 def shingle(text: str, length: int) -> list[str]:
