@@ -197,6 +197,12 @@ class TestBadInput:
         assert told in error
         assert "\n" not in error
 
+    def test_a_reader_that_goes_is_no_fault(self, folder: Path) -> None:
+        command = f"{sys.executable} -m vxdist corpus check {folder} | head -n 1"
+        done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+        assert done.stdout.startswith("comparing")
+        assert done.stderr == ""
+
     def test_it_starts_without_torch(self, folder: Path) -> None:
         code = (
             "import sys; from vxdist.cli import main; "
