@@ -27,19 +27,29 @@ def write_corpus(
     card: Mapping[str, Any],
 ) -> None:
     """Write all three files, each at once or not at all. Raises OSError if the disk will not do."""
-    folder.mkdir(parents=True, exist_ok=True)
     # Stories come last: a folder without them is no corpus.
-    replace_file(folder / EVALUATION, "".join(map(to_line, evaluation)))
-    replace_file(folder / CARD, yaml.safe_dump(dict(card), allow_unicode=True, sort_keys=False))
-    replace_file(folder / ACTIVATION, "".join(map(to_line, activation)))
+    texts = {
+        EVALUATION: "".join(map(to_line, evaluation)),
+        CARD: yaml.safe_dump(dict(card), allow_unicode=True, sort_keys=False),
+        ACTIVATION: "".join(map(to_line, activation)),
+    }
+    # What cannot be written is found before anything is.
+    contents = {name: text.encode() for name, text in texts.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        _replace(folder / name, content)
 
 
 def replace_file(file: Path, text: str) -> None:
     """Put a file in the place of another, so that no reader sees half of it."""
+    _replace(file, text.encode())
+
+
+def _replace(file: Path, content: bytes) -> None:
     draft = file.with_name(f"{file.name}.draft")
     try:
-        with draft.open("w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
+        with draft.open("wb") as stream:
+            stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
         draft.replace(file)

@@ -1,4 +1,4 @@
-"""Importing: every format from a faithful small file, and the release where it is at hand."""
+"""Importing tables of one's own: every kind of file, several values, both splits, refusals."""
 
 import json
 import os
@@ -6,9 +6,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import openpyxl
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -16,9 +14,8 @@ import pytest
 from vxdist.cli import main
 from vxdist.config import CorpusConfig
 from vxdist.corpus import Corpus, load_corpus
-from vxdist.corpus.convert.collect import Labels
 
-RELEASE = Path(__file__).parents[4] / "shared" / "data" / "c-voice-release"
+Write = Callable[..., Path]
 Take = Callable[..., tuple[Corpus, list[dict[str, str]]]]
 TABLE = [
     {"situation": "A ferry waits.", "did": "I stayed.", "because": "Storm.", "label": "Care"},
@@ -32,63 +29,32 @@ MAPPED = ["--map", "dilemma=situation", "--map", "choice=did", "--map", "rationa
 
 
 @pytest.fixture
-def take(tmp_path: Path) -> Take:
-    """Import, and read the corpus and the rows dropped."""
+def write_table(sheets: Callable[..., Path]) -> Callable[..., Path]:
+    """Writes TABLE as a file of one of the formats."""
 
-    def run(form: str, source: object, *options: str) -> Any:
-        target = tmp_path / "dst"
-        assert main(["corpus", "import", "--format", form, str(source), str(target), *options]) == 0
-        log = json.loads((target / "import.json").read_text(encoding="utf-8"))
-        return load_corpus(CorpusConfig(path=str(target))), log["dropped"]
+    def write(folder: Path, form: str) -> Path:
+        file = folder / f"table.{form}"
+        if form == "jsonl":
+            file.write_text("".join(json.dumps(row) + "\n" for row in TABLE))
+        elif form == "parquet":
+            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(TABLE), file)
+        elif form == "excel":
+            file = file.with_suffix(".xlsx")
+            sheets(file, {"s": [[*TABLE[0]], *([*row.values()] for row in TABLE)]})
+        else:
+            comma = {"csv": ",", "tsv": "\t"}[form]
+            lines = [comma.join(TABLE[0]), *(comma.join(row.values()) for row in TABLE)]
+            file.write_text("\n".join(lines) + "\n")
+        return file
 
-    return run
-
-
-@pytest.fixture
-def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """The error that an import ends with; nothing is written."""
-
-    def run(form: str, source: object, *options: str) -> str:
-        target = tmp_path / "dst"
-        assert main(["corpus", "import", "--format", form, str(source), str(target), *options]) == 2
-        assert not target.exists()
-        return capsys.readouterr().err.strip().removeprefix("error: ")
-
-    return run
-
-
-def write_sheets(file: Path, sheets: dict[str, list[list[object]]]) -> Path:
-    """An Excel workbook."""
-    book = openpyxl.Workbook()
-    book.remove(book.active)
-    for name, rows in sheets.items():
-        sheet = book.create_sheet(name)
-        for row in rows:
-            sheet.append(row)
-    book.save(file)
-    return file
-
-
-def write_table(folder: Path, form: str) -> Path:
-    """TABLE as a file of one of the formats."""
-    file = folder / f"table.{form}"
-    if form == "jsonl":
-        file.write_text("".join(json.dumps(row) + "\n" for row in TABLE))
-    elif form == "parquet":
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(TABLE), file)
-    elif form == "excel":
-        file = file.with_suffix(".xlsx")
-        write_sheets(file, {"s": [[*TABLE[0]], *([*row.values()] for row in TABLE)]})
-    else:
-        comma = {"csv": ",", "tsv": "\t"}[form]
-        lines = [comma.join(TABLE[0]), *(comma.join(row.values()) for row in TABLE)]
-        file.write_text("\n".join(lines) + "\n")
-    return file
+    return write
 
 
 class TestOwnTables:
     @pytest.mark.parametrize("form", ["jsonl", "csv", "tsv", "excel", "parquet"])
-    def test_every_kind_of_file(self, form: str, take: Take, tmp_path: Path) -> None:
+    def test_every_kind_of_file(
+        self, form: str, take: Take, write_table: Write, tmp_path: Path
+    ) -> None:
         kind = "csv" if form == "tsv" else form
         corpus, dropped = take(kind, write_table(tmp_path, form), *MAPPED)
         assert [(i.value, i.stance, i.dilemma, i.choice) for i in corpus.activation] == [
@@ -99,7 +65,9 @@ class TestOwnTables:
         third = {"jsonl": ":3", "parquet": ":3"}.get(form, ":4")
         assert dropped[0]["where"].endswith(third), "line, or row, of the file"
 
-    def test_a_local_hugging_face_data_set(self, take: Take, tmp_path: Path) -> None:
+    def test_a_local_hugging_face_data_set(
+        self, take: Take, write_table: Write, tmp_path: Path
+    ) -> None:
         pytest.importorskip("datasets")
         (tmp_path / "set").mkdir()
         write_table(tmp_path / "set", "parquet")
@@ -107,9 +75,9 @@ class TestOwnTables:
         assert [i.value for i in corpus.activation] == ["benevolence", "freedom"]
         assert len(dropped) == 2
 
-    def test_values_as_they_are(self, take: Take, tmp_path: Path) -> None:
+    def test_values_as_they_are(self, take: Take, write_table: Write, tmp_path: Path) -> None:
         corpus, _ = take("jsonl", write_table(tmp_path, "jsonl"), *MAPPED, "--keep-values")
-        assert corpus.values == ("Care", "Liberty", "Speed")
+        assert corpus.values == ("benevolence", "Liberty", "Speed"), "--value counts all the same"
 
     def test_several_values_and_languages(self, take: Take, tmp_path: Path) -> None:
         rows = [
@@ -126,7 +94,7 @@ class TestOwnTables:
         assert pairs == {("1-justice", "justice"): 2, ("1-freedom", "freedom"): 2}
         assert {i.choice for i in corpus.activation} == {""}, "plain texts"
 
-    def test_two_files_of_stories(self, take: Take, tmp_path: Path) -> None:
+    def test_two_files_of_stories(self, take: Take, write_table: Write, tmp_path: Path) -> None:
         take("jsonl", write_table(tmp_path, "jsonl"), *MAPPED)
         (tmp_path / "more").mkdir()
         rows = [row | {"situation": f"{row['situation']} Again."} for row in TABLE]
@@ -143,7 +111,7 @@ class TestOwnTables:
         assert reasons["unknown value 'Speed'"] == 3, "of all three imports"
         assert len(again.card["sources"]) == 3
 
-    def test_both_splits(self, take: Take, tmp_path: Path) -> None:
+    def test_both_splits(self, take: Take, write_table: Write, tmp_path: Path) -> None:
         take("jsonl", write_table(tmp_path, "jsonl"), *MAPPED)
         file = tmp_path / "e.jsonl"
         file.write_text(json.dumps({"d": "It rains.", "a": "I wait.", "b": "I go."}) + "\n")
@@ -154,105 +122,6 @@ class TestOwnTables:
         )  # fmt: skip
         assert len(corpus.activation) == 2
         assert [i.aligned for i in corpus.evaluation] == ["I wait."]
-
-
-class TestPublished:
-    def test_the_release(self, take: Take, tmp_path: Path) -> None:
-        """As the authors' files: incomplete and mislabelled rows, a letter before the options."""
-        folder = tmp_path / "release"
-        (folder / "answers").mkdir(parents=True)
-        (folder / "data").mkdir()
-        question = ["公正 vs 人情", "表弟求我。", "A. 按规矩办", "B. 帮他一次"]
-        for kind, answer in (("support", "规矩是大家的。"), ("conflict", "亲情要紧。")):
-            lines = [
-                {"question": question, "answer": answer},
-                {"question": ["和平 vs 人情", "另一件。", "A. 甲", "B. 乙"], "answer": "理由。"},
-                {"question": question, "answer": answer},
-                {"question": question[:3], "answer": answer},
-            ]
-            text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-            (folder / "answers" / f"公正-{kind}.json").write_text(text, encoding="utf-8")
-        head = ["Type", "Context", "Action1", "Action2"]
-        write_sheets(
-            folder / "data" / "test-zh-200.xlsx",
-            {
-                "公正": [head, ["公正 v.s. 人情", "选谁？", "选能干的。", "选熟的。"],
-                        ["公正 vs 人情", "没写完", None, None],
-                        ["人情冷暖", "贴错了。", "甲", "乙"]],
-                "自由": [head, ["自由 vs 安全", "走不走？", "走。", "留。"]],
-            },
-        )  # fmt: skip
-        write_sheets(folder / "data" / "自由-final.xlsx", {"Sheet1": [["冲突类型"]]})
-        corpus, dropped = take("cvoice-release", folder)
-        stories = [(i.stance, i.choice, i.rationale, i.pair) for i in corpus.activation]
-        assert sorted(stories) == [
-            ("aligned", "按规矩办", "规矩是大家的。", "justice-a001"),
-            ("violating", "帮他一次", "亲情要紧。", "justice-a001"),
-        ]
-        (dilemma,) = corpus.evaluation
-        assert (dilemma.value, dilemma.rival, dilemma.aligned) == ("justice", "人情", "选能干的。")
-        reasons = Counter(row["reason"].partition(":")[0] for row in dropped)
-        assert reasons == {
-            "mislabelled": 3,
-            "the same text of the same value stands there already": 2,
-            "question is not [type, dilemma, option A, option B]": 2,
-            "incomplete": 1,
-            "an evaluation dilemma of a value that has no stories": 1,
-        }
-        assert "test-zh-200.xlsx:公正:3" in [row["where"] for row in dropped]
-        assert any("自由" in remark for remark in corpus.card["remarks"])
-
-    @pytest.mark.skipif(not RELEASE.is_dir(), reason="the authors' files are not here")
-    def test_the_authors_files(self, take: Take) -> None:
-        corpus, dropped = take("cvoice-release", RELEASE)
-        assert (len(corpus.activation), len(corpus.evaluation)) == (3395, 1794)
-        assert len(corpus.values) == 8
-        assert len(dropped) == 912
-        stances = Counter((i.pair, i.dilemma) for i in corpus.activation)
-        assert set(stances.values()) <= {1, 2}
-
-    def test_rules_of_cvc(self, take: Take, tmp_path: Path) -> None:
-        file = tmp_path / "C-VARC(EN).jsonl"
-        rule = {"rule": "Keep your word to a friend.", "level": ["Person"],
-                "core values": ["Integrity", "Friendship"], "derived values": ["x"]}  # fmt: skip
-        file.write_text(json.dumps(rule) + "\n" + json.dumps(rule | {"core values": ["Zeal"]}))
-        corpus, dropped = take("cvc", file)
-        assert [(i.value, i.language, i.dilemma) for i in corpus.activation] == [
-            ("integrity", "en", "Keep your word to a friend."),
-            ("friendliness", "en", "Keep your word to a friend."),
-        ]
-        assert [row["reason"] for row in dropped] == ["unknown value 'Zeal'"]
-
-    def test_dilemmas_of_cvc_in_gbk(
-        self, take: Take, refused: Callable[..., str], tmp_path: Path
-    ) -> None:
-        file = tmp_path / "all_dilemma_1.csv"
-        head = "index,scene,options,rot1,core_values_1,rot2,core_values_2"
-        row = '0,朋友借车，你借吗？,"A：借\nB：不借\nC：看书",r,"[\'Friendship\']",r,"公正,法治"'
-        file.write_bytes(f"{head}\n{row}\n".encode("gbk"))
-        told = refused("cvc", file, "--language", "zh")
-        assert "not UTF-8" in told
-        assert "it reads as GBK: give --encoding gb18030" in told
-        corpus, _ = take("cvc", file, "--language", "zh", "--encoding", "gb18030")
-        assert [i.value for i in corpus.activation] == ["friendliness", "justice", "rule_of_law"]
-        assert {i.dilemma for i in corpus.activation} == {"朋友借车，你借吗？"}
-
-    def test_valuecsv(self, take: Take, tmp_path: Path) -> None:
-        head = ["", "text", "富强", "民主", "友善"]
-        rows = [head, [1, "邻里互相帮忙。", 0, 0, 1], [2, "大家一起富。", 1, 1, 0],
-                [3, "天下雨了。", 0, 0, 0], [4, "记错了。", 2, 0, 0],
-                ["", "", 40, 55, 31]]  # fmt: skip
-        corpus, dropped = take("valuecsv", write_sheets(tmp_path / "v.xlsx", {"Sheet1": rows}))
-        assert [(i.value, i.dilemma) for i in corpus.activation] == [
-            ("friendliness", "邻里互相帮忙。"),
-            ("prosperity", "大家一起富。"),
-            ("democracy", "大家一起富。"),
-        ]
-        assert {row["where"].rpartition(":")[2]: row["reason"] for row in dropped} == {
-            "4": "no value is named",
-            "5": "a mark is '2', expected 0 or 1",
-            "6": "the last row, which holds totals",
-        }
 
 
 class TestRefused:
@@ -271,7 +140,8 @@ class TestRefused:
             (["--map", "dilema=situation"], "no field 'dilema'"),
             (["--map", "dilemma=situation", "--set", "language=en"], "no column for value"),
             ([*MAPPED, "--map", "dilemma=where"], "there is no column 'where'; there are"),
-            ([*MAPPED, "--map", "pair=label", "--keep-values"], "id 'Care-en-aligned' would stand"),
+            ([*MAPPED, "--map", "pair=label", "--keep-values"],
+             "t.jsonl:5: id 'Care-en-aligned' stands already in t.jsonl:1"),
             (["--map", "dilemma"], "expected FIELD=NAME"),
             (["--map", "dilemma=situation", "--map", "choice=did", "--set", "value=freedom",
               "--set", "language=en"], "a choice and a rationale, or neither"),
@@ -331,14 +201,3 @@ class TestRefused:
         (tmp_path / "x").write_text("hello")
         given = MAPPED if form == "parquet" else []
         assert str(tmp_path / "x") in refused(form, tmp_path / "x", *given)
-
-
-def test_names_of_values() -> None:
-    labels = Labels({"Selbstbestimmung": "self_direction"})
-    for name, value in (
-        ("Friendship", "friendliness"), ("Friendliness", "friendliness"), ("友善", "friendliness"),
-        ("Civility", "civility"), ("文明", "civility"), ("Rule of Law", "rule_of_law"),
-        ("rule_of_law", "rule_of_law"), (" 富強 ", "prosperity"),
-        ("selbstbestimmung", "self_direction"), ("nonsense", None),
-    ):  # fmt: skip
-        assert labels.find(name) == value

@@ -1,15 +1,9 @@
 """What an import gathers: items, and rows that were dropped with the reason."""
 
-import importlib.resources
-import re
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-import yaml
-
-from vxdist.corpus.items import ActivationItem, Corpus, EvaluationItem
+from vxdist.corpus.items import ActivationItem, EvaluationItem
+from vxdist.corpus.lines import Claims, Faulty, FileOfItems, Item, check_item
 from vxdist.errors import UserError
 
 
@@ -26,54 +20,105 @@ class Dropped:
 
 @dataclass(kw_only=True)
 class Collected:
-    """The corpus as it grows."""
+    """The corpus as it grows; every item in it is one that the reader of corpora takes."""
 
     activation: list[ActivationItem] = field(default_factory=list)
     evaluation: list[EvaluationItem] = field(default_factory=list)
     dropped: list[Dropped] = field(default_factory=list)
     rows: int = 0
     remarks: list[str] = field(default_factory=list)
-    """What whoever uses the corpus should know of it."""
+    """What whoever uses the corpus should know of this import."""
+    clashes: list[str] = field(default_factory=list)
+    """Rows whose names others have: the columns mapped do not tell them apart."""
     _seen: set[tuple[str, ...]] = field(default_factory=set)
+    _claims: tuple[Claims, Claims] = field(default_factory=lambda: (Claims(), Claims()))
+    _values: dict[tuple[bool, str], str] = field(default_factory=dict)
+    """The value of each pair of each split."""
+    _places: dict[str, str] = field(default_factory=dict)
+    """Where the evaluation dilemmas of this import come from, by id."""
 
-    def begin_with(self, corpus: Corpus, log: Mapping[str, Any]) -> None:
-        """Take what is in a corpus already, and what was noted of how it came there."""
-        self.activation, self.evaluation = list(corpus.activation), list(corpus.evaluation)
-        self._seen |= {_key(item) for item in corpus.activation}
-        self._seen |= {_key(item) for item in corpus.evaluation}
-        self.rows = log.get("rows", 0)
-        self.remarks = list(log.get("remarks", []))
-        self.dropped += [Dropped(**row) for row in log.get("dropped", [])]
+    def begin_with(
+        self, activation: FileOfItems[ActivationItem], evaluation: FileOfItems[EvaluationItem]
+    ) -> None:
+        """Take what is in a corpus already."""
+        self.activation += activation.items
+        self.evaluation += evaluation.items
+        self._know(activation)
+        self._know(evaluation)
+
+    def _know(self, file: FileOfItems[Item]) -> None:
+        for item, line in zip(file.items, file.lines, strict=True):
+            self._claim(item, f"{file.file}:{line}")
+            self._seen.add(_key(item))
 
     def drop(self, where: str, reason: str, found: str = "") -> None:
         """Leave a row out."""
-        self.dropped.append(Dropped(where=where, reason=reason, found=found[:120]))
+        # Half a surrogate pair can be neither printed nor saved.
+        where, reason, found = (
+            text.encode(errors="replace").decode() for text in (where, reason, found[:120])
+        )
+        self.dropped.append(Dropped(where=where, reason=reason, found=found))
 
     def add_story(self, item: ActivationItem, where: str) -> None:
-        """Take a story, unless the same one is there already."""
-        if self._is_new(item, where):
+        """Take a story, unless the same one is there already or no corpus may hold it."""
+        if self._may_add(item, where):
             self.activation.append(item)
 
     def add_dilemma(self, item: EvaluationItem, where: str) -> None:
-        """Take an evaluation dilemma, unless the same one is there already."""
-        if self._is_new(item, where):
+        """Take an evaluation dilemma, unless it is there already or no corpus may hold it."""
+        if self._may_add(item, where):
             self.evaluation.append(item)
+            self._places[item.id] = where
 
-    def _is_new(self, item: ActivationItem | EvaluationItem, where: str) -> bool:
-        if (key := _key(item)) in self._seen:
+    def _may_add(self, item: ActivationItem | EvaluationItem, where: str) -> bool:
+        try:
+            check_item(item)
+        except Faulty as error:
+            self.drop(where, str(error), item.dilemma)
+            return False
+        if _key(item) in self._seen:
             self.drop(where, "the same text of the same value stands there already", item.dilemma)
             return False
-        self._seen.add(key)
+        value = self._values.get(_pair(item), item.value)
+        if value != item.value:
+            told = f"{item.pair}: {item.value}, elsewhere {value}"
+            self.drop(where, "its pair has another value in another row", told)
+            return False
+        try:
+            self._claim(item, where)
+        except Faulty as error:
+            self.clashes.append(f"{where}: {error}")
+            return False
+        self._seen.add(_key(item))
         return True
 
+    def _claim(self, item: ActivationItem | EvaluationItem, where: str) -> None:
+        self._claims[isinstance(item, ActivationItem)].claim(item, where)
+        self._values[_pair(item)] = item.value
+
     def drop_untold_values(self) -> None:
-        """Take out dilemmas of a value and language without stories: they cannot be looked at."""
+        """Take out dilemmas of a value and language without stories: they cannot be looked at.
+
+        Only those of this import: what was there before is left to its owner.
+        """
         known = {(item.value, item.language) for item in self.activation}
-        reason = "an evaluation dilemma of a value that has no stories"
+        kept, reason = [], "an evaluation dilemma of a value that has no stories"
         for item in self.evaluation:
-            if (item.value, item.language) not in known:
-                self.drop(item.id, reason, item.value)
-        self.evaluation = [i for i in self.evaluation if (i.value, i.language) in known]
+            if (item.value, item.language) in known or item.id not in self._places:
+                kept.append(item)
+            else:
+                self.drop(self._places[item.id], reason, item.value)
+        self.evaluation = kept
+
+    def refuse_clashes(self) -> None:
+        """Raise UserError if the columns mapped do not tell the rows apart."""
+        if self.clashes:
+            more = len(self.clashes) - 1
+            raise UserError(
+                f"{self.clashes[0]}{f' (and {more:,} more rows like it)' if more else ''}; map to "
+                "id a column that tells all rows apart, to pair one that the languages and stances "
+                "of a dilemma share, or leave both out"
+            )
 
 
 def _key(item: ActivationItem | EvaluationItem) -> tuple[str, ...]:
@@ -84,35 +129,5 @@ def _key(item: ActivationItem | EvaluationItem) -> tuple[str, ...]:
     return (*about, item.aligned, item.violating)
 
 
-def refuse_doubles(collected: Collected) -> None:
-    """Raise UserError if two items of a split have one id: the columns mapped do not tell them
-    apart."""
-    for items in (collected.activation, collected.evaluation):
-        for name, times in Counter(item.id for item in items).items():
-            if times > 1:
-                raise UserError(
-                    f"id {name!r} would stand {times} times; map a column that tells the rows "
-                    "apart to id or pair, or leave both out"
-                )
-
-
-class Labels:
-    """Values by all names they go by."""
-
-    def __init__(self, names: Mapping[str, str] | None = None) -> None:
-        """`names` are further ones, {name: value}."""
-        text = (importlib.resources.files("vxdist.corpus.convert") / "labels.yaml").read_text(
-            "utf-8"
-        )
-        self._known = {_plain(v): v for v in yaml.safe_load(text)}
-        for value, others in yaml.safe_load(text).items():
-            self._known |= {_plain(name): value for name in others}
-        self._known |= {_plain(name): value for name, value in (names or {}).items()}
-
-    def find(self, name: str) -> str | None:
-        """The value of this name; None if there is none."""
-        return self._known.get(_plain(name))
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\s_\-]+", " ", name.strip()).casefold()
+def _pair(item: ActivationItem | EvaluationItem) -> tuple[bool, str]:
+    return isinstance(item, ActivationItem), item.pair

@@ -3,32 +3,25 @@
 import argparse
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from vxdist.config import CorpusConfig
-from vxdist.corpus.convert.collect import Collected, Labels, refuse_doubles
+from vxdist.corpus.convert.collect import Collected
+from vxdist.corpus.convert.labels import Labels
 from vxdist.corpus.convert.mapped import ColumnMap, parse_pairs, take
 from vxdist.corpus.convert.published import read_cvc, read_valuecsv
 from vxdist.corpus.convert.release import read_release
-from vxdist.corpus.convert.rows import (
-    Row,
-    read_csv,
-    read_excel,
-    read_hugging_face,
-    read_jsonl,
-    read_parquet,
-)
-from vxdist.corpus.read import load_corpus
+from vxdist.corpus.convert.rows import Row, read_hugging_face, read_jsonl, read_parquet
+from vxdist.corpus.convert.tables import read_csv, read_excel
+from vxdist.corpus.convert.there import LOG, There, check_target, extend_card, merge, read_there
 from vxdist.corpus.write import replace_file, write_corpus
 from vxdist.errors import UserError
 from vxstore.output import new_console, print_table, print_title, print_wrapped
 
 MAPPED = ("jsonl", "csv", "excel", "parquet", "hf")
 FORMATS = ("cvoice-release", "cvc", "valuecsv", *MAPPED)
-LOG = "import.json"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -43,28 +36,25 @@ def run(arguments: Sequence[str]) -> None:
     Raises UserError, before anything is written, if options or files will not do.
     """
     options = _parser().parse_intermixed_args(list(arguments))
-    target, into = Path(options.target), Collected()
-    sources = []
+    target, into, there = Path(options.target), Collected(), There()
+    check_target(options.target, add=options.add)
     if options.add:
-        there = load_corpus(CorpusConfig(path=options.target))
-        into.begin_with(there, _read_log(target / LOG))
-        sources += there.card.get("sources", [])
-    elif target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise UserError(f"{target} is there already; give a new directory, or --add to it")
+        there = read_there(options.target, into)
     _read(options, into)
-    refuse_doubles(into)
+    into.refuse_clashes()
     if not into.activation and not into.evaluation:
         told = f"; {into.dropped[0].where}: {into.dropped[0].reason}" if into.dropped else ""
         raise UserError(f"{options.source}: no item could be made of {into.rows:,} rows{told}")
     source = {"name": Path(options.source).name, "format": options.format}
-    card = {
-        "name": target.name,
-        "sources": [*sources, {**source, "licence": options.licence}],
-        "values": sorted({i.value for i in into.activation} | {i.value for i in into.evaluation}),
-        "remarks": list(dict.fromkeys(into.remarks)),
-    }
+    card = extend_card(
+        there.card,
+        target.absolute().name,
+        {**source, "licence": options.licence},
+        {i.value for i in into.activation} | {i.value for i in into.evaluation},
+        into.remarks,
+    )
     write_corpus(target, into.activation, into.evaluation, card)
-    replace_file(target / LOG, _log(into))
+    replace_file(target / LOG, _log(into, there))
     _tell(options, into)
 
 
@@ -91,6 +81,9 @@ def _parser() -> _Parser:
     table.add_argument("--separator", metavar="TEXT", help="between the values of one cell")
     text = "another name of a value, as --value Selbstbestimmung=self_direction"
     table.add_argument("--value", metavar="NAME=VALUE", action="append", default=[], help=text)
+    table.add_argument(
+        "--sheet", metavar="NAME", help="of an Excel workbook; default: all not hidden"
+    )
     text = "keep values as they are written; default: names of C-Voice's twelve are normalised"
     table.add_argument("--keep-values", action="store_true", help=text)
     text = "add to the corpus in DST, as the evaluation split to the stories"
@@ -101,7 +94,9 @@ def _parser() -> _Parser:
 
 
 def _read(options: argparse.Namespace, into: Collected) -> None:
-    labels, source = Labels(parse_pairs("--value", options.value)), Path(options.source)
+    names, source = parse_pairs("--value", options.value), Path(options.source)
+    if options.sheet is not None and options.format != "excel":
+        raise UserError(f"--sheet: {options.format} has no sheets to choose; leave it out")
     if options.format in MAPPED:
         how = ColumnMap(
             split=options.split,
@@ -110,44 +105,36 @@ def _read(options: argparse.Namespace, into: Collected) -> None:
             separator=options.separator,
         )
         how.check()
-        take(_rows(options, source), how, None if options.keep_values else labels, into)
+        labels = Labels(names, keep=options.keep_values)
+        take(_rows(options, source, how.columns.values(), into), how, labels, into)
     elif options.format == "cvc":
-        read_cvc(source, options.encoding, options.language or "en", labels, into)
+        read_cvc(source, options.encoding, options.language or "en", Labels(names), into)
     elif options.format == "valuecsv":
-        read_valuecsv(source, options.language or "zh", labels, into)
+        read_valuecsv(source, options.language or "zh", Labels(names), into)
     else:
-        read_release(source, labels, into)
+        read_release(source, Labels(names), into)
 
 
-def _rows(options: argparse.Namespace, source: Path) -> Iterator[Row]:
+def _rows(
+    options: argparse.Namespace, source: Path, wanted: Collection[str], into: Collected
+) -> Iterator[Row]:
     if options.format == "jsonl":
         return read_jsonl(source, options.encoding)
     if options.format == "csv":
-        return read_csv(source, options.encoding)
+        return read_csv(source, options.encoding, wanted)
     if options.format == "excel":
-        return read_excel(source)
+        return read_excel(source, options.sheet, wanted, into)
     if options.format == "parquet":
-        return read_parquet(source)
+        return read_parquet(source, wanted)
     return read_hugging_face(options.source, options.subset, options.rows)
 
 
-def _read_log(file: Path) -> dict[str, Any]:
-    """The log of the imports before; empty if the corpus was not imported."""
-    if not file.is_file():
-        return {}
-    try:
-        log: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{file}: not JSON: {error}; remove it to go on without it") from error
-    return log
-
-
-def _log(into: Collected) -> str:
+def _log(into: Collected, there: There) -> str:
     log = {
         "rows": into.rows,
         "stories": len(into.activation),
         "dilemmas": len(into.evaluation),
-        "remarks": into.remarks,
+        "remarks": merge(there.log.remarks, into.remarks),
         "dropped": [asdict(row) for row in into.dropped],
     }
     return json.dumps(log, ensure_ascii=False, indent=1) + "\n"

@@ -1,13 +1,15 @@
 """Any table, by saying which column is what."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
-from vxdist.corpus.convert.collect import Collected, Labels
-from vxdist.corpus.convert.rows import Row, as_text
+from vxdist.corpus.convert.collect import Collected
+from vxdist.corpus.convert.labels import Labels
+from vxdist.corpus.convert.rows import Row, as_text, is_text
 from vxdist.corpus.items import STANCES, ActivationItem, EvaluationItem
+from vxdist.corpus.lines import MAY_BE_EMPTY
 from vxdist.errors import UserError
 
 KINDS: Mapping[str, type[ActivationItem] | type[EvaluationItem]] = {
@@ -31,7 +33,7 @@ class ColumnMap:
     """Between the values of one cell."""
 
     def check(self) -> None:
-        """Raises UserError if a field is unknown, or one that is needed comes from nowhere."""
+        """Raises UserError if a field is unknown, is told twice, or is needed and told nowhere."""
         known = {f.name: f.default is MISSING for f in fields(KINDS[self.split])}
         for option, given in (("--map", self.columns), ("--set", self.constants)):
             for name in given:
@@ -42,6 +44,10 @@ class ColumnMap:
                     )
         told = {**self.columns, **self.constants}
         optional = {*MADE, "stance", "choice", "rationale"}
+        if twice := [name for name in self.columns if name in self.constants]:
+            raise UserError(f"--set {twice[0]}: --map {twice[0]} is given too; leave one of them")
+        if self.split == "activation" and ("choice" in told) != ("rationale" in told):
+            raise UserError("--map: a story has a choice and a rationale, or neither")
         missing = [n for n, needed in known.items() if needed and n not in {*told, *optional}]
         if missing:
             raise UserError(
@@ -50,33 +56,58 @@ class ColumnMap:
             )
 
 
-def take(rows: Iterable[Row], how: ColumnMap, labels: Labels | None, into: Collected) -> None:
+def take(rows: Iterable[Row], how: ColumnMap, labels: Labels, into: Collected) -> None:
     """Make items of rows; a row with several values becomes an item of each.
 
-    Raises UserError if a column is not there.
+    Raises UserError if no row has a column that is mapped.
     """
     how.check()
-    for number, (where, row) in enumerate(rows, start=_last_number(how.split, into) + 1):
+    found = list(rows)
+    _refuse_missing(found, how)
+    value_column = how.columns.get("value", "")
+    # Of one dilemma in two languages one may have fewer values: their pairs match all the same.
+    several = how.separator is not None or any(
+        isinstance(row.get(value_column), list | tuple) for _, row in found
+    )
+    for number, (where, row) in enumerate(found, start=_last_number(how.split, into) + 1):
         into.rows += 1
-        for column in how.columns.values():
-            if column not in row:
-                have = ", ".join(map(str, row))
-                raise UserError(f"{where}: there is no column {column!r}; there are {have}")
-        found = {name: as_text(row[column]) for name, column in how.columns.items()}
-        item = {**how.constants, **{n: t for n, t in found.items() if n != "value"}}
-        values = _values(row, how)
-        empty = [n for n, text in item.items() if not text and n not in ("setting", "rival")]
-        if empty:
-            into.drop(where, f"{empty[0]} is empty", str(item.get("dilemma", "")))
+        fields = {name: row.get(column) for name, column in how.columns.items()}
+        texts = {name: as_text(cell) for name, cell in fields.items() if name != "value"}
+        item = {**how.constants, **texts}
+        about = item.get("dilemma", "")
+        if reason := _find_fault(fields, item):
+            into.drop(where, reason, about)
             continue
+        item = {name: text for name, text in item.items() if text}
+        values = _values(row, how)
         if not values:
-            into.drop(where, "no value is named", item.get("dilemma", ""))
+            into.drop(where, "no value is named", about)
         for name in values:
-            value = name if labels is None else labels.find(name)
+            value = labels.find(name)
             if value is None:
-                into.drop(where, f"unknown value {name!r}", item.get("dilemma", ""))
+                into.drop(where, f"unknown value {name!r}", about)
                 continue
-            _add(item, value, number, where, how, into, several=len(values) > 1)
+            names = _name(item, value, number, how, several=several, alone=len(values) == 1)
+            _add({**item, **names, "value": value}, how.split, where, into)
+
+
+def _refuse_missing(rows: Sequence[Row], how: ColumnMap) -> None:
+    missing = [c for c in how.columns.values() if rows and not any(c in row for _, row in rows)]
+    if missing:
+        have = ", ".join(dict.fromkeys(str(name) for _, row in rows for name in row))
+        raise UserError(f"{rows[0][0]}: there is no column {missing[0]!r}; there are {have}")
+
+
+def _find_fault(fields: Mapping[str, object], item: Mapping[str, str]) -> str | None:
+    """Why no item can be made of a row; None if one can."""
+    for name, cell in fields.items():
+        cells = cell if name == "value" and isinstance(cell, list | tuple) else [cell]
+        if not all(map(is_text, cells)):
+            return f"{name} is no text"
+    empty = [name for name, text in item.items() if not text and name not in MAY_BE_EMPTY]
+    if {*empty} == {"choice", "rationale"}:
+        return None  # a plain text
+    return f"{empty[0]} is empty" if empty else None
 
 
 def _last_number(split: str, into: Collected) -> int:
@@ -89,7 +120,7 @@ def _last_number(split: str, into: Collected) -> int:
 def _values(row: Mapping[str, Any], how: ColumnMap) -> list[str]:
     if "value" in how.constants:
         return [how.constants["value"]]
-    cell = row[how.columns["value"]]
+    cell = row.get(how.columns["value"])
     names = cell if isinstance(cell, list | tuple) else [cell]
     texts = [as_text(name) for name in names]
     if how.separator:
@@ -97,26 +128,29 @@ def _values(row: Mapping[str, Any], how: ColumnMap) -> list[str]:
     return list(dict.fromkeys(text.strip() for text in texts if text.strip()))
 
 
-def _add(
-    item: Mapping[str, str], value: str, number: int, where: str, how: ColumnMap, into: Collected,
-    *, several: bool,
-) -> None:  # fmt: skip
-    """`several`: the row has other values too, so that its names must differ by the value."""
+def _name(
+    item: Mapping[str, str], value: str, number: int, how: ColumnMap, *, several: bool, alone: bool
+) -> dict[str, str]:
+    """The id and pair of an item.
+
+    `several`: rows may have several values, so that pairs differ by the value; `alone`: this row
+    has one.
+    """
     base = item.get("pair") or item.get("id") or f"{how.split[0]}{number}"
     pair = f"{base}-{value}" if several or "pair" not in item else base
+    if "id" in item:
+        return {"id": item["id"] if alone else f"{item['id']}-{value}", "pair": pair}
+    words = [pair, item["language"]]
     if how.split == "activation":
-        stance = item.get("stance", STANCES[0])
-        if stance not in STANCES:
-            into.drop(where, f"unknown stance {stance!r}", item["dilemma"])
-            return
-        name = f"{pair}-{item['language']}-{stance}"
-        made = {**item, "id": name, "pair": pair, "value": value, "stance": stance}
-        if ("choice" in made) != ("rationale" in made):
-            raise UserError("--map: a story has a choice and a rationale, or neither")
-        into.add_story(ActivationItem(**made), where)
+        words.append(item.get("stance", STANCES[0]))
+    return {"id": "-".join(words), "pair": pair}
+
+
+def _add(fields: dict[str, str], split: str, where: str, into: Collected) -> None:
+    if split == "activation":
+        into.add_story(ActivationItem(**{"stance": STANCES[0], **fields}), where)
     else:
-        made = {**item, "id": f"{pair}-{item['language']}", "pair": pair, "value": value}
-        into.add_dilemma(EvaluationItem(**made), where)
+        into.add_dilemma(EvaluationItem(**fields), where)
 
 
 def parse_pairs(option: str, texts: Iterable[str]) -> dict[str, str]:

@@ -4,8 +4,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from vxdist.corpus.convert.collect import Collected, Labels
-from vxdist.corpus.convert.rows import as_text, read_jsonl, read_sheets
+from vxdist.corpus.convert.collect import Collected
+from vxdist.corpus.convert.labels import Labels
+from vxdist.corpus.convert.rows import as_text, is_text, read_jsonl
+from vxdist.corpus.convert.tables import Cells, read_sheets
 from vxdist.corpus.items import ActivationItem, EvaluationItem
 from vxdist.errors import UserError
 
@@ -31,7 +33,7 @@ def read_release(folder: Path, labels: Labels, into: Collected) -> None:
         )
     for file in answers:
         _read_answers(file, labels, into)
-    for sheet, rows in read_sheets(folder / EVALUATION):
+    for sheet, rows in read_sheets(folder / EVALUATION, into):
         _read_sheet(sheet, rows, labels, into)
     told = {labels.find(file.stem.rpartition("-")[0]) for file in answers}
     without = sorted(
@@ -62,6 +64,9 @@ def _read_answers(file: Path, labels: Labels, into: Collected) -> None:
         if not isinstance(question, list) or len(question) != 4:
             into.drop(where, "question is not [type, dilemma, option A, option B]", str(question))
             continue
+        if not all(is_text(text) for text in (*question, row.get("answer"))):
+            into.drop(where, "question or answer is no text", str(question))
+            continue
         kind_text, dilemma, *options = (as_text(text) for text in question)
         choice = _LETTER.sub("", options[stance == "violating"])
         if not (dilemma and choice and answer):
@@ -88,11 +93,11 @@ def _read_answers(file: Path, labels: Labels, into: Collected) -> None:
         )
 
 
-def _read_sheet(sheet: str, rows: list[list[object]], labels: Labels, into: Collected) -> None:
+def _read_sheet(sheet: str, rows: Cells, labels: Labels, into: Collected) -> None:
     value, file = labels.find(sheet), Path(EVALUATION).name
     if value is None:
         raise UserError(f"{file}: sheet {sheet!r} names no value that is known")
-    for number, cells in enumerate(rows[1:], start=2):
+    for number, cells in rows[1:]:
         texts = [as_text(cell) for cell in cells[:4]]
         where = f"{file}:{sheet}:{number}"
         if not any(texts):

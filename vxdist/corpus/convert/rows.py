@@ -1,9 +1,11 @@
-"""Rows of files of several kinds: (where, {column: text})."""
+"""Rows of files of several kinds: (where, {column: cell})."""
 
-import csv
-import io
+import datetime
+import decimal
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from vxdist.corpus.lines import decode_text
 from vxdist.errors import UserError
 
 Row = tuple[str, Mapping[str, Any]]
+TEXTS = (str, int, float, decimal.Decimal, datetime.date, datetime.time, datetime.timedelta)
+"""What a cell may be so that it can be typed."""
 
 
 def read_text(file: Path, encoding: str) -> str:
@@ -27,73 +31,29 @@ def read_jsonl(file: Path, encoding: str) -> Iterator[Row]:
         if not line.strip():
             continue
         try:
-            fields = json.loads(line)
+            # Python has no integers of thousands of digits; as text they are what was typed.
+            fields = json.loads(line, object_pairs_hook=_unite, parse_int=str)
         except (json.JSONDecodeError, RecursionError) as error:
             faults.append(f"{file}:{number}: not JSON: {error}")
-            continue
-        if isinstance(fields, dict):
-            rows.append((f"{file.name}:{number}", fields))
+        except ValueError as error:  # of _unite
+            faults.append(f"{file}:{number}: {error}")
         else:
-            faults.append(f"{file}:{number}: found {type(fields).__name__}, expected an object")
-    _refuse(faults)
-    yield from rows
-
-
-def read_csv(file: Path, encoding: str) -> Iterator[Row]:
-    """A table with a head line, apart by comma, semicolon or tab.
-
-    Raises UserError naming every bad line.
-    """
-    text = read_text(file, encoding)
-    head = text.partition("\n")[0]
-    comma = max(",;\t", key=head.count)
-    csv.field_size_limit(1 << 24)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=comma, strict=True)
-    faults, begun, names = [], 1, None
-    rows = []
-    try:
-        for cells in reader:
-            where, begun = begun, reader.line_num + 1
-            if names is None:
-                names = [name.strip() for name in cells]
-            elif len(cells) != len(names):
-                faults.append(
-                    f"{file}:{where}: {len(cells)} cells, expected {len(names)} as in the head"
-                )
+            if isinstance(fields, dict):
+                rows.append((f"{file.name}:{number}", fields))
             else:
-                rows.append((f"{file.name}:{where}", dict(zip(names, cells, strict=True))))
-    except csv.Error as error:
-        faults.append(f"{file}:{reader.line_num}: {error}")
-    _refuse(faults)
+                faults.append(f"{file}:{number}: found {type(fields).__name__}, expected an object")
+    refuse_lines(faults)
     yield from rows
 
 
-def read_excel(file: Path) -> Iterator[Row]:
-    """Every sheet of a workbook, each with a head row. Raises UserError if it cannot be read."""
-    for sheet, rows in read_sheets(file):
-        head = [str(name).strip() for name in rows[0]] if rows else []
-        for number, cells in enumerate(rows[1:], start=2):
-            fields = {n: as_text(cell) for n, cell in zip(head, cells, strict=False) if n}
-            if any(fields.values()):
-                yield f"{file.name}:{sheet}:{number}", fields
+def _unite(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if twice := _find_doubled([name for name, _ in pairs]):
+        raise ValueError(f"key {twice[0]!r} stands twice in one object; leave one of them")
+    return dict(pairs)
 
 
-def read_sheets(file: Path) -> Iterator[tuple[str, list[list[Any]]]]:
-    """Names and cells of the sheets of a workbook."""
-    from python_calamine import CalamineError, CalamineWorkbook
-
-    if not file.is_file():
-        raise UserError(f"{file} is not a file")
-    try:
-        book = CalamineWorkbook.from_path(str(file))
-        for name in book.sheet_names:
-            yield name, book.get_sheet_by_name(name).to_python()
-    except CalamineError as error:
-        raise UserError(f"{file}: not an Excel workbook: {' '.join(str(error).split())}") from error
-
-
-def read_parquet(file: Path) -> Iterator[Row]:
-    """Raises UserError if the file cannot be read."""
+def read_parquet(file: Path, wanted: Collection[str] = ()) -> Iterator[Row]:
+    """Raises UserError if the file cannot be read, or a column that is wanted stands twice."""
     import pyarrow
     import pyarrow.parquet
 
@@ -101,6 +61,7 @@ def read_parquet(file: Path) -> Iterator[Row]:
         raise UserError(f"{file} is not a file")
     try:
         table = pyarrow.parquet.ParquetFile(file)
+        refuse_doubled(str(file), table.schema_arrow.names, wanted)
         number = 0
         for batch in table.iter_batches():
             for fields in batch.to_pylist():
@@ -126,16 +87,34 @@ def read_hugging_face(name: str, subset: str | None, split: str) -> Iterator[Row
         yield f"{name}:{split}:{number}", fields
 
 
+def is_text(cell: object) -> bool:
+    """Whether a cell is empty or can be typed; lists, objects, bytes and yes-or-no cannot."""
+    return cell is None or (isinstance(cell, TEXTS) and not isinstance(cell, bool))
+
+
 def as_text(cell: object) -> str:
-    """A cell as one would type it: 3.0 is 3, nothing is the empty text."""
-    if cell is None:
+    """A cell as one would type it: 3.0 is 3, nothing and NaN are the empty text."""
+    if cell is None or (isinstance(cell, float | decimal.Decimal) and math.isnan(cell)):
         return ""
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
     return str(cell).strip()
 
 
-def _refuse(faults: Iterable[str]) -> None:
+def refuse_doubled(where: str, names: Sequence[str], wanted: Collection[str]) -> None:
+    """Raise UserError if two columns have a name that is wanted: which one is meant?"""
+    if twice := [name for name in _find_doubled(names) if name in wanted]:
+        raise UserError(f"{where}: two columns are named {twice[0]!r}; rename one of them")
+
+
+def _find_doubled(names: Sequence[str]) -> list[str]:
+    if len(set(names)) == len(names):
+        return []
+    return [name for name, times in Counter(names).items() if times > 1]
+
+
+def refuse_lines(faults: Iterable[str]) -> None:
+    """Raise UserError with a line for each fault, if there are any."""
     found = list(faults)
     if len(found) == 1:
         raise UserError(found[0])
