@@ -279,7 +279,7 @@ class BuildConfig:
     values: str | None = None
     """YAML file of values, with name and meaning by language; null: the twelve of C-Voice."""
     topics: str | None = None
-    """YAML file of settings and rivals; null: those that come with vxdist."""
+    """YAML file of settings, rivals and narrators; null: those that come with vxdist."""
     prompts: str | None = None
     """Folder of prompts, STEP.LANGUAGE.txt; null: those that come with vxdist."""
     seed: int = 0
@@ -300,7 +300,7 @@ class BuildConfig:
     tokens_per_minute: float | None = None
     """Most tokens a minute, of prompts and answers."""
     timeout: float = 120.0
-    """Seconds to wait for an answer."""
+    """Seconds without a sign of an answer after which it is asked for again."""
     retries: int = 6
     """Of a request that fails, longer and longer apart, or as the server asks."""
     attempts: int = 6

@@ -4,24 +4,32 @@
 
 MODEL is anything that `model.path` takes. The server is `transformers serve`; the line `serving
 FOLDER` tells the name that it knows the model by. It ends when standard input does, so that it does
-not outlive a process that was killed.
+not outlive a process that was killed, and when it is asked to by SIGTERM.
 """
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 from pathlib import Path
 
-from vxdist.config import ModelConfig
-from vxdist.errors import MEND, UserError
-from vxdist.model.source import find_model
+from vxdist.errors import MEND, STOPPED, UserError
+
+GRACE = 10.0
+"""Seconds that the server has to end: it would wait for an answer that nobody will read."""
 
 
 def main() -> None:
     """Serve, until standard input or the server ends."""
     path, port = sys.argv[1:]
+    threading.Thread(target=_end_with_input, daemon=True).start()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(STOPPED))
+    from vxdist.config import ModelConfig
+    from vxdist.model.source import find_model
+
     try:
         folder = find_model(ModelConfig(path=path)).directory
     except UserError as error:
@@ -31,15 +39,26 @@ def main() -> None:
         show_sampling(folder.resolve(), Path(view))
         program = str(Path(sys.executable).with_name("transformers"))
         server = subprocess.Popen([program, "serve", view, "--port", port], stdout=sys.stderr)
-
-        def end_with_input() -> None:
-            sys.stdin.read()
-            server.terminate()
-
-        threading.Thread(target=end_with_input, daemon=True).start()
-        print(f"serving {view}", flush=True)
-        code = server.wait()
+        try:
+            print(f"serving {view}", flush=True)
+            code = server.wait()
+        finally:
+            _end(server)
     sys.exit(code)
+
+
+def _end_with_input() -> None:
+    sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _end(server: "subprocess.Popen[bytes]") -> None:
+    server.terminate()
+    try:
+        server.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
 
 
 def show_sampling(folder: Path, view: Path) -> None:

@@ -4,10 +4,12 @@
 
 Faults strike every third request, in turn: 429 (with Retry-After), 500, drop (the connection),
 hang, half (of the body), malformed (content), cut (at the most tokens), page (of HTML), filter (the
-prompt is refused), none. Others hold all the time: `noschema` refuses JSON schemas, `newname`
-refuses max_tokens, `twins` tells one dilemma only, `foreign` tells every fifth answer's in Russian,
-`thinks` thinks aloud, `slow` takes its time, `dead` fails from the 20th request on, `pinned`
-refuses all. A model that is not `tiny`, or a folder, is refused.
+prompt is refused), error (told with status 200), parts (a list of content), surrogate (half of
+one), separator (U+2028 in what is no JSON), uncounted (no tokens told), none. Others hold all the
+time: `noschema` refuses JSON schemas, `newname` refuses max_tokens, `twins` tells one dilemma only,
+`echo` one rationale only, `foreign` tells every fifth answer's in Russian, `thinks` thinks aloud,
+`slow` takes its time, `dead` fails from the 20th request on, `broke` refuses from the 13th on,
+`pinned` refuses all, `nolist` lists no models. A model that is not `tiny`, or a folder, is refused.
 """
 
 import json
@@ -22,7 +24,8 @@ from typing import Any
 from vxdist.config import CorpusConfig
 from vxdist.corpus import load_corpus
 
-ALWAYS = ("noschema", "newname", "twins", "foreign", "slow", "dead", "pinned", "thinks")
+ALWAYS = ("noschema", "newname", "twins", "foreign", "slow", "dead", "pinned", "thinks",
+          "echo", "broke", "nolist")  # fmt: skip
 SEED = load_corpus(CorpusConfig(path="builtin:cvoice-seed"))
 WORDS = {
     "en": [w for i in SEED.activation if i.language == "en" for w in i.rationale.split()],
@@ -62,6 +65,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """The models."""
+        if "nolist" in self.faults:
+            self.reply(200, [])
+            return
         self.reply(200, {"object": "list", "data": [{"id": "tiny", "object": "model"}]})
 
     def do_POST(self) -> None:
@@ -79,7 +85,9 @@ class Handler(BaseHTTPRequestHandler):
         fault = turns[number // 3 % len(turns)] if turns and number % 3 == 0 else ""
         if "dead" in self.faults and number >= 20:
             fault = "500"
-        if "pinned" in self.faults:
+        if "broke" in self.faults and number >= 13:
+            self.reply(400, {"error": {"message": "Your credit balance is too low"}})
+        elif "pinned" in self.faults:
             self.reply(400, {"detail": "Server is pinned to another model."})
         elif (told := self.refuse(asked, fault)) is not None:
             self.reply(400, {"error": {"message": told}})
@@ -89,6 +97,8 @@ class Handler(BaseHTTPRequestHandler):
         elif fault in ("429", "500"):
             headers = {"Retry-After": "0.1"} if fault == "429" else {}
             self.reply(int(fault), {"error": {"message": "busy"}}, headers)
+        elif fault == "error":
+            self.reply(200, {"error": {"message": "the upstream server failed", "code": 502}})
         elif fault == "page":
             self.reply(200, "<html>sign in</html>", {"Content-Type": "text/html"})
         else:
@@ -108,13 +118,22 @@ class Handler(BaseHTTPRequestHandler):
         fields = answer(prompt, number)
         if "twins" in self.faults and "dilemma" in fields:
             fields["dilemma"] = answer(prompt, 0)["dilemma"]
+        if "echo" in self.faults and "rationale" in fields:
+            language = "en" if "Answer with one JSON object" in prompt else "zh"
+            fields["rationale"] = text(language, 100, random.Random(prompt.split("\n")[2]))
         if "foreign" in self.faults and number % 5 == 0 and "dilemma" in fields:
             fields["dilemma"] = "Это совсем другой язык. " * 20
-        content = json.dumps(fields, ensure_ascii=False)
+        if fault == "surrogate":
+            fields |= {name: f"{told}\ud83d" for name, told in fields.items()}
+        content: Any = json.dumps(fields, ensure_ascii=fault == "surrogate")
         if fault == "cut":
             content = content[:-5]
         if fault == "malformed":
             content = "Sure! Here is a story about"
+        if fault == "separator":
+            content = "Sure!\u2028Here is a story\x85about"
+        if fault == "parts":
+            content = [{"type": "text", "text": content}]
         if "noschema" in self.faults:
             content = f"Here you are:\n```json\n{content}\n```"
         if "thinks" in self.faults:
@@ -123,7 +142,9 @@ class Handler(BaseHTTPRequestHandler):
             "id": "x", "object": "chat.completion", "created": 0, "model": "tiny",
             "choices": [{"index": 0, "finish_reason": "length" if fault == "cut" else "stop",
                          "message": {"role": "assistant", "content": content}}],
-            "usage": {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150},
+            "usage": {} if fault == "uncounted" else {
+                "prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150
+            },
         }  # fmt: skip
         self.reply(200, body, half=fault == "half")
 

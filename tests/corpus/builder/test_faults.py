@@ -1,5 +1,6 @@
 """What a server, a disk and a tired person do wrong, one at a time."""
 
+import asyncio
 import json
 import shutil
 import signal
@@ -18,6 +19,7 @@ import vxdist.corpus.builder
 from vxdist.cli import main
 from vxdist.config import BuildConfig, CorpusConfig
 from vxdist.corpus import load_corpus
+from vxdist.corpus.builder.budget import Pace
 from vxdist.settings import parse_section
 
 Serve = Callable[..., str]
@@ -38,21 +40,29 @@ def build(options: Any, capsys: pytest.CaptureFixture[str]) -> Build:
 
 def read_reasons(tmp_path: Path) -> Counter[str]:
     """Of rejects."""
-    file = tmp_path / "out" / "rejects.jsonl"
-    return Counter(json.loads(line)["reason"] for line in file.open(encoding="utf-8"))
+    text = (tmp_path / "out" / "rejects.jsonl").read_text(encoding="utf-8")
+    return Counter(json.loads(line)["reason"] for line in text.split("\n") if line)
+
+
+def count_requests(tmp_path: Path) -> int:
+    """That the server had."""
+    return sum(1 for _ in (tmp_path / "log").open())
 
 
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [("cut", "cut off at build.answer_tokens"), ("page", "no chat completion"),
-     ("filter", "refused: ")],
+     ("filter", "refused: "), ("error", "no chat completion"), ("parts", "an empty answer"),
+     ("surrogate", "half of a surrogate pair"), ("separator", "no JSON object")],
 )  # fmt: skip
 def test_an_answer_that_is_none_is_asked_for_again(
     fault: str, reason: str, serve: Serve, build: Build, tmp_path: Path
 ) -> None:
     assert build(serve(fault, "none"), concurrency=2) == (0, "")
     reasons = read_reasons(tmp_path)
+    assert reasons
     assert all(reason in told for told in reasons), reasons
+    assert build("http://127.0.0.1:9/v1")[0] == 0, "all that was written is read again"
     asked = [json.loads(line) for line in (tmp_path / "log").open()]
     assert all("response_format" in one for one in asked), "one refusal says nothing of schemas"
     assert len(load_corpus(CorpusConfig(path=str(tmp_path / "out"))).activation) == 24
@@ -90,6 +100,127 @@ def test_a_dilemma_in_another_language_is_not_let_in(
 ) -> None:
     assert build(serve("foreign"), concurrency=1) == (0, "")
     assert "dilemma in ru, expected" in " ".join(read_reasons(tmp_path))
+
+
+def test_tokens_that_are_not_told_are_estimated(serve: Serve, build: Build, tmp_path: Path) -> None:
+    assert build(serve("uncounted")) == (0, "")
+    usage = [json.loads(line) for line in (tmp_path / "out" / "usage.jsonl").open()]
+    assert all(spent["read"] > 50 and spent["written"] > 20 for spent in usage)
+
+
+def test_an_endpoint_that_refuses_all_of_a_sudden_stops_the_build(
+    serve: Serve, build: Build, tmp_path: Path
+) -> None:
+    """And its refusals do not count against the pairs."""
+    code, error = build(serve("broke"), concurrency=2, attempts=6)
+    assert code == 3
+    assert "gave no answer 10 times in a row" in error
+    assert "Your credit balance is too low" in error
+    assert build(serve(), concurrency=2, attempts=6) == (0, "")
+    assert len(load_corpus(CorpusConfig(path=str(tmp_path / "out"))).activation) == 24
+
+
+def test_one_rationale_for_both_decisions_is_not_let_in(
+    serve: Serve, build: Build, tmp_path: Path
+) -> None:
+    assert build(serve("echo"), attempts=2, dilemmas_per_value=0)[0] == 0
+    assert not (tmp_path / "out" / "activation.jsonl").exists()
+    assert "rationale nearly the same as the one of aligned" in " ".join(read_reasons(tmp_path))
+
+
+def test_answers_for_a_pair_that_was_given_up_are_kept(
+    serve: Serve, build: Build, tmp_path: Path
+) -> None:
+    few = {"stories_per_value": 1, "dilemmas_per_value": 0}
+    assert build(serve("echo"), attempts=1, **few)[0] == 0
+    before = count_requests(tmp_path)
+    assert build(serve(), attempts=5, **few) == (0, "")
+    # Two values: a greeting, and all but what came before the rationale that was rejected.
+    assert count_requests(tmp_path) - before == 1 + 2 * (6 - 3)
+
+
+def test_a_server_that_lists_nothing(serve: Serve, build: Build) -> None:
+    assert build(serve("nolist"), stories_per_value=1, dilemmas_per_value=0) == (0, "")
+
+
+def test_bounds_of_each_language_do(serve: Serve, build: Build) -> None:
+    bounds = {"dilemma_words": '{"zh": [50, 140], "en": [35, 95]}'}
+    assert build(serve(), **bounds, stories_per_value=1, dilemmas_per_value=0) == (0, "")
+
+
+def test_both_limits_of_the_pace_hold_and_do_not_add_up() -> None:
+    async def ask(pace: Pace, times: int) -> float:
+        began = time.monotonic()
+        for _ in range(times):
+            await pace.wait(asyncio.Event())
+            pace.charge(100)
+        return time.monotonic() - began
+
+    assert 0.9 <= asyncio.run(ask(Pace(600, 60_000), 11)) < 1.5
+
+
+def test_sigterm_does_not_wait_for_the_pace(serve: Serve, options: Any, tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "vxdist", *options(serve(), requests_per_minute=20)]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "log").exists() or count_requests(tmp_path) < 2:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    told = process.communicate(timeout=20)[1]
+    assert process.returncode == 3
+    assert told.startswith("stopped; the same command goes on")
+    assert count_requests(tmp_path) == 2
+
+
+def test_a_proxy_is_not_asked_for_a_server_on_this_machine(
+    serve: Serve, build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    assert build(serve(), stories_per_value=1, dilemmas_per_value=0) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("others", "told"),
+    [
+        ({"base_url": "localhost:8000/v1"}, "expected an address such as"),
+        ({"base_url": "http://localhost:80x0/v1"}, "expected an address such as"),
+        ({"base_url": "http://[::1/v1"}, "expected an address such as"),
+        ({"most_cost": 1.0}, "build.most_cost limits nothing"),
+        ({"prompt_price": -1.0}, "found -1.0 and 0.0"),
+        ({"timeout": 0.0}, "build.timeout: 0.0 must be above 0"),
+    ],
+)
+def test_settings_that_cannot_be(others: dict[str, object], told: str, build: Build) -> None:
+    code, error = build("http://127.0.0.1:9/v1", **others)
+    assert code == 2
+    assert told in error
+    assert "\n" not in error
+
+
+def test_a_key_that_was_copied_with_its_quotation_marks(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "“sk-1”")
+    code, error = build("https://api.example.org/v1")
+    assert (code, "copied with quotation marks" in error) == (2, True)
+
+
+@pytest.mark.parametrize("topics", [{"settings": [{"work": {"zh": "工作"}}]}, {"settings": "work"}])
+def test_topics_that_are_no_list_of_texts(
+    topics: dict[str, object], build: Build, tmp_path: Path
+) -> None:
+    file = tmp_path / "topics.yaml"
+    file.write_text(yaml.safe_dump(topics | {"rivals": ["gain"], "narrators": ["a clerk"]}))
+    code, error = build("http://127.0.0.1:9/v1", topics=file)
+    assert code == 2
+    assert "settings must be a list of texts" in error
+
+
+def test_a_folder_below_a_file(build: Build, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code, error = build("http://127.0.0.1:9/v1", out=tmp_path / "file" / "out")
+    assert code == 2
+    assert "is a file; give a new directory" in error
 
 
 def test_a_model_that_thinks_aloud(serve: Serve, build: Build, tmp_path: Path) -> None:
@@ -135,7 +266,7 @@ def test_sigterm_stops_it_and_it_goes_on(serve: Serve, options: Any, tmp_path: P
     url = serve("slow")
     words = [sys.executable, "-m", "vxdist", *options(url, stories_per_value=40)]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
-    while not (tmp_path / "log").exists():
+    while not (tmp_path / "log").exists() or count_requests(tmp_path) < 4:
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     told = process.communicate(timeout=30)[1]

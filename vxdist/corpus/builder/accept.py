@@ -48,6 +48,15 @@ class Rules:
             self._language(name, language, text)
         self._new("rationale", language, rationale)
 
+    def check_unlike(self, language: str, rationale: str, others: Iterable[ActivationItem]) -> None:
+        """Raises Rejected if a rationale is nearly that of another decision on the dilemma."""
+        for other in others:
+            if (
+                other.language == language
+                and jaccard(rationale, other.rationale, self._check.run) >= self._check.similarity
+            ):
+                raise Rejected(f"rationale nearly the same as the one of {other.stance}")
+
     def check_new(self, items: Sequence[ActivationItem | EvaluationItem]) -> None:
         """Raises Rejected if one of these is nearly the same as another in the corpus by now."""
         for item in items:
@@ -56,7 +65,7 @@ class Rules:
                     self._new(name, item.language, text)
 
     def _length(self, name: str, language: str, text: str, bounds: dict[str, list[int]]) -> None:
-        least, most = bounds.get(language, bounds["other"])
+        least, most = bounds[language if language in bounds else "other"]
         length = len(split_words(text))
         if not least <= length <= most:
             raise Rejected(f"{name} of {length} words, expected {least} to {most}")

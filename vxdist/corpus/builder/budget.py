@@ -1,12 +1,12 @@
 """How fast an endpoint is asked, and what it may cost in all."""
 
 import asyncio
-import json
+import contextlib
 import time
 from pathlib import Path
 
 from vxdist.config import BuildConfig
-from vxdist.corpus.write import append_line, cut_torn_line
+from vxdist.corpus.builder.records import append_record, read_records
 
 MILLION = 1e6
 
@@ -17,11 +17,8 @@ class Usage:
     def __init__(self, file: Path, config: BuildConfig) -> None:
         self._file, self._config = file, config
         self.requests = self.read = self.written = 0
-        cut_torn_line(file)
-        if file.exists():
-            for line in file.read_text(encoding="utf-8").splitlines():
-                spent = json.loads(line)
-                self._add(spent["read"], spent["written"])
+        for spent in read_records(file):
+            self._add(spent["read"], spent["written"])
 
     def _add(self, read: int, written: int) -> None:
         self.requests, self.read, self.written = (
@@ -30,8 +27,8 @@ class Usage:
 
     def spend(self, read: int, written: int) -> None:
         """Note one request."""
-        append_line(self._file, json.dumps({"read": read, "written": written}) + "\n")
         self._add(read, written)
+        append_record(self._file, {"read": read, "written": written})
 
     @property
     def tokens(self) -> int:
@@ -55,22 +52,24 @@ class Usage:
 
 
 class Pace:
-    """Keeps requests, and their tokens, to so many a minute."""
+    """Keeps requests, and their tokens, to so many a minute; each limit has a clock of its own."""
 
     def __init__(self, requests: float | None, tokens: float | None) -> None:
         self._requests, self._tokens = requests, tokens
-        self._next = time.monotonic()
+        self._next_request = self._next_token = time.monotonic()
 
-    async def wait(self) -> None:
-        """Until the next request may start."""
+    async def wait(self, stopping: asyncio.Event) -> None:
+        """Until the next request may start, or there is to be none."""
         now = time.monotonic()
-        delay = self._next - now
+        delay = max(self._next_request, self._next_token) - now
         if self._requests is not None:
-            self._next = max(now, self._next) + 60 / self._requests
+            self._next_request = max(now, self._next_request) + 60 / self._requests
         if delay > 0:
-            await asyncio.sleep(delay)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), delay)
 
     def charge(self, tokens: int) -> None:
         """Put off the next request for what the last one took."""
         if self._tokens is not None:
-            self._next = max(time.monotonic(), self._next) + tokens * 60 / self._tokens
+            due = tokens * 60 / self._tokens
+            self._next_token = max(time.monotonic(), self._next_token) + due

@@ -2,12 +2,11 @@
 
 import asyncio
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vxdist.config import BuildConfig
-from vxdist.corpus.items import STANCES
-from vxdist.errors import UserError
+from vxdist.corpus.builder.settings import check_settings
 from vxdist.settings import parse_section
 
 if TYPE_CHECKING:
@@ -52,12 +51,11 @@ async def _write(
 
     usage = Usage(folder.path / USAGE, config)
     async with Writer(config, usage) as writer:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, writer.stopping.set)
         await writer.check()
         folder.begin()
         print(f"build: {len(missing):,} pairs are due in {config.out}")
-        work = Build(config, guide, folder, usage, writer)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, work.stop)
-        return await work.run(missing)
+        return await Build(config, guide, folder, usage, writer).run(missing)
 
 
 def _tell(config: BuildConfig, folder: "BuildFolder", given_up: Sequence[str]) -> None:
@@ -72,36 +70,3 @@ def _tell(config: BuildConfig, folder: "BuildFolder", given_up: Sequence[str]) -
             f"build: {len(given_up):,} pairs were given up after {config.attempts} rejected "
             "answers; raise build.attempts and run the same command to try them again"
         )
-
-
-def check_settings(config: BuildConfig) -> None:
-    """Raises UserError naming the first setting that cannot be."""
-    for name in ("out", "model"):
-        if not getattr(config, name):
-            raise UserError(f"build.{name}: not given")
-    unknown = [stance for stance in config.stances if stance not in STANCES]
-    if unknown or not config.stances:
-        raise UserError(f"build.stances: found {config.stances}, expected {', '.join(STANCES)}")
-    if not config.languages or len(set(config.languages)) < len(config.languages):
-        raise UserError(f"build.languages: found {config.languages}, expected each once")
-    for name in ("concurrency", "attempts", "answer_tokens"):
-        if getattr(config, name) < 1:
-            raise UserError(f"build.{name}: {getattr(config, name)} must be at least 1")
-    for name in ("stories_per_value", "dilemmas_per_value", "retries"):
-        if getattr(config, name) < 0:
-            raise UserError(f"build.{name}: {getattr(config, name)} must not be negative")
-    for name in ("dilemma_words", "rationale_words"):
-        _check_bounds(f"build.{name}", getattr(config, name), config.languages)
-    for name in ("requests_per_minute", "tokens_per_minute", "most_tokens", "most_cost"):
-        if (limit := getattr(config, name)) is not None and limit <= 0:
-            raise UserError(f"build.{name}: {limit} must be above 0, or null")
-
-
-def _check_bounds(key: str, bounds: Mapping[str, Sequence[int]], languages: Sequence[str]) -> None:
-    for language in languages:
-        pair = bounds.get(language, bounds.get("other", ()))
-        if len(pair) != 2 or not 0 < pair[0] <= pair[1]:
-            raise UserError(
-                f"{key}: found {list(pair)} for {language!r}, expected [FEWEST, MOST] for each "
-                "language, or for `other`"
-            )

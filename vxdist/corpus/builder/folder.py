@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from vxdist.config import BuildConfig
+from vxdist.corpus.builder.records import append_record, read_records
 from vxdist.corpus.builder.topics import Guide, Topic
 from vxdist.corpus.items import ActivationItem, EvaluationItem
 from vxdist.corpus.lines import Item, read_file, refuse
@@ -56,12 +57,14 @@ class BuildFolder:
         """Keep other builds out. Raises UserError if there is one, or the folder is another's."""
         import filelock
 
-        if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"build.out: {self.path} is a file; give a new directory")
-        names = {file.name for file in self.path.iterdir()} if self.path.exists() else set()
-        if SETTINGS not in names and names - {LOCK, f"{SETTINGS}.draft"}:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            file = error.filename or self.path
+            raise UserError(f"build.out: {file} is a file; give a new directory") from error
+        names = {file.name for file in self.path.iterdir()}
+        if SETTINGS not in names and names - {LOCK, USAGE, f"{SETTINGS}.draft"}:
             raise UserError(f"build.out: {self.path} holds something else; give a new directory")
-        self.path.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(self.path / LOCK)
         try:
             lock.acquire(timeout=0)
@@ -78,20 +81,11 @@ class BuildFolder:
             _refuse_other(self.path / SETTINGS, self._identity)
         self.activation = _recover(self.path / ACTIVATION, ActivationItem, self._per_pair(True))
         self.evaluation = _recover(self.path / EVALUATION, EvaluationItem, self._per_pair(False))
-        cut_torn_line(self.path / REJECTS)
-        if (self.path / REJECTS).exists():
-            lines = (self.path / REJECTS).read_text(encoding="utf-8").splitlines()
-            self.rejects.update(json.loads(line)["pair"] for line in lines)
-        self._open_drafts()
-
-    def _open_drafts(self) -> None:
-        file, written = self.path / DRAFTS, self.written()
-        cut_torn_line(file)
-        if file.exists():
-            lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-            due = [line for line in lines if json.loads(line)["pair"] not in written]
-            replace_file(file, "".join(due))
-            for draft in map(json.loads, due):
+        rejects = read_records(self.path / REJECTS)
+        self.rejects.update(record["pair"] for record in rejects if not record.get("refused"))
+        written = self.written()
+        for draft in read_records(self.path / DRAFTS):
+            if draft["pair"] not in written:
                 self._drafts[draft["pair"], draft["asked"]] = draft["answer"]
 
     def begin(self) -> None:
@@ -108,16 +102,15 @@ class BuildFolder:
         """Pairs that are there, in all languages and stances."""
         return {item.pair for item in self.activation} | {item.pair for item in self.evaluation}
 
-    def keep(self, pair: str, prompt: str, answer: dict[str, str]) -> None:
+    def keep(self, pair: str, asked: str, answer: dict[str, str]) -> None:
         """Append an answer that passed, until its pair is complete: it need not be paid twice."""
-        asked = _digest(prompt)
-        draft = {"pair": pair, "asked": asked, "answer": answer}
-        append_line(self.path / DRAFTS, json.dumps(draft, ensure_ascii=False) + "\n")
-        self._drafts[pair, asked] = answer
+        name = _digest(asked)
+        append_record(self.path / DRAFTS, {"pair": pair, "asked": name, "answer": answer})
+        self._drafts[pair, name] = answer
 
-    def find_kept(self, pair: str, prompt: str) -> dict[str, str] | None:
-        """The answer that was kept for this very prompt."""
-        return self._drafts.get((pair, _digest(prompt)))
+    def find_kept(self, pair: str, asked: str) -> dict[str, str] | None:
+        """The answer that was kept for just what is asked now."""
+        return self._drafts.get((pair, _digest(asked)))
 
     def accept(self, items: Pair) -> None:
         """Append all items of a pair at once. Raises OSError; the corpus then reads as before."""
@@ -129,11 +122,11 @@ class BuildFolder:
             append_line(self.path / EVALUATION, lines)
             self.evaluation += items  # type: ignore[arg-type]
 
-    def reject(self, topic: Topic, reason: str, found: Any) -> None:
-        """Keep what was rejected, with the reason."""
+    def reject(self, topic: Topic, reason: str, found: Any, *, refused: bool = False) -> None:
+        """Keep what was rejected, with the reason; what the server refused does not count."""
         record = {**dataclasses.asdict(topic), "reason": reason, "found": found}
-        append_line(self.path / REJECTS, json.dumps(record, ensure_ascii=False) + "\n")
-        self.rejects[topic.pair] += 1
+        append_record(self.path / REJECTS, record | ({"refused": True} if refused else {}))
+        self.rejects[topic.pair] += not refused
 
     def finish(self, topics: Sequence[Topic], guide: Guide) -> None:
         """Put items in the order of the topics, and write the card."""
@@ -160,7 +153,9 @@ class BuildFolder:
             **{key: self._identity[key] for key in ("seed", "guide_digest")},
         }
         replace_file(self.path / CARD, yaml.safe_dump(card, allow_unicode=True, sort_keys=False))
-        (self.path / DRAFTS).unlink(missing_ok=True)
+        written = self.written()
+        if all(topic.pair in written for topic in topics):  # else some may be tried again
+            (self.path / DRAFTS).unlink(missing_ok=True)
 
 
 def _identify(config: BuildConfig, guide: Guide) -> dict[str, Any]:

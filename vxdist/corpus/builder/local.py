@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ NEEDED = ("fastapi", "uvicorn", "pydantic")
 """What `transformers serve` needs beside transformers."""
 SERVING = "serving "
 """How the line of `vxdist.model.serve` begins that names the model."""
+END_TIMEOUT = 30.0
+"""Seconds for it to end: more than `vxdist.model.serve` gives the server it started."""
 LINES = 3
 """Of what a server said at last, to be told if it ends."""
 
@@ -48,15 +51,11 @@ def serve_local(config: BuildConfig) -> Iterator[BuildConfig]:
         )  # fmt: skip
         try:
             print(f"build: loading {config.model} on this machine", flush=True)
-            called = _await_name(server)
-            if called is None or not _await_health(server, port, config.load_timeout):
-                late = f"it did not load within build.load_timeout ({config.load_timeout:.0f} s)"
-                told = late if server.poll() is None else _last_words(log)
-                raise UserError(f"build.local: {config.model} is not served: {told}")
+            called = _await(server, port, config, log)
             url = f"http://127.0.0.1:{port}/v1"
             yield dataclasses.replace(config, base_url=url, model=called)
         finally:
-            server.communicate()  # closes its input, and waits
+            _end(server)
 
 
 def _free_port() -> int:
@@ -65,26 +64,53 @@ def _free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def _await_name(server: "subprocess.Popen[str]") -> str | None:
+def _await(server: "subprocess.Popen[str]", port: int, config: BuildConfig, log: IO[str]) -> str:
+    """What the server calls the model, once it answers. Raises UserError if it does not in time."""
+    late = threading.Event()
+
+    def give_up() -> None:
+        late.set()
+        _end(server)
+
+    timer = threading.Timer(config.load_timeout, give_up)
+    timer.daemon = True
+    timer.start()
+    called = _hear_name(server)
+    while called is not None and server.poll() is None:
+        with contextlib.suppress(OSError):
+            # Not by a proxy that the environment may name.
+            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            opener.open(f"http://127.0.0.1:{port}/health", timeout=5).close()
+            timer.cancel()
+            return called
+        time.sleep(0.2)
+    timer.cancel()
+    server.wait()
+    told = f"it did not load within build.load_timeout ({config.load_timeout:.0f} s)"
+    told = told if late.is_set() else _last_words(log)
+    raise UserError(f"build.local: {config.model} is not served: {told}")
+
+
+def _hear_name(server: "subprocess.Popen[str]") -> str | None:
     """What the server calls the model; None if it ended. What else it says is passed on."""
     assert server.stdout is not None
     for line in server.stdout:
         if line.startswith(SERVING):
             return line.removeprefix(SERVING).strip()
         print(line, end="", flush=True)
-    server.wait()
     return None
 
 
-def _await_health(server: "subprocess.Popen[str]", port: int, seconds: float) -> bool:
-    """Whether the server answered in time."""
-    began = time.monotonic()
-    while server.poll() is None and time.monotonic() - began < seconds:
-        with contextlib.suppress(OSError):
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
-            return True
-        time.sleep(0.2)
-    return False
+def _end(server: "subprocess.Popen[str]") -> None:
+    """Close its input, and see that it ends."""
+    assert server.stdin is not None
+    with contextlib.suppress(OSError):
+        server.stdin.close()
+    try:
+        server.wait(END_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
 
 
 def _last_words(log: IO[str]) -> str:

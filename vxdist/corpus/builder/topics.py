@@ -109,14 +109,15 @@ def _read_prompt(file: Path, names: Sequence[str], languages: Sequence[str]) -> 
 def _named(topics: Mapping[str, Any], key: str) -> dict[str, dict[str, str]]:
     """A list of texts, or texts with a name by language."""
     found = topics.get(key)
-    names = found.items() if isinstance(found, dict) else ((text, {}) for text in found or [])
-    named = {text: of or {} for text, of in names}
-    if not named or not all(
-        isinstance(text, str)
-        and isinstance(of, dict)
-        and all(isinstance(n, str) for n in of.values())
-        for text, of in named.items()
-    ):
+    if isinstance(found, list) and all(isinstance(text, str) for text in found):
+        found = dict.fromkeys(found)
+    named = {
+        text: of or {}
+        for text, of in (found.items() if isinstance(found, dict) else ())
+        if isinstance(text, str) and isinstance(of, dict | None)
+        if all(isinstance(name, str) for name in (of or {}).values())
+    }
+    if not named or not isinstance(found, dict) or len(named) < len(found):
         raise UserError(
             f"build.topics: {key} must be a list of texts, or TEXT: {{LANGUAGE: NAME}}; numbers, "
             "yes and no need quotes"

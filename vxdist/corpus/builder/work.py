@@ -5,18 +5,20 @@ import contextlib
 import dataclasses
 import json
 from collections.abc import Callable, Sequence
+from itertools import product
 
 from vxdist.config import BuildConfig
 from vxdist.corpus.builder.accept import Rejected, Rules
+from vxdist.corpus.builder.answers import Malformed, Refused
 from vxdist.corpus.builder.budget import Usage
-from vxdist.corpus.builder.client import Malformed, Writer
+from vxdist.corpus.builder.client import Writer
 from vxdist.corpus.builder.folder import BuildFolder
 from vxdist.corpus.builder.topics import Guide, Topic
 from vxdist.corpus.items import ActivationItem, EvaluationItem
-from vxdist.errors import Stopped
 from vxdist.progress import WorkProgress
 
 TOLD = ("dilemma", "aligned", "violating")
+Check = Callable[[dict[str, str]], None]
 
 
 class GivenUp(Exception):
@@ -34,7 +36,7 @@ class Build:
         self._rules = Rules(config)
         self._rules.known([*folder.activation, *folder.evaluation])
         self._done = self._total = 0
-        self._stopping = self._terminated = False
+        self._failure: BaseException | None = None
         self._spent_before = usage.cost, usage.tokens
 
     async def run(self, topics: Sequence[Topic]) -> list[str]:
@@ -50,31 +52,24 @@ class Build:
 
         async def work() -> None:
             for topic in queue:
-                if self._stopping:
-                    return
                 try:
                     written = await self._write(topic)
-                except BaseException:
-                    self._stopping = True  # the others finish what they are at, and begin nothing
-                    raise
+                except BaseException as error:
+                    # What the others have on its way is waited for, and kept.
+                    self._failure = self._failure or error
+                    self._writer.stopping.set()
+                    return
                 given_up.extend([] if written else [topic.pair])
                 self._done += 1
                 progress.advance(1)
 
-        ends = await asyncio.gather(
-            *(work() for _ in range(self._config.concurrency)), return_exceptions=True
-        )
-        progress.stop()
-        for end in ends:
-            if end is not None:
-                raise end
-        if self._terminated:
-            raise Stopped("stopped; the same command goes on from here")
+        try:
+            await asyncio.gather(*(work() for _ in range(self._config.concurrency)))
+        finally:
+            progress.stop()
+        if self._failure is not None:
+            raise self._failure
         return given_up
-
-    def stop(self) -> None:
-        """Ask for nothing more; what is on its way is waited for."""
-        self._stopping = self._terminated = True
 
     async def _write(self, topic: Topic) -> bool:
         """Write a topic, unless its answers are, or were, rejected too often."""
@@ -92,29 +87,29 @@ class Build:
         return True
 
     async def _ask(
-        self,
-        topic: Topic,
-        language: str,
-        prompt: str,
-        fields: Sequence[str],
-        check: Callable[[dict[str, str]], None],
+        self, topic: Topic, role: str, prompt: str, fields: Sequence[str], check: Check
     ) -> dict[str, str]:
         """An answer that passes; one that does not is kept with the reason, and asked for again.
 
-        The model is told the reason: some servers answer the same question in the same words. What
-        passed before a build was killed is taken as it is. Raises GivenUp.
+        `role` is LANGUAGE, or LANGUAGE/STANCE. The model is told the reason: some servers answer
+        the same question in the same words. What passed before a build was killed is taken as it
+        is. Raises GivenUp.
         """
-        if (kept := self._folder.find_kept(topic.pair, prompt)) is not None:
+        asked = f"{role}\n{prompt}"
+        if (kept := self._folder.find_kept(topic.pair, asked)) is not None:
             with contextlib.suppress(Rejected):  # others may have written the same meanwhile
                 check(kept)
                 return kept
-        talk = [prompt]
-        while self._folder.rejects[topic.pair] < self._config.attempts:
-            if self._terminated:
-                raise Stopped("stopped; the same command goes on from here")
+        talk, refused = [prompt], 0
+        again = self._guide.prompts["again", role.partition("/")[0]]
+        while self._folder.rejects[topic.pair] + refused < self._config.attempts:
             try:
                 answer = await self._writer.ask(talk, fields)
                 check(answer)
+            except Refused as error:
+                refused += 1
+                self._folder.reject(topic, str(error), None, refused=True)
+                continue
             except Malformed as error:
                 reason, said = str(error), error.content
                 self._folder.reject(topic, reason, said)
@@ -122,10 +117,9 @@ class Build:
                 reason, said = str(error), json.dumps(answer, ensure_ascii=False)
                 self._folder.reject(topic, reason, answer)
             else:
-                self._folder.keep(topic.pair, prompt, answer)
+                self._folder.keep(topic.pair, asked, answer)
                 return answer
-            again = self._guide.prompts["again", language].safe_substitute(reason=reason)
-            talk = [prompt, said, again] if said else [prompt]
+            talk = [prompt, said, again.safe_substitute(reason=reason)] if said else [prompt]
         raise GivenUp
 
     async def _compose(self, topic: Topic) -> list[ActivationItem] | list[EvaluationItem]:
@@ -146,11 +140,10 @@ class Build:
                 )
                 for language, told in found.items()
             ]
-        return [
-            await self._story(topic, language, stance, found)
-            for language in self._config.languages
-            for stance in self._config.stances
-        ]
+        stories: list[ActivationItem] = []
+        for language, stance in product(self._config.languages, self._config.stances):
+            stories.append(await self._story(topic, language, stance, found, stories))
+        return stories
 
     async def _dilemma(
         self, topic: Topic, language: str, found: dict[str, dict[str, str]]
@@ -169,8 +162,14 @@ class Build:
         return await self._ask(topic, language, prompt, fields, check)
 
     async def _story(
-        self, topic: Topic, language: str, stance: str, found: dict[str, dict[str, str]]
+        self,
+        topic: Topic,
+        language: str,
+        stance: str,
+        found: dict[str, dict[str, str]],
+        written: Sequence[ActivationItem],
     ) -> ActivationItem:
+        """The rationale of one decision; it must not be that of another in `written`."""
         told = found[language]
         other = "violating" if stance == "aligned" else "aligned"
         prompt = self._guide.prompts["rationale", language].safe_substitute(
@@ -182,8 +181,10 @@ class Build:
 
         def check(answer: dict[str, str]) -> None:
             self._rules.check_rationale(language, answer["choice"], answer["rationale"])
+            self._rules.check_unlike(language, answer["rationale"], written)
 
-        answer = await self._ask(topic, language, prompt, ("choice", "rationale"), check)
+        role = f"{language}/{stance}"
+        answer = await self._ask(topic, role, prompt, ("choice", "rationale"), check)
         return ActivationItem(
             id=f"{topic.pair}-{language}-{stance}",
             pair=topic.pair,
