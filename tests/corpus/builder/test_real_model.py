@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -35,31 +36,40 @@ def test_a_real_model_is_asked_and_heard(
     rejects = [json.loads(line) for line in (tmp_path / "out" / "rejects.jsonl").open()]
     assert [reject["pair"] for reject in rejects] == ["calm-e0001"] * 2 + ["zeal-e0001"] * 2
     for reject in rejects:
-        assert reject["reason"] == "an answer cut off at build.answer_tokens"
-        assert len(reject["found"].split()) > 2, "what the model said is kept"
-    assert len({reject["found"] for reject in rejects}) > 2, "it is not said in the same words"
+        assert reject["reason"].startswith("an answer"), "cut off, or no JSON"
+        assert reject["found"], "what the model said is kept"
+    assert len({reject["found"] for reject in rejects}) > 1, "it is not said in the same words"
     usage = [json.loads(line) for line in (tmp_path / "out" / "usage.jsonl").open()]
     assert len(usage) == 1 + 4, "a greeting, and two answers for each of two pairs"
     assert all(spent["read"] > 20 and 0 < spent["written"] <= 8 for spent in usage)
-    assert usage[2]["read"] > usage[1]["read"] > 100, "it is told why"
+    assert usage[2]["read"] > usage[1]["read"] > 100, "it is told why it is asked again"
     assert "2 pairs were given up" in capsys.readouterr().out
     assert psutil.Process().children() == []
 
 
-@pytest.mark.parametrize("until", ["loading", "are due"])
-def test_a_killed_build_leaves_no_server(until: str, options: Any, tmp_path: Path) -> None:
+def answers(server: psutil.Process) -> bool:
+    """Whether `transformers serve` is up."""
+    try:
+        port = server.cmdline()[-1]
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/health").close()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+@pytest.mark.parametrize("loaded", [False, True], ids=["loading", "answering"])
+def test_a_killed_build_leaves_no_server(loaded: bool, options: Any, tmp_path: Path) -> None:
     """Neither while it loads nor in the middle of an answer that nobody will read."""
-    words = options("http://not.used/v1", local="true", model=SMOLLM2, languages="[en]")
-    build = subprocess.Popen(
-        [sys.executable, "-u", "-m", "vxdist", *words], stdout=subprocess.PIPE, text=True
+    words = options(
+        "http://not.used/v1", local="true", model=SMOLLM2, languages="[en]", answer_tokens=4000
     )
-    assert build.stdout is not None
-    assert any(until in line for line in build.stdout)
+    build = subprocess.Popen([sys.executable, "-m", "vxdist", *words], stdout=subprocess.DEVNULL)
     servers: list[psutil.Process] = []
-    while len(servers) < 2:
+    while len(servers) < 2 or (loaded and not answers(servers[-1])):
         assert build.poll() is None
         servers = psutil.Process(build.pid).children(recursive=True)
         time.sleep(0.05)
+    time.sleep(2 if loaded else 0)  # until it is asked
     build.kill()
     build.wait()
     gone, left = psutil.wait_procs(servers, timeout=60)
