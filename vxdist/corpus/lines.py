@@ -1,7 +1,5 @@
 """Reading one file of a corpus, strictly; every fault in it is told, not the first only."""
 
-import codecs
-import contextlib
 import dataclasses
 import json
 from collections import Counter
@@ -9,15 +7,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from vxdist.corpus.encoding import SETTING, Undecodable, decode
 from vxdist.corpus.items import STANCES, ActivationItem, EvaluationItem
 from vxdist.errors import UserError
 from vxstore.schema import POOLED
 
 Item = TypeVar("Item", ActivationItem, EvaluationItem)
 MAY_BE_EMPTY = ("setting", "rival")
-SETTING = "corpus.encoding: "
-UTF8 = "utf-8"
-GBK_SHARE = 0.9
 MOST_SHOWN = 20
 """Faults that an error tells one by one."""
 
@@ -79,71 +75,14 @@ def read_file(file: Path, kind: type[Item], encoding: str) -> FileOfItems[Item]:
 def read_text(file: Path, encoding: str, faults: list[Fault]) -> str:
     """Text of a file of a corpus; empty, with a fault more, if there is none in this encoding."""
     try:
-        return _decode(file.read_bytes(), encoding, SETTING)
+        return decode(file.read_bytes(), encoding, SETTING)
     except FileNotFoundError:
         faults.append(Fault(where=str(file), what="is missing"))
     except IsADirectoryError:
         faults.append(Fault(where=str(file), what="is a folder, expected a file"))
-    except _Undecodable as error:
+    except Undecodable as error:
         faults.append(Fault(where=f"{file}:{error.line}", what=error.what))
     return ""
-
-
-class _Undecodable(Exception):
-    def __init__(self, line: int, what: str) -> None:
-        super().__init__(what)
-        self.line, self.what = line, what
-
-
-def decode_text(file: Path, encoding: str, option: str) -> str:
-    """Text of a file; `option` is what sets its encoding. Raises UserError if it is in another."""
-    try:
-        return _decode(file.read_bytes(), encoding, f"{option} ")
-    except _Undecodable as error:
-        raise UserError(f"{file}:{error.line}: {error.what}") from error
-
-
-def _decode(content: bytes, encoding: str, option: str) -> str:
-    """Text of a file. UTF-8 is read strictly, with or without a byte order mark."""
-    try:
-        name = codecs.lookup(encoding).name
-        return content.decode("utf-8-sig" if name == UTF8 else name)
-    except UnicodeDecodeError as error:
-        number = content[: error.start].count(b"\n") + 1
-        what = f"not {name.upper()} (byte {error.start})"
-        raise _Undecodable(number, f"{what}; {_offer(content, name, option)}") from error
-    except (LookupError, UnicodeError) as error:
-        raise UserError(
-            f"{option}{encoding!r} is not known; expected utf-8, gb18030 (all of GBK) or "
-            "another of Python's"
-        ) from error
-
-
-def _offer(content: bytes, encoding: str, option: str) -> str:
-    """What to do about bytes that are not in the encoding named."""
-    if encoding != UTF8:
-        return f"leave {option.strip(': ')} out if it is UTF-8"
-    how = f"{option}NAME"
-    if option == SETTING:
-        how += " (--encoding NAME where that is an option)"
-    if _reads_as_gbk(content):
-        return f"it reads as GBK: give {how.replace('NAME', 'gb18030')}, or save it as UTF-8"
-    return f"save it as UTF-8, or name its encoding with {how}, as gb18030 (GBK) or cp1252"
-
-
-def _reads_as_gbk(content: bytes) -> bool:
-    """Whether they look like it: what is not ASCII is nearly all in GB 2312, the common Chinese
-    letters and signs, which texts in other encodings hit by chance only."""
-    try:
-        foreign = [letter for letter in content.decode("gb18030") if not letter.isascii()]
-    except UnicodeDecodeError:
-        return False
-    common = 0
-    for letter in foreign:
-        with contextlib.suppress(UnicodeEncodeError):
-            letter.encode("gb2312")
-            common += 1
-    return common > GBK_SHARE * len(foreign)
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vxdist.corpus.lines import decode_text
+from vxdist.corpus.encoding import decode_text
 from vxdist.errors import UserError
 
 Row = tuple[str, Mapping[str, Any]]
