@@ -256,20 +256,27 @@ def test_killed_under_plain_torchrun(run_options: list[str], tmp_path: Path) -> 
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"]
     command += [str(ROOT / "launch" / "locate.py"), *options]
-    for rank, parts in ((0, 1), (1, 8)):
+    sealed = history.store / "record" / "sealed" / "c"
+    for rank in (0, 1):
+        before = len(list(sealed.iterdir())) if sealed.is_dir() else 0
         process = subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
-        sealed = history.store / "record" / "sealed" / "c"
-        while not sealed.is_dir() or len(list(sealed.iterdir())) < parts:
+        ranks: dict[int, int] = {}
+        while len(ranks) < 2:  # looked for while they load: the parts themselves take no second
             assert process.poll() is None, process.communicate()[0]
-            time.sleep(0.005)
-        os.kill(ranks_of(history.store)[rank], signal.SIGKILL)
+            ranks = ranks_of(history.store)
+        while not sealed.is_dir() or len(list(sealed.iterdir())) <= before:
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.001)
+        os.kill(ranks[rank], signal.SIGKILL)
         output, _ = process.communicate(timeout=120)
         assert process.returncode == 1, output
         history.look()
         history.note(f"rank{rank}")
-        assert history.locks_left == 1, history.kills  # rank 0 could not remove it; then it did
+        # Rank 0 could not remove its lock when it was killed; nor can it if it has done its parts
+        # when the other is killed, and waits for it until torchrun's patience ends.
+        assert 1 <= history.locks_left <= 1 + rank, history.kills
     assert main(["locate", *options]) == 0
     history.look()
     assert len(history.sealed) == 24
