@@ -126,8 +126,8 @@ def test_all_four_stages_on_two_nodes(
     assert main(["locate", *run_options]) == 0
     store = tmp_path / "two.zarr"
     output = end(submit("run", *run_options[:-1], str(store)))
-    # Of two agents of torchrun the one that leaves first may take the other's rendezvous along; what
-    # that one then logs is no fault of the run.
+    # Of two agents of torchrun the one that leaves first may take the other's rendezvous along;
+    # what that one then logs is no fault of the run.
     ours = [line for line in output.splitlines() if "torch/distributed/elastic" not in line]
     assert not any("Traceback" in line for line in ours)
     assert store.with_suffix(".html").exists()
