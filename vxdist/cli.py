@@ -54,8 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         _run(arguments[0], arguments[1:])
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read, such as `head`, has gone; the work may not be done
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        from vxstore.output import drop_output
+
+        drop_output()
         return STOPPED
     except (Stopped, KeyboardInterrupt) as error:
         print(str(error) or "stopped; the same command goes on from here", file=sys.stderr)

@@ -1,10 +1,8 @@
 """The `vxstore` command: questions to a store, answered as a table, JSON or CSV."""
 
 import argparse
-import contextlib
 import importlib
 import io
-import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -33,8 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {clean(error)}", file=sys.stderr)
         return MEND
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        from vxstore.output import drop_output
+
+        drop_output()
     return DONE
 
 

@@ -1,8 +1,10 @@
 """What the `vxstore` command prints with: safe text, JSON, CSV, and tables that cut nothing."""
 
+import contextlib
 import csv
 import json
 import math
+import os
 import re
 import sys
 import textwrap
@@ -26,6 +28,12 @@ _UNSAFE = re.compile(
 def clean(text: object) -> str:
     """`text` on one line, without what a terminal would obey or could not show."""
     return _UNSAFE.sub("", re.sub(r"[\t\n\r\u2028\u2029]+", " ", str(text)))
+
+
+def drop_output() -> None:
+    """Print into nothing from now on: whoever read, such as `head`, has gone."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def print_json(data: Any) -> None:

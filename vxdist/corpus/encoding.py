@@ -11,6 +11,16 @@ UTF8 = "utf-8"
 GBK_SHARE = 0.9
 
 
+def has_half_pair(text: str) -> bool:
+    """Whether half of a surrogate pair stands in it, which JSON can hold and no file can."""
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def replace_half_pairs(text: str) -> str:
+    """The text with a question mark for each."""
+    return text.encode(errors="replace").decode()
+
+
 class Undecodable(Exception):
     """Bytes that are no text in the encoding named: in which line, and what to do."""
 

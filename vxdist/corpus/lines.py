@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from vxdist.corpus.encoding import SETTING, Undecodable, decode
+from vxdist.corpus.encoding import SETTING, Undecodable, decode, has_half_pair
 from vxdist.corpus.items import STANCES, ActivationItem, EvaluationItem
 from vxdist.errors import UserError
 from vxstore.schema import POOLED
@@ -120,6 +120,10 @@ class Claims:
             )
         self._id[item.id] = self._story[story] = place
 
+    def find_value(self, pair: str) -> str | None:
+        """The value of a pair; None if no item of it was claimed yet."""
+        return self._value[pair][0] if pair in self._value else None
+
 
 def check_item(item: ActivationItem | EvaluationItem) -> None:
     """Raises Faulty if a corpus file with this item in it would be refused."""
@@ -146,11 +150,16 @@ def _parse(raw: str, kind: type[Item]) -> Item:
 
 
 def _unite(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        twice = next(name for name, times in Counter(n for n, _ in pairs).items() if times > 1)
-        raise Faulty(f"field {twice!r} stands twice")
-    return fields
+    if twice := find_doubled([name for name, _ in pairs]):
+        raise Faulty(f"field {twice[0]!r} stands twice")
+    return dict(pairs)
+
+
+def find_doubled(names: Sequence[str]) -> list[str]:
+    """Names that stand more than once, in order."""
+    if len(set(names)) == len(names):
+        return []
+    return [name for name, times in Counter(names).items() if times > 1]
 
 
 def _wrong_fields(fields: dict[str, Any], kind: type[Any]) -> Iterator[str]:
@@ -164,7 +173,7 @@ def _wrong_fields(fields: dict[str, Any], kind: type[Any]) -> Iterator[str]:
             yield f"unknown field {name!r}; known are {', '.join(known)}"
         elif not isinstance(text, str):
             yield f"{name!r} is {type(text).__name__}, expected a string"
-        elif any("\ud800" <= letter <= "\udfff" for letter in text):
+        elif has_half_pair(text):
             yield f"{name!r} holds half of a surrogate pair, which is no text"
         elif not text.strip() and name not in MAY_BE_EMPTY:
             yield f"{name!r} is empty"

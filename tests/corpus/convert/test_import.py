@@ -1,8 +1,6 @@
 """Importing tables of one's own: every kind of file, several values, both splits, refusals."""
 
 import json
-import os
-import subprocess
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -169,30 +167,22 @@ class TestRefused:
         assert "is there already" in capsys.readouterr().err
         assert (tmp_path / "dst" / "mine.txt").read_text() == "keep"
 
-    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a small disk")
     def test_a_full_disk_leaves_the_corpus_that_was_there(
-        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+        self,
+        small_disk: Callable[[str], Path],
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
     ) -> None:
-        disk, file = tmp_path / "disk", tmp_path / "t.jsonl"
-        disk.mkdir()
-        mounted = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(disk)],
-            check=False, capture_output=True,
-        )  # fmt: skip
-        if mounted.returncode:
-            pytest.skip("mounting is not permitted here")
+        disk, file = small_disk("64k"), tmp_path / "t.jsonl"
         words = ["corpus", "import", "--format", "jsonl", str(file), str(disk / "dst"), *MAPPED]
-        try:
-            file.write_text(json.dumps(TABLE[0]) + "\n")
-            assert main(words) == 0
-            many = [TABLE[0] | {"situation": f"Ferry {n} waits."} for n in range(2000)]
-            file.write_text("".join(json.dumps(row) + "\n" for row in many))
-            assert main([*words, "--add"]) == 2
-            assert "No space left" in capsys.readouterr().err
-            corpus = load_corpus(CorpusConfig(path=str(disk / "dst")))
-            assert [item.dilemma for item in corpus.activation] == ["A ferry waits."]
-        finally:
-            subprocess.run(["umount", str(disk)], check=True)
+        file.write_text(json.dumps(TABLE[0]) + "\n")
+        assert main(words) == 0
+        many = [TABLE[0] | {"situation": f"Ferry {n} waits."} for n in range(2000)]
+        file.write_text("".join(json.dumps(row) + "\n" for row in many))
+        assert main([*words, "--add"]) == 2
+        assert "No space left" in capsys.readouterr().err
+        corpus = load_corpus(CorpusConfig(path=str(disk / "dst")))
+        assert [item.dilemma for item in corpus.activation] == ["A ferry waits."]
 
     @pytest.mark.parametrize("form", ["valuecsv", "parquet", "cvoice-release"])
     def test_files_of_another_kind(

@@ -5,6 +5,8 @@ from typing import Any
 
 import json_repair
 
+from vxdist.corpus.encoding import has_half_pair
+
 THOUGHT = "</think>"
 """What ends the thoughts of many models, where the server leaves them in the answer."""
 Talk = Sequence[str]
@@ -59,6 +61,6 @@ def parse_answer(content: object, fields: Sequence[str]) -> dict[str, str]:
     if wrong:
         raise Malformed(f"an answer without {', '.join(wrong)}", content)
     told = {name: " ".join(str(text).split()) for name, text in texts.items()}
-    if any("\ud800" <= letter <= "\udfff" for text in told.values() for letter in text):
+    if any(map(has_half_pair, told.values())):
         raise Malformed("an answer with half of a surrogate pair, which is no text", content)
     return told

@@ -76,11 +76,11 @@ def _await(server: "subprocess.Popen[str]", port: int, config: BuildConfig, log:
     timer.daemon = True
     timer.start()
     called = _hear_name(server)
+    # Not by a proxy that the environment may name.
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while called is not None and server.poll() is None:
         with contextlib.suppress(OSError):
-            # Not by a proxy that the environment may name.
-            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-            opener.open(f"http://127.0.0.1:{port}/health", timeout=5).close()
+            direct.open(f"http://127.0.0.1:{port}/health", timeout=5).close()
             timer.cancel()
             return called
         time.sleep(0.2)

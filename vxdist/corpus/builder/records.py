@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vxdist.corpus.encoding import replace_half_pairs
 from vxdist.corpus.write import append_line, cut_torn_line
 
 
 def append_record(file: Path, record: Mapping[str, Any]) -> None:
     """Add one, flushed to the disk. What is no text becomes a question mark. Raises OSError."""
     line = json.dumps(record, ensure_ascii=False)
-    append_line(file, line.encode(errors="replace").decode() + "\n")
+    append_line(file, replace_half_pairs(line) + "\n")
 
 
 def read_records(file: Path) -> list[dict[str, Any]]:

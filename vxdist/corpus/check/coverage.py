@@ -14,7 +14,12 @@ def check_coverage(
     """Count; warn of values with little variety, and of pairs that lack a language."""
     items: Items = [*activation, *evaluation]
     languages = [*dict.fromkeys(item.language for item in items)]
-    rows, findings = [], [*_incomplete(items, languages), *_thin(activation, evaluation, config)]
+    findings = [
+        *_incomplete(items, languages),
+        *_in_both(activation, evaluation),
+        *_thin(activation, evaluation, config),
+    ]
+    rows = []
     for value in dict.fromkeys(item.value for item in items):
         mine = [item for item in items if item.value == value]
         settings, rivals = ({getattr(i, k) for i in mine} - {""} for k in ("setting", "rival"))
@@ -70,14 +75,20 @@ def _incomplete(items: Items, languages: Sequence[str]) -> Iterator[Finding]:
             )
 
 
-def _thin(
-    activation: Sequence[ActivationItem], evaluation: Sequence[EvaluationItem], config: CheckConfig
+def _in_both(
+    activation: Sequence[ActivationItem], evaluation: Sequence[EvaluationItem]
 ) -> Iterator[Finding]:
-    """Values with few dilemmas, or with one stance only; and pairs that are in both splits."""
+    """Pairs that are in both splits."""
     both = {item.pair for item in activation} & {item.pair for item in evaluation}
     for pair in sorted(both):
         what = f"pair {pair} stands in both splits: neurons are tested on what they are found with"
         yield Finding(level="warning", kind="leakage", what=what, items=(pair,))
+
+
+def _thin(
+    activation: Sequence[ActivationItem], evaluation: Sequence[EvaluationItem], config: CheckConfig
+) -> Iterator[Finding]:
+    """Values with few dilemmas, or with one stance only."""
     for value in dict.fromkeys(item.value for item in activation):
         pairs = {
             split: len({item.pair for item in items if item.value == value})

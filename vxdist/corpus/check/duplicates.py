@@ -98,9 +98,11 @@ def _find_copied(texts: Sequence[Text]) -> Iterator[tuple[Text, Text]]:
         if (text.split, text.field) == ("activation", "dilemma")
     }
     for text in texts:
-        story = stories.get((text.language, hash(_words(text))))
-        if text.split == "evaluation" and story is not None and _words(story) == _words(text):
-            yield story, text
+        if text.split == "evaluation":
+            words = _words(text)
+            story = stories.get((text.language, hash(words)))
+            if story is not None and _words(story) == words:
+                yield story, text
 
 
 def _same_options(evaluation: Sequence[EvaluationItem]) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from vxdist.corpus.encoding import replace_half_pairs
 from vxdist.corpus.items import ActivationItem, EvaluationItem
 from vxdist.corpus.lines import Claims, Faulty, FileOfItems, Item, check_item
 from vxdist.errors import UserError
@@ -32,8 +33,6 @@ class Collected:
     """Rows whose names others have: the columns mapped do not tell them apart."""
     _seen: set[tuple[str, ...]] = field(default_factory=set)
     _claims: tuple[Claims, Claims] = field(default_factory=lambda: (Claims(), Claims()))
-    _values: dict[tuple[bool, str], str] = field(default_factory=dict)
-    """The value of each pair of each split."""
     _places: dict[str, str] = field(default_factory=dict)
     """Where the evaluation dilemmas of this import come from, by id."""
 
@@ -48,15 +47,13 @@ class Collected:
 
     def _know(self, file: FileOfItems[Item]) -> None:
         for item, line in zip(file.items, file.lines, strict=True):
-            self._claim(item, f"{file.file}:{line}")
+            self._claims_of(item).claim(item, f"{file.file}:{line}")
             self._seen.add(_key(item))
 
     def drop(self, where: str, reason: str, found: str = "") -> None:
         """Leave a row out."""
         # Half a surrogate pair can be neither printed nor saved.
-        where, reason, found = (
-            text.encode(errors="replace").decode() for text in (where, reason, found[:120])
-        )
+        where, reason, found = map(replace_half_pairs, (where, reason, found[:120]))
         self.dropped.append(Dropped(where=where, reason=reason, found=found))
 
     def add_story(self, item: ActivationItem, where: str) -> None:
@@ -79,22 +76,22 @@ class Collected:
         if _key(item) in self._seen:
             self.drop(where, "the same text of the same value stands there already", item.dilemma)
             return False
-        value = self._values.get(_pair(item), item.value)
-        if value != item.value:
+        claims = self._claims_of(item)
+        if (value := claims.find_value(item.pair)) not in (None, item.value):
             told = f"{item.pair}: {item.value}, elsewhere {value}"
             self.drop(where, "its pair has another value in another row", told)
             return False
         try:
-            self._claim(item, where)
+            claims.claim(item, where)
         except Faulty as error:
             self.clashes.append(f"{where}: {error}")
             return False
         self._seen.add(_key(item))
         return True
 
-    def _claim(self, item: ActivationItem | EvaluationItem, where: str) -> None:
-        self._claims[isinstance(item, ActivationItem)].claim(item, where)
-        self._values[_pair(item)] = item.value
+    def _claims_of(self, item: ActivationItem | EvaluationItem) -> Claims:
+        """Of the split that it is in."""
+        return self._claims[isinstance(item, ActivationItem)]
 
     def drop_untold_values(self) -> None:
         """Take out dilemmas of a value and language without stories: they cannot be looked at.
@@ -127,7 +124,3 @@ def _key(item: ActivationItem | EvaluationItem) -> tuple[str, ...]:
     if isinstance(item, ActivationItem):
         return (*about, item.stance, item.choice, item.rationale)
     return (*about, item.aligned, item.violating)
-
-
-def _pair(item: ActivationItem | EvaluationItem) -> tuple[bool, str]:
-    return isinstance(item, ActivationItem), item.pair

@@ -4,12 +4,12 @@ import datetime
 import decimal
 import json
 import math
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vxdist.corpus.encoding import decode_text
+from vxdist.corpus.lines import find_doubled
 from vxdist.errors import UserError
 
 Row = tuple[str, Mapping[str, Any]]
@@ -47,7 +47,7 @@ def read_jsonl(file: Path, encoding: str) -> Iterator[Row]:
 
 
 def _unite(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if twice := _find_doubled([name for name, _ in pairs]):
+    if twice := find_doubled([name for name, _ in pairs]):
         raise ValueError(f"key {twice[0]!r} stands twice in one object; leave one of them")
     return dict(pairs)
 
@@ -103,14 +103,8 @@ def as_text(cell: object) -> str:
 
 def refuse_doubled(where: str, names: Sequence[str], wanted: Collection[str]) -> None:
     """Raise UserError if two columns have a name that is wanted: which one is meant?"""
-    if twice := [name for name in _find_doubled(names) if name in wanted]:
+    if twice := [name for name in find_doubled(names) if name in wanted]:
         raise UserError(f"{where}: two columns are named {twice[0]!r}; rename one of them")
-
-
-def _find_doubled(names: Sequence[str]) -> list[str]:
-    if len(set(names)) == len(names):
-        return []
-    return [name for name, times in Counter(names).items() if times > 1]
 
 
 def refuse_lines(faults: Iterable[str]) -> None:
