@@ -38,7 +38,7 @@ unit: .venv/ready
 
 soak: .venv/ready
 	$(BIN)/python -m pytest --soak 10 tests/end_to_end/test_kills.py \
-		tests/vxstore/test_corruption.py tests/vxstore/test_state_machine.py
+		tests/vxstore/check/test_corruption.py tests/vxstore/test_state_machine.py
 
 clean:
 	rm -rf .venv runs

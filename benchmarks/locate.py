@@ -27,13 +27,13 @@ from vxdist.config import Config
 from vxdist.corpus import load_corpus
 from vxdist.locate.stage import create_store, describe_run, plan_run
 from vxdist.locate.work import LocateWork
-from vxdist.model.batches import Batch
+from vxdist.model.hook_points import HookPoints
 from vxdist.model.load import describe_model
-from vxdist.model.loop import run_loop
-from vxdist.model.sites import Sites
 from vxdist.model.source import find_model
-from vxdist.model.strategy import find_launch
 from vxdist.plan import Plan
+from vxdist.runtime.launch import find_launch
+from vxdist.runtime.loop import run_loop
+from vxdist.runtime.work import Batch
 from vxdist.settings import parse
 from vxstore.identity import holds_store
 
@@ -44,13 +44,15 @@ USUAL_STORIES = 8
 class Usual:
     """The usual recipe, on the same stories. T: token, N: neuron."""
 
-    def __init__(self, plan: Plan, sites: Sites, device: torch.device) -> None:
+    def __init__(self, plan: Plan, hook_points: HookPoints, device: torch.device) -> None:
         self._plan = plan
-        self._sums_LKN = torch.zeros(sites.num_layers, 5, sites.num_neurons, device=device)
+        self._sums_LKN = torch.zeros(
+            hook_points.num_layers, 5, hook_points.num_neurons, device=device
+        )
         self._on = False
         order = list(range(len(plan.stories)))
         self._batches = [order[n : n + USUAL_STORIES] for n in range(0, len(order), USUAL_STORIES)]
-        for layer, module in enumerate(sites.activations):
+        for layer, module in enumerate(hook_points.activations):
             module.register_forward_hook(self._hook(layer))
         self.seconds = 0.0
         self.tokens = 0
@@ -101,10 +103,10 @@ class Compared(LocateWork):
         self.ran = 0
         self.tokens = 0
 
-    def attach(self, sites: Sites, device: torch.device) -> None:
+    def attach(self, hook_points: HookPoints, device: torch.device) -> None:
         """Locate's hooks, and the usual recipe's."""
-        super().attach(sites, device)
-        self._usual = Usual(self._compared_plan, sites, device)
+        super().attach(hook_points, device)
+        self._usual = Usual(self._compared_plan, hook_points, device)
 
     @property
     def usual(self) -> Usual:

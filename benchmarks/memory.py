@@ -67,9 +67,9 @@ def write_corpus(folder: Path) -> str:
 def predict(arguments: list[str]) -> dict[str, Any]:
     """Bytes as `vxdist plan` has them."""
     from vxdist.config import ForecastConfig
-    from vxdist.forecast.forecast import make_forecast
-    from vxdist.forecast.machine import Wanted, find_machine
-    from vxdist.forecast.texts import Imagined
+    from vxdist.estimate.estimate import make_forecast
+    from vxdist.estimate.machine import Wanted, find_machine
+    from vxdist.estimate.texts import Imagined
     from vxdist.settings import parse
 
     config, assume = parse("plan", [*arguments, "--store", "none"]), ForecastConfig()
@@ -93,11 +93,11 @@ def measure(arguments: list[str]) -> None:
     from vxdist.corpus import load_corpus
     from vxdist.locate.stage import create_store, describe_run, plan_run
     from vxdist.locate.work import LocateWork
-    from vxdist.model.batches import Batch
+    from vxdist.model.hook_points import HookPoints
     from vxdist.model.load import describe_model
-    from vxdist.model.loop import run_loop
-    from vxdist.model.sites import Sites
     from vxdist.model.source import find_model
+    from vxdist.runtime.loop import run_loop
+    from vxdist.runtime.work import Batch
     from vxdist.settings import parse
 
     class Watched(LocateWork):
@@ -108,10 +108,10 @@ def measure(arguments: list[str]) -> None:
             self.before = read_memory()
             return super().pending()
 
-        def attach(self, sites: Sites, device: torch.device) -> None:
+        def attach(self, hook_points: HookPoints, device: torch.device) -> None:
             """As it has been loaded and tried on a few tokens."""
             self.loaded = read_memory()
-            super().attach(sites, device)
+            super().attach(hook_points, device)
 
         def step(self, model: PreTrainedModel, batch: Batch) -> None:
             """One batch."""

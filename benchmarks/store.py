@@ -71,8 +71,8 @@ def _measure(options: argparse.Namespace) -> dict[str, float]:
 
         finalise(path)
     elif options.step == "reduce":
-        from vxstore.score import write_score
-        from vxstore.vape import VapeSettings
+        from vxdist.reduce.score import write_score
+        from vxdist.reduce.selectors.vape import VapeSettings
 
         settings = VapeSettings(
             filter_quantile=0.95,
@@ -83,7 +83,7 @@ def _measure(options: argparse.Namespace) -> dict[str, float]:
         )
         write_score(path, "vape", settings)
     elif options.step == "check":
-        from vxstore.check import check
+        from vxstore.check.store import check
 
         assert not check(path).findings
     else:

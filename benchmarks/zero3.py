@@ -30,12 +30,12 @@ from transformers import PreTrainedModel
 from vxdist.corpus import load_corpus
 from vxdist.locate.stage import create_store, describe_run, plan_run
 from vxdist.locate.work import LocateWork
-from vxdist.model.batches import Batch
+from vxdist.model.hook_points import HookPoints
 from vxdist.model.load import describe_model
-from vxdist.model.loop import run_loop
-from vxdist.model.sites import Sites
 from vxdist.model.source import find_model
-from vxdist.model.strategy import find_launch
+from vxdist.runtime.launch import find_launch
+from vxdist.runtime.loop import run_loop
+from vxdist.runtime.work import Batch
 from vxdist.settings import parse
 
 OUT = "VXDIST_BENCHMARK_OUT"
@@ -102,13 +102,13 @@ class Watched(LocateWork):
         self._began = time.perf_counter()
         return found
 
-    def attach(self, sites: Sites, device: torch.device) -> None:
+    def attach(self, hook_points: HookPoints, device: torch.device) -> None:
         """The first that happens after."""
         self.told["load_seconds"] = round(time.perf_counter() - self._began, 1)
         self.told["load_peak"] = self.memory.peak("RssAnon")
         self.told["mapped_peak"] = self.memory.peak("RssFile")
         self.memory.restart()
-        super().attach(sites, device)
+        super().attach(hook_points, device)
 
     def step(self, model: PreTrainedModel, batch: Batch) -> None:
         """Weigh what is held before anything runs."""

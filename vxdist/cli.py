@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from vxdist import __version__
-from vxdist.errors import DONE, MEND, STOPPED, Stopped, UserError
+from vxdist.errors import DONE, STOPPED, USER_ERROR, Stopped, UserError
 
 if TYPE_CHECKING:
     from vxdist.config import Config
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments in ([], ["-h"], ["--help"]):
         print(_usage())
-        return DONE if arguments else MEND
+        return DONE if arguments else USER_ERROR
     if arguments == ["--version"]:
         print(f"vxdist {__version__}")
         return DONE
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _run(arguments[0], arguments[1:])
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read, such as `head`, has gone; the work may not be done
-        from vxstore.output import drop_output
+        from vxstore.cli.output import drop_output
 
         drop_output()
         return STOPPED
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if message is None:
             raise
         print(f"error: {message}", file=sys.stderr)
-        return MEND
+        return USER_ERROR
     return DONE
 
 
@@ -109,7 +109,7 @@ def _run(command: str, arguments: Sequence[str]) -> None:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     stages = list(STAGES) if command == RUN[0] else [command]
     if command == RUN[0]:
-        from vxdist.model.strategy import find_launch
+        from vxdist.runtime.launch import find_launch
 
         if find_launch(config.trainer).world_size > 1:
             raise UserError(
@@ -128,8 +128,8 @@ def _run(command: str, arguments: Sequence[str]) -> None:
 
 def _writer(config: "Config", stages: Sequence[str]) -> AbstractContextManager[None]:
     """The store's lock, for rank 0 of a run that writes it; the other ranks belong to that run."""
-    from vxdist.progress import is_first_rank
-    from vxstore.lock import hold
+    from vxdist.ranks import is_first_rank
+    from vxstore.io.lock import hold
 
     if stages == ["report"] or not is_first_rank():
         return contextlib.nullcontext()

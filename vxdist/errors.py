@@ -2,9 +2,9 @@
 
 from vxstore.errors import UserError
 
-__all__ = ["DONE", "MEND", "STOPPED", "Stopped", "UserError"]
+__all__ = ["DONE", "STOPPED", "USER_ERROR", "Stopped", "UserError"]
 
-DONE, MEND, STOPPED = 0, 2, 3
+DONE, USER_ERROR, STOPPED = 0, 2, 3
 """Exit codes: done, the user can mend it, stopped by a signal (or a peer): run it again."""
 
 

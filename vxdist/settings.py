@@ -11,8 +11,8 @@ import yaml
 
 from vxdist.config import Config
 from vxdist.errors import UserError
-from vxdist.progress import is_first_rank
-from vxstore.place import beside
+from vxdist.ranks import is_first_rank
+from vxstore.io.storage import beside
 
 OPEN_KEYS = ("evaluate.prompts", "evaluate.cues")
 """Settings that hold a mapping with keys of the user's own."""
@@ -161,16 +161,16 @@ def save_settings(config: Config, stage: str) -> None:
     """
     if not is_first_rank():
         return
-    place, name = beside(config.store, ".yaml")
+    storage, name = beside(config.store, ".yaml")
     settings = dataclasses.asdict(config)
     del settings["take_over"]
-    if (there := place.read(name)) is not None:
+    if (there := storage.read(name)) is not None:
         kept = yaml.safe_load(there.decode())
         mine = OWN.get(stage, [key for key in settings if key not in sum(OWN.values(), ())])
         settings = {**settings, **kept, **{key: settings[key] for key in mine}}
     text = yaml.safe_dump(settings, allow_unicode=True, sort_keys=False)
     head = f"# vxdist: resolved settings; replay with `vxdist run --config {name}`\n"
     try:
-        place.write(name, (head + text).encode())
+        storage.write(name, (head + text).encode())
     except OSError as error:
         print(f"warning: {name} was not written ({error.strerror})", file=sys.stderr)

@@ -18,9 +18,9 @@ from torch.utils.data import DataLoader
 from on_gpu.measure import forget_peak, free_memory, peak_gigabytes, profiled, seconds_of
 from on_gpu.models import make_store, multiplied
 from vxdist.locate.work import LocateWork
-from vxdist.model.batches import Batch, Schedule
-from vxdist.model.sites import find_sites
+from vxdist.model.hook_points import find_hook_points
 from vxdist.plan import Plan
+from vxdist.runtime.work import Batch, Schedule
 
 
 class Removable(LocateWork):
@@ -71,7 +71,7 @@ class Roads:
         make_store(store, self.plan, self.model.config)
         work = Removable(self.plan, store)
         work.pending()
-        work.attach(find_sites(self.model.get_decoder()), self.device)
+        work.attach(find_hook_points(self.model.get_decoder()), self.device)
         return work
 
     def locate(self, work: Removable) -> None:
@@ -106,13 +106,13 @@ class LapeSums:
     """
 
     def __init__(self, model: Any, device: torch.device) -> None:
-        sites = find_sites(model.get_decoder())
-        shape = (sites.num_layers, sites.num_neurons)
+        hook_points = find_hook_points(model.get_decoder())
+        shape = (hook_points.num_layers, hook_points.num_neurons)
         self._sums = [torch.zeros(shape, device=device) for _ in range(4)]
         self._active_LN = torch.zeros(shape, dtype=torch.int32, device=device)
         self._handles = [
             module.register_forward_hook(self._hook(layer))
-            for layer, module in enumerate(sites.activations)
+            for layer, module in enumerate(hook_points.activations)
         ]
 
     def _hook(self, layer: int) -> Callable[..., None]:

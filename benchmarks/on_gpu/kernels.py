@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from on_gpu.measure import copy_rate, free_memory, median_seconds
-from vxdist.model.kernel import ERROR, accumulate_torch
+from vxdist.hooks.kernel import ERROR, accumulate_torch
 
 SHAPES = {"Llama-3.1-8B": (16_384, 14_336), "Qwen2.5-32B": (16_384, 27_648)}
 """Tokens of a batch, and neurons of a layer."""
@@ -41,7 +41,7 @@ def _ways(device: torch.device) -> list[tuple[str, Callable[..., None]]]:
     """Plain torch and, on a GPU or in its interpreter, Triton."""
     ways: list[tuple[str, Callable[..., None]]] = [("torch", accumulate_torch)]
     if device.type == "cuda" or os.environ.get("TRITON_INTERPRET") == "1":
-        from vxdist.model.kernel_triton import accumulate_triton
+        from vxdist.hooks.kernel_triton import accumulate_triton
 
         ways.append(("triton", accumulate_triton))
     return ways

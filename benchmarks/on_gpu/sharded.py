@@ -26,10 +26,10 @@ from vxdist.config import (
 )
 from vxdist.errors import UserError
 from vxdist.locate.work import LocateWork
-from vxdist.model.batches import Batch
-from vxdist.model.loop import run_loop
 from vxdist.model.source import find_model
 from vxdist.plan import Plan
+from vxdist.runtime.loop import run_loop
+from vxdist.runtime.work import Batch
 
 STRATEGIES = ("single", "zero3")
 

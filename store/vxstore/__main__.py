@@ -2,7 +2,7 @@
 
 import sys
 
-from vxstore.cli import main
+from vxstore.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

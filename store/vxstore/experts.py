@@ -14,8 +14,8 @@ import xarray as xr
 import zarr
 from numpy.typing import NDArray
 
-from vxstore import zarrio
 from vxstore.errors import StoreError
+from vxstore.io import arrays
 from vxstore.schema import FORMAT_VERSION, RECORD, ROOT, STATISTICS, ArraySpec
 
 ROUTED = "routed_count"
@@ -112,7 +112,7 @@ def write_labels(group: zarr.Group, num_neurons: int, num_experts: int) -> tuple
         return ()
     for name in LABELS:
         data = labels(name, num_neurons, num_experts)
-        zarrio.write_coordinate(group, name, data, dim="neuron")
+        arrays.write_coordinate(group, name, data, dim="neuron")
     return LABELS
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from vxstore import zarrio
 from vxstore.errors import StoreError
 from vxstore.experts import ROUTED, SUMMED, by_neuron
-from vxstore.metadata import STATE_COMPLETE, commit
+from vxstore.io import arrays
+from vxstore.io.metadata import STATE_COMPLETE, commit
 from vxstore.read import read_root_attrs
 
 DAMAGE = (StoreError, ValueError, RuntimeError, OSError)
@@ -62,9 +62,9 @@ def _shares(
     path: str, rank: int, world_size: int
 ) -> Iterator[tuple[zarr.Array[Any], zarr.Array[Any], list[slice]]]:
     """(recorded array, its sum in the root, layers that this rank sums)."""
-    root, record = zarrio.open_group(path, mode="r+"), zarrio.open_group(path, "record")
+    root, record = arrays.open_group(path, mode="r+"), arrays.open_group(path, "record")
     for name in (name for name in SUMMED if name in root):
-        source, target = zarrio.get_array(record, name), zarrio.get_array(root, name)
+        source, target = arrays.get_array(record, name), arrays.get_array(root, name)
         yield source, target, layer_blocks(source, target)[rank::world_size]
 
 
@@ -83,12 +83,12 @@ def complete(path: str) -> None:
             f"{path}: its parts hold {total} tokens, and {planned} were planned; it is damaged, "
             "so record it anew"
         )
-    root = zarrio.open_group(path, mode="r+")
+    root = arrays.open_group(path, mode="r+")
     for name, count_P in (
         ("token_count", parts.token_count_P),
         ("story_count", parts.story_count_P),
     ):
-        target = zarrio.get_array(root, name)
+        target = arrays.get_array(root, name)
         target[...] = parts.sum(count_P, target.shape)
     commit(path, {"state": STATE_COMPLETE})
 
@@ -117,13 +117,13 @@ class Parts:
 
 def read_parts(path: str) -> Parts:
     """What the parts are. Raises StoreError if one is not sealed, or is damaged."""
-    root, record = zarrio.open_group(path, whole=True), zarrio.open_group(path, "record")
-    missing = int((~zarrio.read_array(record, "sealed").astype(bool)).sum())
+    root, record = arrays.open_group(path, whole=True), arrays.open_group(path, "record")
+    missing = int((~arrays.read_array(record, "sealed").astype(bool)).sum())
     if missing:
         raise StoreError(f"{path}: {missing} parts are not recorded; run `vxdist locate` again")
     scalars = {}
     for name in ("token_count", "story_count"):
-        scalars[name] = read_scalars(zarrio.get_array(record, name))
+        scalars[name] = read_scalars(arrays.get_array(record, name))
         if (scalars[name] < 0).any():
             raise lost(path, int(np.argmax(scalars[name] < 0)), name)
     return Parts(
@@ -131,17 +131,17 @@ def read_parts(path: str) -> Parts:
         token_count_P=scalars["token_count"],
         story_count_P=scalars["story_count"],
         bounded=root.attrs.get("denominator", "tokens") == "tokens",
-        experts_per_token=zarrio.plain_attrs(root).get("experts_per_token"),
+        experts_per_token=arrays.plain_attrs(root).get("experts_per_token"),
     )
 
 
 def read_cells(path: str, root: zarr.Group, record: zarr.Group) -> list[tuple[int, int]]:
     """Value and language of each part, by number. Raises StoreError if a label is unknown."""
     index = {
-        name: {label: n for n, label in enumerate(zarrio.read_array(root, name))}
+        name: {label: n for n, label in enumerate(arrays.read_array(root, name))}
         for name in ("value", "language")
     }
-    labels = [zarrio.read_array(record, name) for name in ("value", "language")]
+    labels = [arrays.read_array(record, name) for name in ("value", "language")]
     try:
         return [(index["value"][v], index["language"][g]) for v, g in zip(*labels, strict=True)]
     except KeyError as error:

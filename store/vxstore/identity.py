@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from vxstore import zarrio
 from vxstore.errors import StoreError
-from vxstore.metadata import FILE, is_listed, read_root
-from vxstore.place import find_place
+from vxstore.io import arrays
+from vxstore.io.metadata import FILE, is_listed, read_root
+from vxstore.io.storage import find_storage
 from vxstore.read import STATE_CREATING, read_root_attrs
 
 
@@ -15,11 +15,11 @@ def holds_store(path: str) -> bool:
 
     Raises StoreError if something else is there.
     """
-    place = find_place(path)
-    if place.size(FILE) is None:
+    storage = find_storage(path)
+    if storage.size(FILE) is None:
         # A kill in the middle of the first write leaves a *.partial behind.
-        here = place.children()
-        if place.size("") is None and all(name.endswith(".partial") for name in here):
+        here = storage.children()
+        if storage.size("") is None and all(name.endswith(".partial") for name in here):
             return False
     elif read_root(path)["attributes"].get("state") == STATE_CREATING:
         return False
@@ -86,9 +86,9 @@ def begun_alike(path: str, name: str, attrs: Mapping[str, Any], key: str) -> boo
 
 
 def _marked_alike(path: str, name: str, mark: str, attrs: Mapping[str, Any], key: str) -> bool:
-    if find_place(path).size(f"{name}/{FILE}") is None:
+    if find_storage(path).size(f"{name}/{FILE}") is None:
         return False
-    group = zarrio.open_group(path, name)
+    group = arrays.open_group(path, name)
     if not group.attrs.get(mark) or (mark == "complete" and not is_listed(read_root(path), name)):
         return False
     differ = _flat_differences(dict(group.attrs.asdict()), attrs)

@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from vxstore import experts, zarrio
+from vxstore import experts
 from vxstore.errors import StoreError
-from vxstore.guard import guarded
-from vxstore.metadata import (
+from vxstore.io import arrays
+from vxstore.io.guard import guarded
+from vxstore.io.metadata import (
     FILE,
     OTHERS,
     STATE_COMPLETE,
@@ -18,7 +19,7 @@ from vxstore.metadata import (
     read_group,
     read_root,
 )
-from vxstore.place import find_place
+from vxstore.io.storage import find_storage
 from vxstore.schema import FORMAT_NAME, FORMAT_VERSION
 
 STATE_CREATING = "creating"
@@ -38,9 +39,9 @@ def read_root_attrs(path: str, *groups: str) -> dict[str, Any]:
 
 
 def _read_root(path: str) -> Document:
-    place = find_place(path)
-    if place.size(FILE) is None:
-        if place.size("") is None and not place.children():
+    storage = find_storage(path)
+    if storage.size(FILE) is None:
+        if storage.size("") is None and not storage.children():
             raise StoreError(f"no store at {path}; `vxdist locate --store {path} ...` makes one")
         raise StoreError(f"{path} is not a vxstore: there is no {FILE} of a Zarr v3 group")
     try:
@@ -117,16 +118,16 @@ class Store:
 
     def names(self, kind: str) -> list[str]:
         """Names of the finished groups below `scores` or `evaluation`."""
-        place, root = find_place(self.path), read_root(self.path)
+        storage, root = find_storage(self.path), read_root(self.path)
         found = []
-        for name in place.children(kind):
+        for name in storage.children(kind):
             file = f"{kind}/{name}/{FILE}"
-            if place.size(file) is None or not is_listed(root, f"{kind}/{name}"):
+            if storage.size(file) is None or not is_listed(root, f"{kind}/{name}"):
                 continue
             if OTHERS in root["attributes"]:  # only what is finished is listed
                 found.append(name)
                 continue
-            doc, _ = read_document(place, file, f"{self.path}/{file}")
+            doc, _ = read_document(storage, file, f"{self.path}/{file}")
             if dict(doc.get("attributes", {})).get("complete"):
                 found.append(name)
         return found
@@ -149,7 +150,7 @@ class Store:
         # Read again: a stage may have written a group since the store was opened.
         root = read_root(self.path)
         read_group(self.path, group, root)
-        store = zarrio.zarr_store(self.path, whole=whole)
+        store = arrays.zarr_store(self.path, whole=whole)
         with guarded():
             dataset: xr.Dataset = xr.open_zarr(store, group=group, consolidated=False)
         what = f"{self.path}/{group}".rstrip("/")

@@ -12,7 +12,6 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from vxstore import lock, zarrio
 from vxstore.errors import StoreError
 from vxstore.experts import (
     check_routed,
@@ -22,14 +21,13 @@ from vxstore.experts import (
     write_labels,
 )
 from vxstore.identity import holds_store
-from vxstore.metadata import FILE, commit
-from vxstore.place import find_place
+from vxstore.io import arrays, lock
+from vxstore.io.metadata import commit
 from vxstore.read import STATE_CREATING, STATE_RECORDING, read_root_attrs
 from vxstore.schema import (
     DENSE_VERSION,
     FORMAT_NAME,
     FORMAT_VERSION,
-    ArraySpec,
     layered_chunks,
     record_chunks,
 )
@@ -91,16 +89,16 @@ def create(
         "value": len(values),
         "language": len(languages),
     }
-    store = zarrio.zarr_store(path, read_only=False)
+    store = arrays.zarr_store(path, read_only=False)
     root = zarr.open_group(store, mode="w", zarr_format=3, attributes={"state": STATE_CREATING})
     _create_record(root, shape, parts, attrs)
     for name, spec in root_arrays(attrs).items():
         full = tuple(shape[dim] for dim in spec.dims)
         chunks = layered_chunks(spec.dims, full, 8) if "layer" in spec.dims else full
-        zarrio.create_array(root, name, spec, full, chunks=chunks)
+        arrays.create_array(root, name, spec, full, chunks=chunks)
     _write_numbers(root, ("layer", "neuron"), shape)
-    zarrio.write_coordinate(root, "value", values)
-    zarrio.write_coordinate(root, "language", languages)
+    arrays.write_coordinate(root, "value", values)
+    arrays.write_coordinate(root, "language", languages)
 
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     version = FORMAT_VERSION if num_experts else DENSE_VERSION
@@ -119,10 +117,10 @@ def _create_record(
         full = tuple(shape[dim] for dim in spec.dims)
         shards, chunks = record_chunks(spec, full)
         sharded = shards if len(full) > 1 else None
-        zarrio.create_array(record, name, spec, full, chunks=chunks, shards=sharded)
+        arrays.create_array(record, name, spec, full, chunks=chunks, shards=sharded)
     of_neuron = _write_numbers(record, ("part", "layer", "neuron"), shape)
     for label in OF_PART:
-        zarrio.write_coordinate(record, label, [getattr(p, label) for p in parts], dim="part")
+        arrays.write_coordinate(record, label, [getattr(p, label) for p in parts], dim="part")
     record.update_attributes({"coordinates": " ".join((*OF_PART, *of_neuron))})
 
 
@@ -133,7 +131,7 @@ def _write_numbers(
     if shape["routed_expert"]:
         dims = (*dims, "routed_expert")
     for dim in dims:
-        zarrio.write_coordinate(group, dim, range(shape[dim]))
+        arrays.write_coordinate(group, dim, range(shape[dim]))
     return write_labels(group, shape["neuron"], shape["routed_expert"])
 
 
@@ -152,8 +150,8 @@ class Recorder:
         self._attrs = attrs
         self._run = lock.current_run(path)
         self._specs = record_arrays(attrs)
-        record = zarrio.open_group(path, "record", mode="r+")
-        self._arrays = {name: zarrio.get_array(record, name) for name in self._specs}
+        record = arrays.open_group(path, "record", mode="r+")
+        self._arrays = {name: arrays.get_array(record, name) for name in self._specs}
 
     def sealed(self) -> NDArray[np.bool_]:
         """Which parts are recorded whole; shape (part,)."""
@@ -182,14 +180,14 @@ class Recorder:
         for name, values in data.items():
             if name in self._arrays:
                 assert values is not None, f"part {part}: the store records {name}"
-                zarrio.write_region(
+                arrays.write_region(
                     self._arrays[name], part, values.astype(self._specs[name].dtype)
                 )
-        zarrio.write_region(self._arrays["sealed"], part, np.asarray(True))
+        arrays.write_region(self._arrays["sealed"], part, np.asarray(True))
 
     def unseal(self, part: int) -> None:
         """Have a part recorded anew: what it holds means nothing from now on."""
-        zarrio.write_region(self._arrays["sealed"], part, np.asarray(False))
+        arrays.write_region(self._arrays["sealed"], part, np.asarray(False))
 
 
 def _check_counts(part: int, counts: PartCounts, attrs: Mapping[str, Any]) -> None:
@@ -212,39 +210,3 @@ def _check_counts(part: int, counts: PartCounts, attrs: Mapping[str, Any]) -> No
         if not finite_LN.all():
             layer = int(np.argmin(finite_LN.all(axis=1)))
             raise ValueError(f"part {part}: {name} is not finite in layer {layer}")
-
-
-def write_group(
-    path: str,
-    name: str,
-    specs: Mapping[str, ArraySpec],
-    data: Mapping[str, NDArray[Any]],
-    coordinates: Mapping[str, Sequence[str] | range],
-    attrs: Mapping[str, Any],
-) -> None:
-    """Write a derived group (effects) whole; `complete` is set last, then vouched for."""
-    group = begin_group(path, name, coordinates)
-    for array_name, values in data.items():
-        zarrio.write_array(group, array_name, specs[array_name], values)
-    finish_group(path, group, attrs)
-
-
-def begin_group(
-    path: str, name: str, coordinates: Mapping[str, Sequence[str] | range]
-) -> zarr.Group:
-    """A derived group, empty but for its labels; what was there is no longer vouched for."""
-    place = find_place(path)
-    if place.size(f"{name}/{FILE}") is not None:
-        commit(path, {}, without=[name])
-    place.remove(name)
-    group = zarrio.open_group(path, mode="r+").require_group(name)
-    group.update_attributes({"complete": False})
-    for dim, labels in coordinates.items():
-        zarrio.write_coordinate(group, dim, labels)
-    return group
-
-
-def finish_group(path: str, group: zarr.Group, attrs: Mapping[str, Any]) -> None:
-    """Mark a derived group complete, and vouch for it."""
-    group.update_attributes({**attrs, "complete": True})
-    commit(path, {})

@@ -133,7 +133,7 @@ def test_a_disk_that_cannot_be_written_or_is_full(
 
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=100))
-    monkeypatch.setattr("vxdist.model.loop.load_model", None)  # refused before it is loaded
+    monkeypatch.setattr("vxdist.runtime.loop.load_model", None)  # refused before it is loaded
     assert "0.0 GB free" in refused()
 
 

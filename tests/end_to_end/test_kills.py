@@ -23,7 +23,7 @@ import pytest
 
 import vxstore
 from vxdist.cli import main
-from vxstore.check import check
+from vxstore.check.store import check
 from vxstore.errors import StoreError
 from vxstore.identity import holds_store
 from vxstore.schema import RECORD

@@ -15,8 +15,8 @@ import xarray as xr
 
 import vxstore
 from vxdist.cli import main
-from vxstore.cli import main as vxstore_main
-from vxstore.lock import hold
+from vxstore.cli.main import main as vxstore_main
+from vxstore.io.lock import hold
 
 ROOT = Path(__file__).parents[2]
 BUCKET = "research"

@@ -17,7 +17,7 @@ import yaml
 
 import vxstore
 from vxdist.cli import main
-from vxstore.metadata import commit
+from vxstore.io.metadata import commit
 
 ROOT = Path(__file__).parents[2]
 
@@ -87,7 +87,7 @@ def test_the_whole_road_and_again(
     def no_model(*_: object) -> None:
         raise AssertionError("a finished run must not load a model")
 
-    monkeypatch.setattr("vxdist.model.loop.load_model", no_model)
+    monkeypatch.setattr("vxdist.runtime.loop.load_model", no_model)
     capsys.readouterr()
     assert main(["run", *run_options]) == 0
     said = capsys.readouterr().out

@@ -20,7 +20,7 @@ import pytest
 
 import vxstore
 from vxdist.cli import main
-from vxstore.check import check
+from vxstore.check.store import check
 
 ROOT = Path(__file__).parents[2]
 WARM = Path(__file__).with_name("warm.py")

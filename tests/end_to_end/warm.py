@@ -24,7 +24,7 @@ def serve(address: str) -> None:
     import vxdist.cli
     import vxdist.locate.stage
     import vxdist.model.load
-    import vxdist.model.loop
+    import vxdist.runtime.loop
     import vxdist.settings  # noqa: F401
 
     listening = socket.socket(socket.AF_UNIX)

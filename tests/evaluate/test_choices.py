@@ -97,7 +97,7 @@ def test_an_evaluation_cut_short_goes_on(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     from vxdist.evaluate import stage
-    from vxstore.conditions import ConditionRecorder
+    from vxstore.evaluation import ConditionRecorder
 
     for name in ("locate", "reduce"):
         assert main([name, *run_options]) == 0
@@ -117,7 +117,7 @@ def test_an_evaluation_cut_short_goes_on(
         assert main(["evaluate", *run_options]) == 0
     with pytest.raises(vxstore.StoreError, match="no finished evaluation/choice"):
         vxstore.open(str(tmp_path / "run.zarr")).evaluation("choice")
-    monkeypatch.setattr("vxdist.model.loop.load_model", None)  # nothing is left to score
+    monkeypatch.setattr("vxdist.runtime.loop.load_model", None)  # nothing is left to score
     assert main(["evaluate", *run_options]) == 0
     store = vxstore.open(str(tmp_path / "run.zarr"))
     wide = store.effect("choice").load()

@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 
 import vxstore
-import vxstore.cli
+import vxstore.cli.main
 from vxdist.cli import main
 
 torch = pytest.importorskip("torch")
@@ -131,12 +131,15 @@ def test_the_later_stages_and_the_queries_work(
     assert int(scores.selected.any("value").sel(language="zh").sum()) == 12
 
     capsys.readouterr()
-    assert vxstore.cli.main(["info", store, "--format", "json"]) == 0
+    assert vxstore.cli.main.main(["info", store, "--format", "json"]) == 0
     about = json.loads(capsys.readouterr().out)
     assert about["complete"]
     assert about["corpus"] == "imported: 8 LAPE count files"
-    assert vxstore.cli.main(["info", store]) == 0
-    assert vxstore.cli.main(["top", store, "--value", "爱国", "--language", "en", "--k", "3"]) == 0
+    assert vxstore.cli.main.main(["info", store]) == 0
+    assert (
+        vxstore.cli.main.main(["top", store, "--value", "爱国", "--language", "en", "--k", "3"])
+        == 0
+    )
 
 
 def test_questions_warn_of_what_exceeds_one(

@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from vxdist.config import ModelConfig
 from vxdist.errors import UserError
-from vxdist.model.load import describe_model, load_model, ready_sites
+from vxdist.hooks.selftest import ready_hook_points
+from vxdist.model.load import describe_model, load_model
 from vxdist.model.source import find_config, find_model
 
 
@@ -88,8 +89,8 @@ def test_code_of_its_own_runs_only_when_trusted(own_code: Path) -> None:
         find_model(ModelConfig(path=str(own_code)))
     source = find_model(ModelConfig(path=str(own_code), trust_remote_code=True))
     assert describe_model(source).architecture == "OddForCausalLM"
-    sites = ready_sites(load_model(source, ModelConfig(path=str(own_code))))
-    assert (sites.num_layers, sites.num_neurons) == (3, 48)
+    hook_points = ready_hook_points(load_model(source, ModelConfig(path=str(own_code))))
+    assert (hook_points.num_layers, hook_points.num_neurons) == (3, 48)
 
 
 @pytest.mark.parametrize("revision", [None, "main"])

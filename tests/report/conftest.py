@@ -19,15 +19,16 @@ from vxdist.config import (
     ReportConfig,
     TrainerConfig,
 )
-from vxstore.conditions import (
+from vxstore.evaluation import (
     ConditionLabels,
     ConditionRecorder,
     DilemmaLabels,
     create_evaluation,
 )
 from vxstore.finalise import finalise
+from vxstore.groups import write_group
 from vxstore.schema import EFFECT, POOLED, SCORES
-from vxstore.write import PartCounts, PartLabels, Recorder, create, write_group
+from vxstore.write import PartCounts, PartLabels, Recorder, create
 
 HOSTILE = "<script>alert(1)</script>"
 

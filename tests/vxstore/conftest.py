@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vxstore.cli import main
-from vxstore.conditions import (
+from vxstore.cli.main import main
+from vxstore.evaluation import (
     ConditionLabels,
     ConditionRecorder,
     DilemmaLabels,
     create_evaluation,
 )
 from vxstore.finalise import finalise
+from vxstore.groups import write_group
 from vxstore.schema import EFFECT, POOLED, SCORES
-from vxstore.write import PartCounts, PartLabels, Recorder, create, write_group
+from vxstore.write import PartCounts, PartLabels, Recorder, create
 
 VALUES, LANGUAGES, STANCES = ("calm", "zeal", "thrift"), ("zh", "en"), ("aligned", "violating")
 RUN = {

@@ -18,12 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vxstore
+from vxdist.reduce.score import write_score
+from vxdist.reduce.selectors.vape import VapeSettings
 from vxstore import read, schema
 from vxstore.errors import StoreError
 from vxstore.experts import by_neuron
 from vxstore.finalise import complete, count_layers, finalise, sum_layers
-from vxstore.score import write_score
-from vxstore.vape import VapeSettings
 from vxstore.write import PartCounts, PartLabels, Recorder, create
 
 MakeStore = Callable[..., str]

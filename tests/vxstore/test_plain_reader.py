@@ -84,9 +84,9 @@ print(json.dumps({"values": values, "languages": languages, "active": active}))
 
 @pytest.mark.parametrize("num_experts", [0, 3])
 def test_a_reader_written_from_the_page(make_store: Callable[..., str], num_experts: int) -> None:
+    from vxdist.reduce.score import write_score
+    from vxdist.reduce.selectors.vape import VapeSettings
     from vxstore.read import open_store
-    from vxstore.score import write_score
-    from vxstore.vape import VapeSettings
 
     path = make_store(num_experts=num_experts)
     settings = VapeSettings(

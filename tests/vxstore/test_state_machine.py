@@ -25,11 +25,12 @@ from hypothesis.stateful import (
 )
 
 from vxdist.plan import share
-from vxstore import place, schema
-from vxstore.check import check, repair
+from vxstore import schema
+from vxstore.check.store import check, repair
 from vxstore.errors import StoreError
 from vxstore.finalise import complete, finalise, sum_layers
 from vxstore.identity import holds_store, refuse_other
+from vxstore.io import storage
 from vxstore.read import open_store
 from vxstore.write import PartCounts, PartLabels, Recorder, create
 
@@ -68,7 +69,7 @@ def killed(after: int | None) -> Iterator[None]:
             partial.write_bytes(data[: len(data) // 2])
             raise Killed
 
-    real_set, real_write = place._DurableStore._set, place._Folder.write
+    real_set, real_write = storage._DurableStore._set, storage._Folder.write
 
     async def set_file(self: Any, key: str, value: Any, exclusive: bool = False) -> None:
         strike(self.root / key, value.to_bytes())
@@ -79,8 +80,8 @@ def killed(after: int | None) -> Iterator[None]:
         real_write(self, name, data)
 
     with (
-        mock.patch.object(place._DurableStore, "_set", set_file),
-        mock.patch.object(place._Folder, "write", write_file),
+        mock.patch.object(storage._DurableStore, "_set", set_file),
+        mock.patch.object(storage._Folder, "write", write_file),
         contextlib.suppress(Killed),
     ):
         yield

@@ -17,18 +17,14 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vxstore import schema, zarrio
+from vxstore import schema
 from vxstore.errors import StoreError
 from vxstore.finalise import finalise
+from vxstore.groups import write_group
 from vxstore.identity import begun_alike, finished_alike, holds_store, refuse_other
+from vxstore.io import arrays
 from vxstore.read import open_store
-from vxstore.write import (
-    PartCounts,
-    PartLabels,
-    Recorder,
-    create,
-    write_group,
-)
+from vxstore.write import PartCounts, PartLabels, Recorder, create
 
 MakeCounts = Callable[..., PartCounts]
 MakeStore = Callable[..., str]
@@ -46,7 +42,7 @@ SMALL: dict[str, Any] = {
 
 def array(path: str, name: str) -> zarr.Array[Any]:
     """One array of the store, opened for writing."""
-    found = zarrio.open_group(path, mode="r+")[name]
+    found = arrays.open_group(path, mode="r+")[name]
     assert isinstance(found, zarr.Array)
     return found
 
@@ -345,13 +341,13 @@ class TestWriteRegion:
     def halves(self, tmp_path: Path) -> zarr.Array[Any]:
         """An array whose chunks hold two entries each."""
         group = zarr.open_group(str(tmp_path / "z"), mode="w", zarr_format=3)
-        return zarrio.create_array(
+        return arrays.create_array(
             group, "token_count", schema.RECORD["token_count"], (4,), chunks=(2,)
         )
 
     def test_refuses_part_of_a_chunk(self, halves: zarr.Array[Any]) -> None:
         with pytest.raises(AssertionError, match="whole shards"):
-            zarrio.write_region(halves, 0, np.asarray(1, dtype="int64"))
+            arrays.write_region(halves, 0, np.asarray(1, dtype="int64"))
 
     @pytest.mark.parametrize(
         "data", [np.zeros((2, 4), "int32"), np.zeros(3, "int32"), np.zeros((2, 3), "int64")]
@@ -361,7 +357,7 @@ class TestWriteRegion:
     ) -> None:
         path = make_store(shape=(2, 3), record=0)
         with pytest.raises(AssertionError, match="is not"):
-            zarrio.write_region(array(path, "record/active_count"), 0, data)
+            arrays.write_region(array(path, "record/active_count"), 0, data)
 
 
 class TestCreate:
@@ -397,8 +393,8 @@ class TestCreate:
     def test_begins_again_where_one_was_cut_short(self, tmp_path: Path, survived: int) -> None:
         path = str(tmp_path / "s.zarr")
         steps = [*(mock.DEFAULT for _ in range(survived)), KeyboardInterrupt]
-        write = mock.Mock(wraps=zarrio.write_coordinate, side_effect=steps)
-        with mock.patch.object(zarrio, "write_coordinate", write), pytest.raises(KeyboardInterrupt):
+        write = mock.Mock(wraps=arrays.write_coordinate, side_effect=steps)
+        with mock.patch.object(arrays, "write_coordinate", write), pytest.raises(KeyboardInterrupt):
             create(path, **SMALL)
         assert not holds_store(path)
         with pytest.raises(StoreError, match="never fully created"):
@@ -461,7 +457,7 @@ class TestDerivedGroups:
     def test_is_marked_complete_last(self, make_store: MakeStore) -> None:
         path = make_store()
         with (
-            mock.patch.object(zarrio, "write_array", side_effect=KeyboardInterrupt),
+            mock.patch.object(arrays, "write_array", side_effect=KeyboardInterrupt),
             pytest.raises(KeyboardInterrupt),
         ):
             write_group(path, "scores/new", schema.SCORES, {"entropy": np.zeros((4, 6, 1))}, {}, {})

@@ -10,20 +10,22 @@ import xarray as xr
 from vxdist.config import Config, EvaluateConfig
 from vxdist.corpus import Corpus, EvaluationItem, load_corpus
 from vxdist.errors import UserError
+from vxdist.evaluate.conditions import make_conditions, mask_neurons, read_activity
 from vxdist.evaluate.effects import measure
-from vxdist.evaluate.mask_file import read_masks
-from vxdist.evaluate.masks import LanguageScores, make_conditions, mask_neurons, read_activity
 from vxdist.evaluate.prompts import ask, letter_tokens
 from vxdist.evaluate.work import EvaluateWork
 from vxdist.model.load import describe_model, load_tokenizer
-from vxdist.model.loop import run_loop
 from vxdist.model.source import ModelSource, find_model
-from vxdist.model.strategy import find_launch, resolve_strategy
-from vxstore.conditions import ConditionRecorder, DilemmaLabels, create_evaluation
+from vxdist.runtime.launch import find_launch
+from vxdist.runtime.loop import run_loop
+from vxdist.runtime.strategy import resolve_strategy
+from vxdist.stats.matching import LanguageScores
+from vxstore.evaluation import ConditionRecorder, DilemmaLabels, create_evaluation
+from vxstore.groups import write_group
 from vxstore.identity import begun_alike, check_name, finished_alike
+from vxstore.mask_file import read_masks
 from vxstore.read import Store, open_store
 from vxstore.schema import EFFECT
-from vxstore.write import write_group
 
 MEASURE = ("confidence", "bootstrap_resamples", "controls")
 NOT_IDENTITY = ("tokens_per_batch", "max_padding", "bootstrap_resamples", "confidence", "masks")

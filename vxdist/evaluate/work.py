@@ -11,11 +11,11 @@ from transformers import PreTrainedModel
 
 from vxdist.errors import UserError
 from vxdist.evaluate.prompts import Question
-from vxdist.model.batches import Batch
-from vxdist.model.probe import Mask
-from vxdist.model.sites import Sites
+from vxdist.hooks.ablation import Ablation
+from vxdist.model.hook_points import HookPoints
 from vxdist.plan import pack
-from vxstore.conditions import ConditionRecorder
+from vxdist.runtime.work import Batch
+from vxstore.evaluation import ConditionRecorder
 
 
 class EvaluateWork:
@@ -44,7 +44,7 @@ class EvaluateWork:
             len(batch) * max(len(questions[q].token_ids_T) for q in batch)
             for batch in self._batches
         )
-        self._mask: Mask | None = None
+        self._mask: Ablation | None = None
         self._switched: tuple[int, str] | None = None
         self._off_LNG: NDArray[np.bool_] | None = None
         shape = (len(questions) // 2, 2)
@@ -66,7 +66,7 @@ class EvaluateWork:
         sealed = self._recorder.sealed()
         return {int(c): self._work for c in np.flatnonzero(~sealed)}
 
-    def batches(self, unit: int) -> Sequence[tuple[int, ...]]:
+    def batches(self, task: int) -> Sequence[tuple[int, ...]]:
         """Questions of each batch; the same under every condition."""
         return self._batches
 
@@ -74,13 +74,13 @@ class EvaluateWork:
         """Token ids of a question; nothing is counted."""
         return self._questions[position].token_ids_T, None
 
-    def attach(self, sites: Sites, device: torch.device) -> None:
+    def attach(self, hook_points: HookPoints, device: torch.device) -> None:
         """Put the mask on, with nothing switched off yet."""
-        self._mask = Mask(sites, device)
+        self._mask = Ablation(hook_points, device)
 
     def step(self, model: PreTrainedModel, batch: Batch) -> None:
         """Log-odds of the aligned option for each question of the batch."""
-        self._switch(batch.unit, self._questions[batch.positions[0]].language)
+        self._switch(batch.task, self._questions[batch.positions[0]].language)
         last_B = batch.attention_mask_BT.sum(1) - 1
         kept_K, where_B = torch.unique(last_B, return_inverse=True)
         logits_BKW = model(
@@ -114,10 +114,10 @@ class EvaluateWork:
             self._off_LNG = np.asarray(self._recorder.array("masked")[condition], dtype=bool)
         assert self._off_LNG is not None
         off_LN = self._off_LNG[..., self._languages.index(language)]
-        self._mask.switch_off({n: np.flatnonzero(off_N) for n, off_N in enumerate(off_LN)})
+        self._mask.ablate({n: np.flatnonzero(off_N) for n, off_N in enumerate(off_LN)})
         self._switched = (condition, language)
 
-    def finish(self, unit: int) -> Callable[[], None]:
+    def finish(self, task: int) -> Callable[[], None]:
         """Take the scores; what is returned writes the condition and seals it.
 
         That raises UserError if a log-odds is not finite.
@@ -125,13 +125,13 @@ class EvaluateWork:
         scores = self._log_odds_DO.copy(), self._option_mass_DO.copy()
         self._log_odds_DO[:] = np.nan
         self._option_mass_DO[:] = np.nan
-        return partial(self._write, unit, *scores)
+        return partial(self._write, task, *scores)
 
     def _write(
-        self, unit: int, log_odds_DO: NDArray[np.float64], option_mass_DO: NDArray[np.float64]
+        self, task: int, log_odds_DO: NDArray[np.float64], option_mass_DO: NDArray[np.float64]
     ) -> None:
         assert self._recorder is not None
         try:
-            self._recorder.write(unit, log_odds_DO, option_mass_DO)
+            self._recorder.write(task, log_odds_DO, option_mass_DO)
         except ValueError as error:
             raise UserError(f"evaluate: {error}; try model.dtype float32") from error

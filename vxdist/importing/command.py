@@ -3,9 +3,9 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from vxdist.errors import UserError
+from vxdist.parser import Parser
 
 FORMATS = ("lape",)
 DENOMINATORS = {
@@ -13,12 +13,6 @@ DENOMINATORS = {
     "questions": "question_num, as ValueExploration's code has it: active tokens a question",
 }
 _DIVIDE_BY = "; ".join(f"{name}: {text}" for name, text in DENOMINATORS.items())
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line, like every other error."""
-        raise UserError(f"{message} (see `{self.prog} --help`)")
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -60,8 +54,8 @@ def run(arguments: Sequence[str]) -> None:
     warn_above_one(parts)
 
 
-def _parser() -> _Parser:
-    parser = _Parser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="vxdist import",
         description="Turn counts that other software recorded into an activation store.",
         epilog="`vxdist reduce`, `vxstore info` and `vxstore top` then work on the store.",

@@ -16,8 +16,8 @@ from vxdist.errors import UserError
 from vxdist.importing.labels import in_order
 from vxdist.importing.lape import ACTIVE, QUESTIONS, TOKENS, LapeCounts, read_lape
 from vxstore.finalise import finalise
-from vxstore.lock import current_run, hold
-from vxstore.place import find_place
+from vxstore.io.lock import current_run, hold
+from vxstore.io.storage import find_storage
 from vxstore.write import PartCounts, PartLabels, Recorder, create
 
 Denominator = Literal["tokens", "questions"]
@@ -131,7 +131,7 @@ def _write_held(path: str, parts: Sequence[ImportedPart], attrs: Mapping[str, An
         finalise(path)
     except BaseException:
         if current_run(path) == mine:  # half a store would only be in the way
-            find_place(path).remove("")
+            find_storage(path).remove("")
         raise
 
 

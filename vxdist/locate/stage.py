@@ -5,15 +5,16 @@ from typing import Any
 
 from vxdist.config import Config
 from vxdist.corpus import Corpus, load_corpus
-from vxdist.locate.place import check_place
-from vxdist.locate.tokens import read_stories
+from vxdist.locate.disk_space import check_place
+from vxdist.locate.token_cache import read_stories
 from vxdist.locate.work import LocateWork
 from vxdist.model.load import ModelShape, describe_model
-from vxdist.model.loop import run_loop
 from vxdist.model.source import ModelSource, find_model, read_ahead
-from vxdist.model.strategy import find_launch, resolve_strategy
 from vxdist.plan import Plan, make_plan
 from vxdist.progress import WorkProgress
+from vxdist.runtime.launch import find_launch
+from vxdist.runtime.loop import run_loop
+from vxdist.runtime.strategy import resolve_strategy
 from vxstore.errors import StoreError
 from vxstore.finalise import complete, count_layers, sum_layers
 from vxstore.identity import holds_store, refuse_other

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from vxdist.model.batches import Batch
-from vxdist.model.probe import Counter
-from vxdist.model.sites import Sites
+from vxdist.hooks.counter import Counter
+from vxdist.model.hook_points import HookPoints
 from vxdist.plan import Plan
+from vxdist.runtime.work import Batch
 from vxstore.write import PartCounts, Recorder
 
 
@@ -33,18 +33,18 @@ class LocateWork:
         sealed = self._recorder.sealed()
         return {part.index: part.work for part in self._plan.parts if not sealed[part.index]}
 
-    def batches(self, unit: int) -> Sequence[tuple[int, ...]]:
+    def batches(self, task: int) -> Sequence[tuple[int, ...]]:
         """Stories of each batch of a part."""
-        return self._plan.parts[unit].batches
+        return self._plan.parts[task].batches
 
     def text(self, position: int) -> tuple[Any, Any]:
         """Token ids of a story, and which of them count."""
         story = self._plan.stories[position]
         return story.token_ids_T, story.counted_T
 
-    def attach(self, sites: Sites, device: torch.device) -> None:
+    def attach(self, hook_points: HookPoints, device: torch.device) -> None:
         """Watch every neuron."""
-        self._counter = Counter(sites, device)
+        self._counter = Counter(hook_points, device)
 
     def step(self, model: PreTrainedModel, batch: Batch) -> None:
         """Run the decoder alone, without its language-model head, and count."""
@@ -58,12 +58,12 @@ class LocateWork:
         if not batch.filler:
             self._counted += batch.counted
 
-    def finish(self, unit: int) -> Callable[[], None]:
+    def finish(self, task: int) -> Callable[[], None]:
         """Take the part's counts; what is returned writes them and seals the part."""
         assert self._counter is not None
         assert self._recorder is not None
-        part = self._plan.parts[unit]
-        assert self._counted == part.token_count, f"part {unit}: counted {self._counted} tokens"
+        part = self._plan.parts[task]
+        assert self._counted == part.token_count, f"part {task}: counted {self._counted} tokens"
         taken = self._counter.take()
         self._counted = 0
         counts = PartCounts(
@@ -74,4 +74,4 @@ class LocateWork:
             token_count=part.token_count,
             story_count=part.story_count,
         )
-        return partial(self._recorder.write_part, unit, counts)
+        return partial(self._recorder.write_part, task, counts)

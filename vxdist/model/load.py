@@ -11,12 +11,8 @@ from transformers.utils import logging
 
 from vxdist.config import ModelConfig
 from vxdist.errors import UserError
-from vxdist.model.selftest import check_sites
-from vxdist.model.sites import Sites, find_sites
+from vxdist.model.hook_points import find_hook_points
 from vxdist.model.source import ModelSource
-
-PROBE_TOKENS = (1, 2, 3, 5)
-"""Any tokens will do for the self-test at load."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,18 +41,18 @@ def describe_model(source: ModelSource) -> ModelShape:
     Raises UserError if transformers does not know the model, or its layout is unknown.
     """
     model = build_without_weights(source)
-    sites = find_sites(model.get_decoder())
+    hook_points = find_hook_points(model.get_decoder())
     embedding: Any = model.get_input_embeddings()
     return ModelShape(
         architecture=type(model).__name__,
-        activation=type(sites.activations[0]).__name__,
-        layout=sites.layout.name,
-        activation_at=sites.layout.activation,
-        output_at=sites.layout.output,
-        num_layers=sites.num_layers,
-        num_neurons=sites.num_neurons,
-        num_experts=sites.num_experts,
-        experts_per_token=sites.experts_per_token,
+        activation=type(hook_points.activations[0]).__name__,
+        layout=hook_points.layout.name,
+        activation_at=hook_points.layout.activation,
+        output_at=hook_points.layout.output,
+        num_layers=hook_points.num_layers,
+        num_neurons=hook_points.num_neurons,
+        num_experts=hook_points.num_experts,
+        experts_per_token=hook_points.experts_per_token,
         vocabulary=int(embedding.weight.shape[0]),
         max_length=getattr(model.config.get_text_config(), "max_position_embeddings", None),
     )
@@ -119,14 +115,6 @@ def load_model(source: ModelSource, config: ModelConfig) -> PreTrainedModel:
     model.eval()
     model.requires_grad_(False)
     return model
-
-
-def ready_sites(model: PreTrainedModel) -> Sites:
-    """Find the neurons of a loaded model and test that they are where they seem to be."""
-    decoder = model.get_decoder()
-    sites = find_sites(decoder)
-    check_sites(decoder, sites, PROBE_TOKENS)
-    return sites
 
 
 def _read_config(source: ModelSource) -> Any:

@@ -16,7 +16,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from vxdist.errors import MEND, STOPPED, UserError
+from vxdist.errors import STOPPED, USER_ERROR, UserError
 
 GRACE = 10.0
 """Seconds that the server has to end: it would wait for an answer that nobody will read."""
@@ -34,7 +34,7 @@ def main() -> None:
         folder = find_model(ModelConfig(path=path)).directory
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(MEND)
+        sys.exit(USER_ERROR)
     with tempfile.TemporaryDirectory(prefix="vxdist-serve-") as view:
         show_sampling(folder.resolve(), Path(view))
         program = str(Path(sys.executable).with_name("transformers"))

@@ -3,21 +3,15 @@
 import argparse
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
-from vxdist.errors import UserError
-from vxstore.output import new_console, print_json, print_table, print_wrapped
+from vxdist.parser import Parser
+from vxstore.cli.output import new_console, print_json, print_table, print_wrapped
 
 NOTE = (
     "Other models of these layouts work too: what counts is where the modules lie, and a self-test "
     "of a few tokens makes sure at load. `vxdist models MODEL` describes one."
 )
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line, like every other error."""
-        raise UserError(f"{message} (see `{self.prog} --help`)")
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -32,8 +26,8 @@ def run(arguments: Sequence[str]) -> None:
         _describe(options)
 
 
-def _parser() -> _Parser:
-    parser = _Parser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="vxdist models",
         description="Without MODEL, lists the model families whose neurons are known. With one, "
         "describes it from its configuration; no weights are read.",

@@ -3,10 +3,10 @@
 import dataclasses
 
 from vxdist.config import Config
-from vxdist.progress import is_first_rank
+from vxdist.ranks import is_first_rank
+from vxdist.reduce.score import write_score
+from vxdist.reduce.selectors.vape import VapeSettings
 from vxstore.identity import check_name, finished_alike
-from vxstore.score import write_score
-from vxstore.vape import VapeSettings
 
 
 def run(config: Config) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from vxdist.config import Config
 from vxdist.errors import UserError
-from vxdist.progress import is_first_rank
+from vxdist.ranks import is_first_rank
 from vxdist.report.content import gather
 from vxdist.report.page import render
 

@@ -5,7 +5,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vxdist.config import Config
-from vxdist.progress import is_first_rank
+from vxdist.ranks import is_first_rank
 from vxdist.report.content import Content, gather
 from vxdist.report.outcome import Cell
 from vxdist.report.selection import Selection

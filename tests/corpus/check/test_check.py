@@ -295,8 +295,8 @@ class TestCues:
 
     def test_words_that_tell_nothing_count_half(self) -> None:
         same = [("I stay.", "I stay.")] * 12
-        signs = [("👍", "👎")] * 12
-        for options in (same, signs):
+        heartbeat = [("👍", "👎")] * 12
+        for options in (same, heartbeat):
             right = follow_words(options, [str(n) for n in range(12)], CheckConfig())
             assert right.tolist() == [0.5] * 12
 

@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import NoReturn
 
 from vxdist.config import CheckConfig, TrainerConfig
 from vxdist.corpus.check.findings import (
@@ -18,14 +17,9 @@ from vxdist.corpus.check.findings import (
 )
 from vxdist.corpus.read import ReadCorpus, read_corpus
 from vxdist.errors import UserError
+from vxdist.parser import Parser
 from vxdist.progress import WorkProgress
-from vxstore.output import new_console, print_json, print_table, print_title, print_wrapped
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line, like every other error."""
-        raise UserError(f"{message} (see `{self.prog} --help`)")
+from vxstore.cli.output import new_console, print_json, print_table, print_title, print_wrapped
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -87,9 +81,9 @@ def check(corpus: ReadCorpus, config: CheckConfig, watch: Watch = unwatched) -> 
     return [Checked(findings=faults), *(step() for step in steps)]
 
 
-def _parser() -> _Parser:
+def _parser() -> Parser:
     defaults = CheckConfig()
-    parser = _Parser(
+    parser = Parser(
         prog="vxdist corpus check",
         description="Look a corpus over. Errors make results wrong, and end with exit code 2; "
         "warnings weaken them.",

@@ -1,0 +1,1 @@
+"""Verifying a store, and marking what is damaged for re-recording."""

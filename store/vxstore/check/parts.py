@@ -1,0 +1,115 @@
+"""Verifying the parts of a store, and that its root is their sum.
+
+P: part, L: layer, N: neuron (or expert, of routed counts), V: value, G: language.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import zarr
+
+from vxstore.check.findings import COPY, PART, ROOT_SUM, Report
+from vxstore.errors import StoreError
+from vxstore.experts import ROUTED, SUMMED
+from vxstore.finalise import Parts, layer_blocks, read_block, read_cells, read_scalars
+from vxstore.io import arrays
+from vxstore.read import Store
+
+
+def check_parts(
+    path: str, store: Store, report: Report, advance: Callable[[int, int], object]
+) -> None:
+    """Verify `/record`, and that `/` is its sum."""
+    root = arrays.open_group(path, whole=True)
+    record = arrays.open_group(path, "record")
+    sealed_P = read_scalars(arrays.get_array(record, "sealed"))
+    report.parts, report.sealed = sealed_P.size, int((sealed_P == 1).sum())
+    try:
+        cell_P = read_cells(path, root, record)
+    except StoreError as error:
+        report.add("record", str(error), COPY)
+        return
+    scalars = {n: read_scalars(arrays.get_array(record, n)) for n in ("token_count", "story_count")}
+    for part, sealed in enumerate(sealed_P):
+        if sealed < 0:
+            report.add("record/sealed", "its chunk is damaged", PART, part)
+        elif not sealed and store.complete:
+            report.add("record/sealed", "not sealed in a complete store", PART, part)
+        for name, count_P in scalars.items():
+            if sealed == 1 and count_P[part] < 0:
+                report.add(f"record/{name}", "sealed, but lost or damaged", PART, part)
+    parts = Parts(
+        cell_P=cell_P,
+        token_count_P=scalars["token_count"],
+        story_count_P=scalars["story_count"],
+        bounded=store.attrs.get("denominator", "tokens") == "tokens",
+        experts_per_token=store.attrs.get("experts_per_token"),
+        routed=arrays.get_array(record, ROUTED) if ROUTED in record else None,
+    )
+    skip = {part for part, sealed in enumerate(sealed_P) if sealed != 1} | set(report.bad_parts)
+    planned = store.attrs.get("planned_token_count")
+    if not skip and planned not in (None, int(parts.token_count_P.sum())):
+        report.add("record/token_count", f"the parts do not hold the {planned} planned", COPY)
+    if store.complete:
+        _check_totals(root, parts, skip, report)
+    blocks = [
+        (name, layers)
+        for name in SUMMED
+        if name in record
+        for layers in layer_blocks(arrays.get_array(record, name), arrays.get_array(root, name))
+    ]
+    for done, (name, layers) in enumerate(blocks):
+        _check_block(
+            path, parts, record, root if store.complete else None, name, layers, skip, report
+        )
+        advance(done + 1, len(blocks))
+
+
+def _check_totals(root: zarr.Group, parts: Parts, skip: set[int], report: Report) -> None:
+    for name in ("token_count", "story_count"):
+        array = arrays.get_array(root, name)
+        try:
+            found_VG = np.asarray(array[...])
+        except StoreError as error:
+            report.add(name, str(error), ROOT_SUM)
+            continue
+        if not skip and not np.array_equal(
+            found_VG, parts.sum(getattr(parts, f"{name}_P"), array.shape)
+        ):
+            report.add(name, "is not the sum of its parts", ROOT_SUM)
+
+
+def _check_block(
+    path: str,
+    parts: Parts,
+    record: zarr.Group,
+    root: zarr.Group | None,
+    name: str,
+    layers: slice,
+    skip: set[int],
+    report: Report,
+) -> None:
+    """Some layers of one array by neuron or expert: each part's, and the root's."""
+    source = arrays.get_array(record, name)
+    sound, total_LNVG = not skip, None
+    for part, found_LN in read_block(path, parts, source, layers, skip=skip):
+        if isinstance(found_LN, StoreError):
+            known = any(f.part == part and f.array == f"record/{name}" for f in report.findings)
+            if not known:
+                report.add(f"record/{name}", "sealed, but lost or damaged", PART, part)
+            sound = False
+        elif root is not None:
+            if total_LNVG is None:
+                array = arrays.get_array(root, name)
+                total_LNVG = np.zeros((len(found_LN), *array.shape[1:]), dtype=array.dtype)
+            total_LNVG[:, :, *parts.cell_P[part]] += found_LN
+    if root is None:
+        return
+    told = f"layers {layers.start} to {layers.stop - 1}"
+    try:
+        found_LNVG = np.asarray(arrays.get_array(root, name)[layers])
+    except (StoreError, RuntimeError, ValueError) as error:
+        report.add(name, f"{told}: {error}", ROOT_SUM)
+        return
+    if sound and total_LNVG is not None and not np.array_equal(found_LNVG, total_LNVG):
+        report.add(name, f"{told}: not the sum of its parts", ROOT_SUM)

@@ -1,0 +1,1 @@
+"""The `vxstore` command."""

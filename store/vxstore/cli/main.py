@@ -1,0 +1,180 @@
+"""The `vxstore` command: questions to a store, answered as a table, JSON or CSV."""
+
+import argparse
+import importlib
+import io
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from vxstore.cli.parser import Parser
+from vxstore.errors import UserError
+
+DONE, USER_ERROR = 0, 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code (0 done, 2 the user can mend it)."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A name that the terminal cannot show is no reason to stop.
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        arguments = _parser().parse_args(argv)
+        commands = importlib.import_module("vxstore.cli.commands")  # slow to import
+        getattr(commands, arguments.command)(arguments)
+        sys.stdout.flush()
+    except SystemExit as leaving:  # --help, --version
+        return int(leaving.code or DONE)
+    except UserError as error:
+        from vxstore.cli.output import clean
+
+        print(f"error: {clean(error)}", file=sys.stderr)
+        return USER_ERROR
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        from vxstore.cli.output import drop_output
+
+        drop_output()
+    return DONE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="vxstore", description="Query the activation stores that vxdist writes.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
+
+    def command(name: str, about: str, *stores: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=about, description=about, allow_abbrev=False)
+        added.add_argument("store", metavar=stores[0], help="path or URL of an activation store")
+        for store in stores[1:]:
+            added.add_argument("other", metavar=store, help="path or URL of another, or the same")
+        added.add_argument(
+            "--format", choices=("table", "json", "csv"), default="table", help="default: table"
+        )
+        return added
+
+    command("info", "what the store is of, how far it is, and what was derived from it", "STORE")
+    _add_top(command("top", "the selected neurons of lowest entropy", "STORE"))
+    _add_neuron(command("neuron", "all that is known of one neuron", "STORE"))
+    _add_layers(command("layers", "how many neurons are selected in each layer", "STORE"))
+    _add_compare(command("compare", "how alike two selections of one model are", "A", "B"))
+    _add_select(command("select", "select anew, with other thresholds", "STORE"))
+    _add_export(command("export", "write a selection or the counts to a file", "STORE"))
+    _add_check(command("check", "read all of it, and name what is damaged", "STORE"))
+    return parser
+
+
+def _add_top(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--value", help="only neurons that belong to this value")
+    _add_language(parser)
+    parser.add_argument("--k", type=_positive, default=10, help="neurons a language; default: 10")
+    _add_score(parser)
+
+
+def _add_neuron(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("layer", metavar="LAYER", type=int, help="decoder layer, from 0")
+    parser.add_argument(
+        "neuron", metavar="NEURON", type=_neuron, help="neuron of it, from 0; or EXPERT.UNIT"
+    )
+    parser.add_argument("--score", help="name of the score; default: vape, if the store has any")
+
+
+def _add_layers(parser: argparse.ArgumentParser) -> None:
+    _add_language(parser)
+    _add_score(parser)
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    _add_score(parser)
+    parser.add_argument("--score-b", metavar="SCORE", help="score of B; default: that of A")
+
+
+def _add_select(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--name", required=True, help="name of the new score")
+    parser.add_argument(
+        "--from",
+        dest="base",
+        metavar="SCORE",
+        default="vape",
+        help="score whose settings hold where none is given; default: vape",
+    )
+    for name, about in (
+        ("filter-quantile", "a neuron's largest probability must exceed this quantile of all"),
+        ("top-fraction", "fraction of all neurons to select, those of lowest entropy"),
+        ("activation-quantile", "it belongs to values whose probability exceeds this quantile"),
+    ):
+        parser.add_argument(f"--{name}", metavar="X", type=float, help=about)
+    parser.add_argument(
+        "--min-active-tokens", metavar="N", type=int, help="active on fewer: dropped as dead"
+    )
+    parser.add_argument(
+        "--precision", choices=("float32", "float64"), help="number type of the probabilities"
+    )
+    _add_take_over(parser)
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "out", metavar="OUT", help="file to write: .csv, .parquet, or .json for a mask file"
+    )
+    parser.add_argument(
+        "--what",
+        choices=("neurons", "counts"),
+        default="neurons",
+        help="neurons: the selected ones (default); counts: those of every neuron",
+    )
+    parser.add_argument(
+        "--value", action="append", help="only this value; may be given again for others"
+    )
+    parser.add_argument(
+        "--language", action="append", help="only this language or pooled; may be given again"
+    )
+    _add_score(parser)
+    parser.add_argument("--force", action="store_true", help="replace OUT if it is there")
+
+
+def _add_check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--repair",
+        action="store_true",
+        help="have what is damaged made anew: un-seal bad parts, remove bad scores",
+    )
+    _add_take_over(parser)
+
+
+def _add_take_over(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--take-over", action="store_true", help="write though another run's lock is on the store"
+    )
+
+
+def _add_language(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--language", help="a language or pooled; default: every language recorded")
+
+
+def _add_score(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--score", default="vape", help="name of the score; default: vape")
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from importlib.metadata import version
+
+        print(f"vxstore {version('vxdist')}")
+        parser.exit()
+
+
+def _neuron(text: str) -> int | tuple[int, int]:
+    expert, point, unit = text.partition(".")
+    try:
+        return (int(expert), int(unit)) if point else int(text)
+    except ValueError as error:
+        told = f"{text} must be the number of a neuron, or EXPERT.UNIT"
+        raise argparse.ArgumentTypeError(told) from error
+
+
+def _positive(text: str) -> int:
+    number = int(text)  # argparse tells of a ValueError
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} must be at least 1")
+    return number

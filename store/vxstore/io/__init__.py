@@ -1,0 +1,1 @@
+"""Reading and writing bytes: storage, arrays, metadata, and what guards them."""

@@ -1,0 +1,156 @@
+"""The few ways vxstore makes, fills and reads Zarr arrays: checksummed, labelled, chunk-aligned."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.abc.store import ByteRequest
+from zarr.abc.store import Store as ZarrStore
+from zarr.codecs import Crc32cCodec, ZstdCodec
+from zarr.core.array_spec import ArrayConfigLike
+from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.core.sync import sync
+from zarr.storage import WrapperStore
+
+from vxstore.errors import StoreError
+from vxstore.io.guard import guarded
+from vxstore.io.storage import find_storage
+from vxstore.schema import COORDINATES, ArraySpec, layered_chunks
+
+WRITE_ALL: ArrayConfigLike = {"write_empty_chunks": True}
+LOST = {"i": -1, "f": float("nan")}
+METADATA = ("zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata")
+"""What zarr looks for and need not be there; every other file is a chunk."""
+
+
+def compressors() -> list[ZstdCodec | Crc32cCodec]:
+    """Default zstd does not notice flipped bits: it sums the content here, crc32c every byte."""
+    return [ZstdCodec(level=3, checksum=True), Crc32cCodec()]
+
+
+def create_array(
+    group: zarr.Group,
+    name: str,
+    spec: ArraySpec,
+    shape: tuple[int, ...],
+    *,
+    chunks: tuple[int, ...],
+    shards: tuple[int, ...] | None = None,
+) -> zarr.Array[Any]:
+    """Create an empty, checksummed array.
+
+    A chunk that was never written, or is lost, reads as -1 or NaN (false for bool), which no
+    count or sum can be; so damage never looks like a zero.
+    """
+    return group.create_array(
+        name,
+        shape=shape,
+        dtype=spec.dtype,
+        chunks=chunks,
+        shards=shards,
+        compressors=compressors(),
+        dimension_names=spec.dims,
+        attributes={"units": spec.units, "long_name": spec.long_name},
+        # What a lost chunk reads as: no count, and no sum.
+        fill_value=LOST.get(np.dtype(spec.dtype).kind, False),
+        config=WRITE_ALL,
+        overwrite=True,
+    )
+
+
+def write_array(group: zarr.Group, name: str, spec: ArraySpec, data: NDArray[Any]) -> None:
+    """Create an array and write all of `data`; arrays with a `layer` hold whole layers a chunk."""
+    data = np.asarray(data, dtype=spec.dtype)
+    chunks = data.shape
+    if "layer" in spec.dims and data.ndim > 1:
+        chunks = layered_chunks(spec.dims, data.shape, data.dtype.itemsize)
+    create_array(group, name, spec, data.shape, chunks=chunks)[...] = data
+
+
+def write_coordinate(
+    group: zarr.Group,
+    name: str,
+    labels: Sequence[str] | range | NDArray[np.int64],
+    *,
+    dim: str | None = None,
+) -> None:
+    """Write labels along `dim` (default: `name`); strings become Zarr `string`, numbers int64."""
+    is_index = isinstance(labels, range | np.ndarray)
+    array = group.create_array(
+        name,
+        shape=(len(labels),),
+        dtype="int64" if is_index else "string",
+        chunks=(max(1, len(labels)),),
+        compressors=compressors(),
+        dimension_names=(dim or name,),
+        attributes={"long_name": COORDINATES.get(name, name)},
+        fill_value=-1 if is_index else "",
+        config=WRITE_ALL,
+        overwrite=True,
+    )
+    array[:] = np.asarray(labels) if is_index else np.array(labels, dtype=object)
+
+
+def write_region(array: zarr.Array[Any], index: int, data: NDArray[Any]) -> None:
+    """Write entry `index` of the first dimension, which must be whole shards.
+
+    Zarr loses data without a word when two writers share a chunk, hence the assertions.
+    """
+    shard = array.shards or array.chunks
+    assert shard[0] == 1, f"{array.path}: one entry must be whole shards, not 1/{shard[0]} of one"
+    assert data.shape == array.shape[1:], f"{array.path}: {data.shape} is not {array.shape[1:]}"
+    assert data.dtype == array.dtype, f"{array.path}: {data.dtype} is not {array.dtype}"
+    if array.shards is not None:
+        # zarr reads a shard before it replaces it, and what a kill left may be unreadable.
+        key = "/".join(("c", str(index), *("0" for _ in data.shape)))
+        sync((array.store_path / key).delete())
+    array[index : index + 1] = data[None]
+
+
+class _WholeStore(WrapperStore[ZarrStore]):
+    """What is finished has all its chunks: a missing one is damage, not a fill value."""
+
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        found = await super().get(key, prototype, byte_range)
+        # zarr takes an empty file, which a power cut can leave, for one that is not there.
+        if not found and key.rpartition("/")[2] not in METADATA:
+            raise StoreError(f"{key} is missing; `vxstore check STORE` tells what to do")
+        return found
+
+
+def zarr_store(path: str, *, read_only: bool = True, whole: bool = False) -> ZarrStore:
+    """The store at a path or URL, for zarr; with `whole`, a missing chunk is an error."""
+    store = find_storage(path).zarr_store(read_only=read_only)
+    return _WholeStore(store) if whole else store
+
+
+def open_group(
+    path: str, name: str = "", *, mode: Literal["r", "r+"] = "r", whole: bool = False
+) -> zarr.Group:
+    """Open one group by its own metadata; the consolidated copy may be behind while writing."""
+    store = zarr_store(path, read_only=mode == "r", whole=whole)
+    with guarded():
+        return zarr.open_group(store, path=name, mode=mode, zarr_format=3, use_consolidated=False)
+
+
+def read_array(group: zarr.Group, name: str) -> NDArray[Any]:
+    """All of one array."""
+    return np.asarray(get_array(group, name)[...])
+
+
+def get_array(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    """One array of a group, not read yet."""
+    with guarded():
+        array = group[name]
+    assert isinstance(array, zarr.Array), f"{name} is not an array"
+    return array.with_config(WRITE_ALL)
+
+
+def plain_attrs(group: zarr.Group) -> dict[str, Any]:
+    """Attributes as an ordinary dictionary."""
+    attrs: Mapping[str, Any] = group.attrs.asdict()
+    return dict(attrs)

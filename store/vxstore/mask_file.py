@@ -1,0 +1,172 @@
+"""Mask files: which neurons to switch off for each value and language, for any software to read.
+
+A mask file is one JSON object:
+
+    format             "vxdist-mask"
+    format_version     1; a reader refuses a higher one, and ignores keys it does not know
+    model              name of the model the neurons are of
+    model_fingerprint  SHA-256 of its weights, as in the store; "" if not known
+    layers, neurons    how many decoder layers the model has, and neurons each of them
+    score              name of the score that selected the neurons
+    experts            experts of each layer, if the model has any: neuron n is unit n % U of
+                       expert n // U, of U = neurons / experts units each
+    masks              {value: {language: {layer: [neuron, ...]}}}
+
+`layer` is a decimal string without leading zeros; layers and neurons count from 0. Neurons stand
+in ascending order, each once; a layer of which none is selected is left out, a value or language
+of which none is selected holds {}. A value or language that is not there at all has no mask.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vxstore.errors import UserError
+from vxstore.read import Store
+
+MASK_FORMAT = "vxdist-mask"
+MASK_VERSION = 1
+Bools = NDArray[np.bool_]
+_LAYER = re.compile(r"0|[1-9][0-9]{0,8}")
+
+
+def read_masks(
+    file: str,
+    store: Store,
+    *,
+    shape_LN: tuple[int, int],
+    values: Sequence[str],
+    languages: Sequence[str],
+    wanted: Sequence[str],
+) -> Bools:
+    """Neurons to switch off, (layer, neuron, value, language); values and languages as given.
+
+    `values` and `languages` are those of the store; the masks of the `wanted` values must be there
+    in every language, those of others may be. Raises UserError naming the file and the key, if
+    it is no mask file of the store's model or holds anything that is not of the store.
+    """
+    content = _load(file)
+    _check_head(file, content, store, shape_LN)
+    masks = _mapping(file, "masks", content.get("masks"))
+    _require_known(file, "masks", "value", masks, values)
+    selected_LNVG = np.zeros((*shape_LN, len(values), len(languages)), dtype=bool)
+    for v, value in enumerate(values):
+        if value not in masks and value not in wanted:
+            continue
+        by_language = _get(file, masks, "masks", value)
+        _require_known(file, f"masks.{value}", "language", by_language, languages)
+        for g, language in enumerate(languages):
+            if language not in by_language and value not in wanted:
+                continue
+            by_layer = _get(file, by_language, f"masks.{value}", language)
+            for layer, neurons in by_layer.items():
+                key = f"masks.{value}.{language}"
+                number = _layer(file, key, layer, shape_LN[0])
+                off = _neurons(file, f"{key}.{number}", neurons, shape_LN[1])
+                selected_LNVG[number, off, v, g] = True
+    return selected_LNVG
+
+
+def _load(file: str) -> dict[str, Any]:
+    try:
+        content = json.loads(
+            Path(file).read_text(encoding="utf-8"), object_pairs_hook=lambda p: _unique(file, p)
+        )
+    except OSError as error:
+        raise UserError(
+            f"evaluate.masks: {file}: {error.strerror}; `vxstore export STORE NAME.mask.json` "
+            "writes a mask file"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file}: is not JSON: {' '.join(str(error).split())[:200]}") from error
+    return _mapping(file, "the file", content)
+
+
+def _unique(file: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, item in pairs:
+        if key in found:
+            raise UserError(f"{file}: key {key!r} stands twice in one object; expected once")
+        found[key] = item
+    return found
+
+
+def _check_head(
+    file: str, content: dict[str, Any], store: Store, shape_LN: tuple[int, int]
+) -> None:
+    if content.get("format") != MASK_FORMAT:
+        raise UserError(
+            f"{file}: format: found {_shown(content.get('format'))}, expected {MASK_FORMAT!r}; "
+            "`vxstore export STORE NAME.mask.json` writes a mask file"
+        )
+    version = content.get("format_version")
+    if type(version) is not int or not 1 <= version <= MASK_VERSION:
+        raise UserError(
+            f"{file}: format_version: found {_shown(version)}, expected at most {MASK_VERSION}; "
+            "a higher one needs a newer vxdist"
+        )
+    fingerprint = content.get("model_fingerprint")
+    if not fingerprint or fingerprint != store.attrs["model_fingerprint"]:
+        raise UserError(
+            f"{file}: model_fingerprint: its neurons are of model {_shown(content.get('model'))} "
+            f"({str(fingerprint)[:12]!r}), and {store.path} is of {_shown(store.attrs['model'])} "
+            f"({str(store.attrs['model_fingerprint'])[:12]!r}); give masks of the same model"
+        )
+    for key, size in zip(("layers", "neurons"), shape_LN, strict=True):
+        if type(content.get(key)) is not int or content[key] != size:
+            raise UserError(f"{file}: {key}: found {_shown(content.get(key))}, expected {size}")
+
+
+def _mapping(file: str, key: str, item: Any) -> dict[str, Any]:
+    if not isinstance(item, dict):
+        raise UserError(f"{file}: {key}: found {_shown(item)}, expected an object")
+    return item
+
+
+def _get(file: str, among: dict[str, Any], key: str, name: str) -> dict[str, Any]:
+    if name not in among:
+        have = ", ".join(among) or "none"
+        raise UserError(
+            f"{file}: {key}: there is no {name!r} (there: {have}); expected one for every value of "
+            "evaluate.values and every language of the store, {} to switch nothing off"
+        )
+    return _mapping(file, f"{key}.{name}", among[name])
+
+
+def _require_known(
+    file: str, key: str, kind: str, found: dict[str, Any], known: Sequence[str]
+) -> None:
+    for name in found:
+        if name not in known:
+            raise UserError(
+                f"{file}: {key}: the store has no {kind} {name!r}; there are {', '.join(known)}"
+            )
+
+
+def _layer(file: str, key: str, layer: str, num_layers: int) -> int:
+    if not _LAYER.fullmatch(layer) or int(layer) >= num_layers:
+        raise UserError(f"{file}: {key}: found layer {layer!r}, expected 0 to {num_layers - 1}")
+    return int(layer)
+
+
+def _neurons(file: str, key: str, neurons: Any, num_neurons: int) -> list[int]:
+    if not isinstance(neurons, list):
+        raise UserError(f"{file}: {key}: found {_shown(neurons)}, expected a list of neurons")
+    for neuron in neurons:
+        if type(neuron) is not int or not 0 <= neuron < num_neurons:
+            raise UserError(
+                f"{file}: {key}: found neuron {_shown(neuron)}, expected 0 to {num_neurons - 1}"
+            )
+    if len(set(neurons)) < len(neurons):
+        twice = next(n for at, n in enumerate(neurons) if n in neurons[:at])
+        raise UserError(f"{file}: {key}: neuron {twice} stands twice; expected each once")
+    return neurons
+
+
+def _shown(item: Any) -> str:
+    return json.dumps(item)[:40]

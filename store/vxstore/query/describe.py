@@ -1,0 +1,87 @@
+"""What a store contains, and how complete it is."""
+
+from typing import Any
+
+import pandas as pd
+
+from vxstore.experts import count_experts
+from vxstore.query.lookup import get_array, get_attrs, read_array, read_labels
+from vxstore.read import Store
+
+ABOUT = (
+    "model", "model_revision", "model_architecture", "activation_function", "dtype", "corpus",
+    "created", "state", "format_version",
+)  # fmt: skip
+
+
+def describe(store: Store) -> dict[str, Any]:
+    """What the store is of and how far it is, as JSON values. Works on an unfinished store too.
+
+    Keys: store, those of `ABOUT`, denominator (what token_count counts), complete, parts (sealed,
+    total), layers, neurons (of a layer), values, languages, counts (one entry a value and
+    language), scores and evaluations (by name); with experts, experts (of a layer) and
+    experts_per_token (None if not known).
+    """
+    num_layers, num_neurons, *_ = get_array(store, "active_count").shape
+    sealed, total = parts(store)
+    return {
+        "store": store.path,
+        **{key: store.attrs.get(key) for key in ABOUT},
+        "denominator": store.attrs.get("denominator", "tokens"),
+        "complete": store.complete,
+        "parts": {"sealed": sealed, "total": total},
+        "layers": num_layers,
+        "neurons": num_neurons,
+        **_experts(store),
+        "values": read_labels(store, "value"),
+        "languages": read_labels(store, "language"),
+        "counts": counts(store).to_dict("records"),
+        "scores": {name: get_attrs(store, f"scores/{name}") for name in store.names("scores")},
+        "evaluations": {name: _evaluation(store, name) for name in store.names("evaluation")},
+    }
+
+
+def _experts(store: Store) -> dict[str, Any]:
+    if not (num_experts := count_experts(store.attrs)):
+        return {}
+    return {"experts": num_experts, "experts_per_token": store.attrs.get("experts_per_token")}
+
+
+def parts(store: Store) -> tuple[int, int]:
+    """How many parts are sealed, and how many there are."""
+    sealed = get_array(store, "record/sealed")
+    if store.complete:  # completed only after every seal was read, so spare as many small reads
+        return sealed.size, sealed.size
+    return int(read_array(store, sealed).sum()), sealed.size
+
+
+def counts(store: Store) -> pd.DataFrame:
+    """Tokens counted and stories read: columns value, language, token_count, story_count.
+
+    Of an unfinished store, those of the sealed parts.
+    """
+    names = ("token_count", "story_count")
+    cells = pd.MultiIndex.from_product(
+        [read_labels(store, "value"), read_labels(store, "language")], names=["value", "language"]
+    )
+    if store.complete:
+        data = {name: read_array(store, get_array(store, name)).reshape(-1) for name in names}
+        return pd.DataFrame(data, index=cells).reset_index()
+    sealed = read_array(store, get_array(store, "record/sealed"))
+    by_part = pd.DataFrame(
+        {label: read_labels(store, f"record/{label}") for label in cells.names}
+        | {name: read_array(store, get_array(store, f"record/{name}")) for name in names}
+    )
+    summed = by_part[sealed].astype(dict.fromkeys(names, "int64")).groupby(list(cells.names)).sum()
+    return summed.reindex(cells, fill_value=0).reset_index()
+
+
+def _evaluation(store: Store, name: str) -> dict[str, Any]:
+    """Settings and size of one evaluation, and the settings of its effects."""
+    conditions, dilemmas, _ = get_array(store, f"evaluation/{name}/log_odds").shape
+    return {
+        **get_attrs(store, f"evaluation/{name}"),
+        "conditions": conditions,
+        "dilemmas": dilemmas,
+        "effect": get_attrs(store, f"evaluation/{name}/effect"),
+    }

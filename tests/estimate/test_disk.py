@@ -1,0 +1,57 @@
+"""Size of a store, forecast, is that of stores that were written."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vxdist.cli import main
+from vxdist.config import ForecastConfig, ModelConfig
+from vxdist.estimate.disk import measure_store
+from vxdist.model.load import describe_model
+from vxdist.model.source import find_config
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_store_of_llama_70b_with_768_parts() -> None:
+    """The one that benchmarks/store.py wrote, with one score and no evaluation."""
+    file = ROOT / "benchmarks" / "results" / "2026-11-23-store-cpu.json"
+    written = json.loads(file.read_text())
+    source = find_config(ModelConfig(path=str(ROOT / "docs/models/Llama-3.1-70B-Instruct")))
+    groups = measure_store(
+        describe_model(source),
+        values=12,
+        languages=2,
+        parts=written["parts"],
+        conditions=0,
+        masks=0,
+        dilemmas=0,
+        assume=ForecastConfig(),
+    )
+    assert sum(group.objects for group in groups) == written["store"]["objects"]
+    size = sum(group.on_disk for group in groups)
+    assert size == pytest.approx(written["store"]["bytes"], rel=0.01)
+
+
+@pytest.mark.parametrize("family", ["llama", "mixtral"])
+def test_every_object_of_a_real_run(
+    family: str,
+    make_model: Callable[[str], Any],
+    tokenizer: Any,
+    run_options: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make_model(family).save_pretrained(tmp_path / family)
+    tokenizer.save_pretrained(tmp_path / family)
+    options = [*run_options, "--model.path", str(tmp_path / family)]
+    for stage in ("locate", "reduce", "evaluate"):
+        assert main([stage, *options]) == 0
+    capsys.readouterr()
+    assert main(["plan", *options, "--format", "json"]) == 0
+    forecast = json.loads(capsys.readouterr().out)["store"]
+    store = tmp_path / "run.zarr"
+    assert sum(group["objects"] for group in forecast) == sum(f.is_file() for f in store.rglob("*"))

@@ -1,0 +1,56 @@
+"""Parameters from the configuration alone are those of the published weights."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vxdist.config import ModelConfig
+from vxdist.estimate.shape import Size, measure_model
+from vxdist.model.load import build_without_weights, describe_model
+from vxdist.model.source import find_config
+
+ROOT = Path(__file__).parents[2]
+
+
+def measure(folder: Path) -> Size:
+    source = find_config(ModelConfig(path=str(folder)))
+    return measure_model(build_without_weights(source), describe_model(source))
+
+
+@pytest.mark.parametrize(
+    ("model", "parameters"),
+    [
+        # Half the total_size of model.safetensors.index.json, which is in bfloat16.
+        ("Qwen2.5-7B-Instruct", 15_231_233_024 // 2),
+        ("Llama-3.1-70B-Instruct", 141_107_412_992 // 2),
+        ("Qwen2.5-72B-Instruct", 145_412_407_296 // 2),
+    ],
+)
+def test_published_models_have_their_published_size(model: str, parameters: int) -> None:
+    size = measure(ROOT / "docs" / "models" / model)
+    assert size.parameters == parameters
+    embedding_and_head = 2 * size.vocabulary * size.hidden
+    assert size.active == size.decoder == parameters - embedding_and_head
+
+
+def test_every_family_is_counted_as_a_real_model_is(
+    make_model: Callable[[str], Any], family: str, tmp_path: Path
+) -> None:
+    model = make_model(family)
+    model.config.save_pretrained(tmp_path)
+    size = measure(tmp_path)
+    assert size.parameters == sum(p.numel() for p in model.parameters())
+    assert 0 < size.active <= size.decoder < size.parameters
+    assert size.largest_in_layer <= size.layer < size.decoder
+
+
+def test_a_token_meets_its_own_experts_only(
+    make_model: Callable[[str], Any], tmp_path: Path
+) -> None:
+    model = make_model("mixtral")  # 3 layers of 4 experts of 12 units, of which 2 a token
+    model.config.save_pretrained(tmp_path)
+    size = measure(tmp_path)
+    expert = 3 * 12 * 32  # gate, up and down
+    assert size.decoder - size.active == 3 * 2 * expert

@@ -1,0 +1,221 @@
+"""Laws 5 and 6 for every family: counts equal a plain recomputation; watching changes nothing.
+
+T: token, N: neuron, D: hidden size, K: expert of a token, U: unit of an expert.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from vxdist.hooks.ablation import Ablation
+from vxdist.hooks.counter import Counter
+from vxdist.hooks.selftest import check_hook_points
+from vxdist.model.hook_points import find_hook_points
+from vxdist.model.layouts import LAYOUTS
+
+TOKENS_BT = torch.randint(3, 512, (3, 11), generator=torch.Generator().manual_seed(1))
+CPU = torch.device("cpu")
+
+GELU_TANH = "bloom codegen gemma gemma2 gemma3 gemma3_text gpt2 gpt_bigcode gpt_neo gptj phi"
+GELU_ERF = "falcon gpt_neox xglm"
+SQUARED_RELU = "arcee nemotron persimmon"
+
+FIRST: dict[str, Callable[[Any], Any]] = {
+    "gated": lambda layer: layer.mlp.gate_proj,
+    "gated, fused": lambda layer: layer.mlp.gate_up_proj,
+    "up and down": lambda layer: layer.mlp.up_proj,
+    "GPT-2": lambda layer: layer.mlp.c_fc,
+    "GPT-NeoX": lambda layer: layer.mlp.dense_h_to_4h,
+    "BLOOM": lambda layer: layer.mlp.dense_h_to_4h,
+    "GPT-J": lambda layer: layer.mlp.fc_in,
+    "Phi": lambda layer: layer.mlp.fc1,
+    "OPT": lambda layer: layer.fc1,
+    "experts": lambda layer: layer.mlp.gate,
+}
+"""The module that reads what the neurons read."""
+
+
+def xielu(layer: Any, x: torch.Tensor) -> torch.Tensor:
+    """Huang and Schlag, 2024 (arXiv 2411.13010), eq. 10, with the layer's learned slopes."""
+    act = layer.mlp.act_fn
+    positive, negative = F.softplus(act.alpha_p), 0.5 + F.softplus(act.alpha_n)
+    below = (torch.expm1(x.clamp(max=-1e-6)) - x) * negative
+    return torch.where(x > 0, positive * x * x, below) + 0.5 * x
+
+
+def function_of(family: str, layer: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The activation function that the family's papers and configurations name."""
+    if family in GELU_TANH.split() or family == "starcoder2":
+        return partial(F.gelu, approximate="tanh")
+    if family in GELU_ERF.split():
+        return F.gelu
+    if family in SQUARED_RELU.split():
+        return lambda x: F.relu(x).square()
+    if family == "apertus":
+        return partial(xielu, layer)
+    return F.relu if family == "opt" else F.silu
+
+
+def layers_of(decoder: Any) -> Any:
+    return decoder.h if hasattr(decoder, "h") else decoder.layers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plain:
+    """Activations by plain arithmetic, and which of them there are."""
+
+    activation_TN: torch.Tensor
+    routed_TN: torch.Tensor
+
+
+def recompute(family: str, layout: str, layer: Any, read_TD: torch.Tensor) -> Plain:
+    function = function_of(family, layer)
+    if layout == "experts":
+        return recompute_experts(layer.mlp, read_TD)
+    first = FIRST[layout](layer)
+    # GPT-2's Conv1D keeps its weight the other way round.
+    hidden_TN = read_TD @ (first.weight if hasattr(first, "nx") else first.weight.T)
+    if first.bias is not None:
+        hidden_TN = hidden_TN + first.bias
+    if layout == "gated, fused":
+        hidden_TN = hidden_TN[:, : hidden_TN.shape[1] // 2]
+    activation_TN = function(hidden_TN)
+    return Plain(activation_TN=activation_TN, routed_TN=torch.ones_like(activation_TN).bool())
+
+
+def recompute_experts(mlp: Any, read_TD: torch.Tensor) -> Plain:
+    """Token by token, expert by expert."""
+    num_experts, num_units, top = 4, 12, 2
+    activation_TN = torch.zeros(len(read_TD), num_experts * num_units)
+    routed_TN = torch.zeros_like(activation_TN).bool()
+    for token, read_D in enumerate(read_TD):
+        for expert in (mlp.gate.weight @ read_D).topk(top).indices.tolist():
+            gate_UD = mlp.experts.gate_up_proj[expert][:num_units]
+            at = slice(expert * num_units, (expert + 1) * num_units)
+            activation_TN[token, at] = F.silu(gate_UD @ read_D)
+            routed_TN[token, at] = True
+    return Plain(activation_TN=activation_TN, routed_TN=routed_TN)
+
+
+def what_neurons_read(decoder: Any, layout: str) -> list[torch.Tensor]:
+    """What each feed-forward block reads, in a run of its own."""
+    seen: list[torch.Tensor] = []
+    handles = [
+        FIRST[layout](layer).register_forward_pre_hook(
+            lambda _, args: seen.append(args[0].reshape(-1, args[0].shape[-1]))
+        )
+        for layer in layers_of(decoder)
+    ]
+    decoder(input_ids=TOKENS_BT, use_cache=False)
+    for handle in handles:
+        handle.remove()
+    return seen
+
+
+def test_every_family_is_tested(families: list[str]) -> None:
+    assert sorted(f for layout in LAYOUTS for f in layout.families) == sorted(families)
+
+
+def test_counts_equal_a_plain_recomputation(family: str, make_model: Callable[[str], Any]) -> None:
+    decoder = make_model(family).get_decoder()
+    hook_points = find_hook_points(decoder)
+    check_hook_points(decoder, hook_points, (1, 2, 3))
+    assert family in hook_points.layout.families
+    assert (hook_points.num_layers, hook_points.num_neurons) == (3, 48)
+    counted_T = torch.arange(TOKENS_BT.numel()) % 4 != 0
+    reads = what_neurons_read(decoder, hook_points.layout.name)
+    plain = [
+        recompute(family, hook_points.layout.name, layer, read_TD[counted_T])
+        for layer, read_TD in zip(layers_of(decoder), reads, strict=True)
+    ]
+    plain_LTN = torch.stack([p.activation_TN for p in plain])
+    routed_LN = torch.stack([p.routed_TN for p in plain]).sum(1)
+
+    counter = Counter(hook_points, CPU)
+    counter.count(counted_T)
+    decoder(input_ids=TOKENS_BT, use_cache=False)
+    counter.remove()
+    counts = counter.take()
+    assert 0 < counts.active_LN.sum() < plain_LTN.numel()
+    is_relu = family == "opt" or family in SQUARED_RELU.split()
+    near_LTN = (plain_LTN.abs() < 1e-5) & (plain_LTN != 0)
+    unsure_LN = near_LTN.any(dim=1).numpy() & (not is_relu)
+    expected_LN = (plain_LTN > 0).sum(1).numpy()
+    np.testing.assert_array_equal(counts.active_LN[~unsure_LN], expected_LN[~unsure_LN])
+    tolerance = {"rtol": 1e-4, "atol": 1e-4}
+    np.testing.assert_allclose(counts.sum_LN, plain_LTN.double().sum(1).numpy(), **tolerance)
+    np.testing.assert_allclose(
+        counts.square_LN, plain_LTN.double().square().sum(1).numpy(), **tolerance
+    )
+    if hook_points.num_experts:
+        assert counts.routed_LE is not None
+        np.testing.assert_array_equal(counts.routed_LE.repeat(12, axis=1), routed_LN.numpy())
+        assert (counts.routed_LE.sum(1) == 2 * int(counted_T.sum())).all()
+    else:
+        assert counts.routed_LE is None
+
+
+def test_watching_leaves_outputs_bit_identical(
+    family: str, make_model: Callable[[str], Any]
+) -> None:
+    model = make_model(family)
+    before = model(input_ids=TOKENS_BT, use_cache=False).logits
+    counter = Counter(find_hook_points(model.get_decoder()), CPU)
+    counter.count(torch.ones_like(TOKENS_BT, dtype=torch.bool))
+    watched = model(input_ids=TOKENS_BT, use_cache=False).logits
+    assert torch.equal(before, watched)
+    assert counter.take().active_LN.sum() > 0
+
+
+def test_masking_equals_zeroing_the_down_projection(
+    family: str, make_model: Callable[[str], Any]
+) -> None:
+    masked_model, cut_model = make_model(family), make_model(family)
+    off = {0: np.array([0, 5, 30, 47]), 2: np.arange(24)}
+    mask = Ablation(find_hook_points(masked_model.get_decoder()), CPU)
+    plain = masked_model(input_ids=TOKENS_BT, use_cache=False).logits
+    mask.ablate(off)
+    masked = masked_model(input_ids=TOKENS_BT, use_cache=False).logits
+    for layer, neurons in off.items():
+        cut_columns(find_hook_points(cut_model.get_decoder()).outputs[layer], neurons)
+    cut = cut_model(input_ids=TOKENS_BT, use_cache=False).logits
+    assert not torch.allclose(plain, masked, atol=1e-4)
+    torch.testing.assert_close(masked, cut, atol=1e-4, rtol=1e-4)
+    mask.ablate({})
+    assert torch.equal(plain, masked_model(input_ids=TOKENS_BT, use_cache=False).logits)
+
+
+def cut_columns(output: Any, neurons: np.ndarray) -> None:
+    if hasattr(output, "num_experts"):
+        for neuron in neurons:
+            output.down_proj.data[neuron // 12, :, neuron % 12] = 0
+        return
+    # GPT-2's Conv1D keeps its weight the other way round.
+    columns = output.weight.data.T if hasattr(output, "nx") else output.weight.data
+    columns[:, neurons] = 0
+
+
+@pytest.mark.parametrize("name", ["bitnet", "qwen2_moe", "deepseek_v3", "gpt_oss"])
+def test_what_only_looks_alike_is_refused(name: str) -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from vxdist.errors import UserError
+
+    small = {
+        "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 4, "moe_intermediate_size": 8,
+        "num_experts": 4, "n_routed_experts": 4, "num_local_experts": 4, "num_experts_per_tok": 2,
+        "shared_expert_intermediate_size": 8, "first_k_dense_replace": 1, "n_group": 1,
+        "topk_group": 1,
+    }  # fmt: skip
+    torch.manual_seed(7)
+    config = AutoConfig.for_model(name, **small)
+    model = AutoModelForCausalLM.from_config(config, experts_implementation="eager").eval()
+    with pytest.raises(UserError, match=r"not known|beside its routed|not a sum over its neurons"):
+        check_hook_points(model.get_decoder(), find_hook_points(model.get_decoder()), (1, 2, 3))

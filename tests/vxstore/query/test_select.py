@@ -1,0 +1,114 @@
+"""Selecting anew from the counts: settings taken over, names guarded."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import vxstore
+from vxdist.reduce.score import write_score
+from vxdist.reduce.select import rethreshold
+from vxdist.reduce.selectors.vape import VapeSettings
+from vxstore.errors import StoreError
+
+MakeStore = Callable[..., str]
+AddScores = Callable[..., dict[str, np.ndarray[Any, Any]]]
+Ask = Callable[..., str]
+BASE = VapeSettings(
+    filter_quantile=0.3,
+    top_fraction=0.2,
+    activation_quantile=0.4,
+    min_active_tokens=2,
+    precision="float64",
+)
+ALL = (
+    *("--filter-quantile", "0.3", "--top-fraction", "0.2", "--activation-quantile", "0.4"),
+    *("--min-active-tokens", "2", "--precision", "float64"),
+)
+
+
+@pytest.fixture
+def scored(make_store: MakeStore) -> str:
+    """A store with a real score, made with `BASE`."""
+    path = make_store(shape=(4, 20))
+    write_score(path, "vape", BASE)
+    return path
+
+
+class TestRethreshold:
+    def test_same_settings_select_the_same(self, scored: str) -> None:
+        told = rethreshold(vxstore.open(scored), "again")
+        store = vxstore.open(scored)
+        assert store.scores("again").load().drop_attrs().equals(store.scores("vape").load())
+        assert told["thresholds"] == store.scores("vape").attrs["thresholds"]
+        assert told["settings"] | {"name": "vape"} == store.scores("vape").attrs["settings"]
+
+    def test_what_is_given_changes_and_no_more(self, scored: str) -> None:
+        told = rethreshold(vxstore.open(scored), "strict", top_fraction=0.1)
+        expected = {**vxstore.open(scored).scores("vape").attrs["settings"], "top_fraction": 0.1}
+        assert told["settings"] | {"name": "vape"} == expected
+        strict, wide = (
+            vxstore.open(scored).scores(name).selected.values for name in ("strict", "vape")
+        )
+        assert strict.sum() < wide.sum()
+        assert not (strict & ~wide).any()
+        next_one = rethreshold(vxstore.open(scored), "next", base="strict", min_active_tokens=3)
+        assert next_one["settings"]["top_fraction"] == 0.1
+
+    def test_asked_again_changes_nothing(self, scored: str) -> None:
+        once, again = (
+            rethreshold(vxstore.open(scored), "strict", top_fraction=0.1) for _ in range(2)
+        )
+        assert once == again
+        with pytest.raises(StoreError, match=r"top_fraction is 0.1 there, 0.3 here"):
+            rethreshold(vxstore.open(scored), "strict", top_fraction=0.3)
+
+    def test_a_score_that_does_not_tell_its_settings(
+        self, make_store: MakeStore, add_scores: AddScores
+    ) -> None:
+        path = make_store()
+        add_scores(path)
+        with pytest.raises(StoreError, match="does not tell its filter_quantile, activation_q"):
+            rethreshold(vxstore.open(path), "new")
+
+    def test_no_base_is_needed_if_all_is_given(self, make_store: MakeStore, ask: Ask) -> None:
+        path = make_store()
+        assert "scores/mine" in ask("select", path, "--name", "mine", *ALL)
+        assert vxstore.open(path).names("scores") == ["mine"]
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("asked", "known"),
+        [
+            (["--name", "../x"], "plain name"),
+            (["--name", ".."], "plain name"),
+            (["--name", "x", "--from", "lape"], "(there: vape)"),
+            (["--name", "x", "--top-fraction", "2"], "between 0 and 1"),
+            (["--name", "x", "--top-fraction", "nan"], "between 0 and 1"),
+            (["--name", "x", "--precision", "int8"], "float64"),
+            (["--top-fraction", "0.1"], "--name"),
+        ],
+    )
+    def test_names_what_is_known(
+        self, fail: Callable[..., str], scored: str, asked: list[str], known: str
+    ) -> None:
+        assert known in fail("select", scored, *asked)
+        assert vxstore.open(scored).names("scores") == ["vape"]
+
+    def test_unfinished(self, fail: Callable[..., str], make_store: MakeStore) -> None:
+        path = make_store(record=5)
+        assert "7 of 12 parts are missing" in fail("select", path, "--name", "x", *ALL)
+
+
+def test_what_is_printed(scored: str, ask: Ask) -> None:
+    asked = ("select", scored, "--name", "strict", "--top-fraction", "0.1")
+    out = ask(*asked)
+    assert "top_fraction 0.1" in out
+    assert max(map(len, out.splitlines())) <= 80
+    told = json.loads(ask(*asked, "--format", "json"))
+    assert told["thresholds"] == vxstore.open(scored).scores("strict").attrs["thresholds"]
+    lines = ask(*asked, "--format", "csv").splitlines()
+    assert [line.split(",")[0] for line in lines] == ["language", "zh", "en", "pooled"]

@@ -1,0 +1,119 @@
+"""The machine that a run is planned for: its devices, and what each of them can do."""
+
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+from vxdist.config import ForecastConfig, TrainerConfig
+from vxdist.errors import UserError
+from vxdist.estimate.units import check_amount, parse_bytes
+
+MOST_GPUS = 100_000
+"""More are surely a slip."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What the command line says of the machine; None where it says nothing."""
+
+    gpus: int | None = None
+    gpu_memory: str | None = None
+    nodes: int | None = None
+    gpu_flops: float | None = None
+    fraction: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Devices are GPUs, or processes on CPUs. Memory in bytes, speed in operations a second."""
+
+    kind: Literal["gpu", "cpu"]
+    nodes: int
+    devices: int
+    """Of each node."""
+    memory: int
+    """Of each device."""
+    flops: float
+    """Peak of each device."""
+    fraction: float
+    """Share of the peak that is reached."""
+    node_link: float
+    """Bytes a second that a device is given by others of its node."""
+    link: float
+    """The same from other nodes."""
+
+    @property
+    def world_size(self) -> int:
+        """Devices in all."""
+        return self.nodes * self.devices
+
+
+def find_machine(config: TrainerConfig, wanted: Wanted, assume: ForecastConfig) -> Machine:
+    """The GPUs asked for or configured; with accelerator cpu and none asked for, this machine.
+
+    Raises UserError, naming the option, if something is missing or does not go together.
+    """
+    check_amount("gpus", wanted.gpus, MOST_GPUS)
+    check_amount("nodes", wanted.nodes, MOST_GPUS)
+    check_amount("gpu_flops", wanted.gpu_flops)
+    check_amount("fraction", wanted.fraction, 1)
+    fraction = assume.fraction if wanted.fraction is None else wanted.fraction
+    if config.accelerator == "cpu" and wanted.gpus is None and wanted.gpu_memory is None:
+        return _this_machine(config, wanted, assume, fraction)
+    if wanted.gpu_memory is None:
+        raise UserError("--gpu-memory: not given; say what one GPU has, such as 80GB")
+    nodes, devices = _count(config, wanted, assume)
+    return Machine(
+        kind="gpu",
+        nodes=nodes,
+        devices=devices,
+        memory=parse_bytes(wanted.gpu_memory, "--gpu-memory"),
+        flops=assume.gpu_flops if wanted.gpu_flops is None else wanted.gpu_flops,
+        fraction=fraction,
+        node_link=assume.node_link,
+        link=assume.link,
+    )
+
+
+def _count(config: TrainerConfig, wanted: Wanted, assume: ForecastConfig) -> tuple[int, int]:
+    """(nodes, GPUs of each)."""
+    if wanted.gpus is None:
+        if config.devices is None or config.accelerator == "cpu":
+            raise UserError("--gpus: not given, and the configuration has no number of GPUs")
+        return wanted.nodes or config.num_nodes or 1, config.devices
+    nodes = wanted.nodes or _nodes(wanted.gpus, config, assume)
+    if wanted.gpus % nodes:
+        raise UserError(
+            f"--gpus: {wanted.gpus} cannot be shared out evenly over {nodes} nodes; change it, or "
+            "give --nodes"
+        )
+    return nodes, wanted.gpus // nodes
+
+
+def _nodes(gpus: int, config: TrainerConfig, assume: ForecastConfig) -> int:
+    """Nodes of as many GPUs as configured, or as many nodes, or nodes of the usual size."""
+    if config.accelerator == "gpu":
+        if config.devices is not None and gpus % config.devices == 0:
+            return gpus // config.devices
+        if config.num_nodes is not None:
+            return config.num_nodes
+    return -(-gpus // assume.gpus_per_node)
+
+
+def _this_machine(
+    config: TrainerConfig, wanted: Wanted, assume: ForecastConfig, fraction: float
+) -> Machine:
+    nodes, devices = wanted.nodes or config.num_nodes or 1, config.devices or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = config.threads or max(1, (cores or 1) // devices)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return Machine(
+        kind="cpu",
+        nodes=nodes,
+        devices=devices,
+        memory=memory // devices,
+        flops=assume.cpu_flops * min(threads, cores or 1),
+        fraction=fraction,
+        node_link=assume.cpu_link,
+        link=assume.cpu_link,
+    )

@@ -1,0 +1,206 @@
+"""How a forecast is shown to people, and what of it goes into JSON."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+
+from vxdist.config import ForecastConfig
+from vxdist.estimate.estimate import Forecast
+from vxdist.estimate.memory import ITEM_BYTES
+from vxdist.estimate.units import show_bytes, show_operations, show_time
+from vxdist.estimate.work import Load
+from vxstore.cli.output import new_console, print_table, print_title, print_wrapped
+
+MEMORY = {
+    "weights": "weights",
+    "gathered": "gathered weights",
+    "counts": "counts",
+    "locate": "locate's activations",
+    "evaluate": "evaluate's activations or logits",
+    "reserve": "reserve",
+    "needed": "needed at most",
+    "available": "available",
+}
+NODE = {"node": "each node, beside its GPUs", "disk": "each node's disk, for shards"}
+
+
+def to_json(forecast: Forecast, advice: Sequence[str], assume: ForecastConfig) -> dict[str, Any]:
+    """Everything in plain numbers: bytes, tokens, operations, seconds."""
+    units = {
+        load.title: {
+            "units": len(load.units),
+            "texts": load.texts,
+            "text_tokens": load.text_tokens,
+            "longest_text": load.longest,
+            "tokens_run": load.tokens,
+            "batches": sum(unit.batches for unit in load.units),
+            "largest_batch": [load.rows, load.width],
+            **dataclasses.asdict(forecast.costs[load.title]),
+            "seconds": forecast.costs[load.title].seconds,
+        }
+        for load in forecast.loads
+    }
+    memory = {
+        m.strategy: {**dataclasses.asdict(m), "needed": m.needed, "fits": m.fits}
+        for m in forecast.memory
+    }
+    return {
+        "model": {
+            "name": forecast.source.name,
+            "revision": forecast.source.revision,
+            "dtype": forecast.config.model.dtype,
+            **dataclasses.asdict(forecast.shape),
+            **dataclasses.asdict(forecast.size),
+        },
+        "machine": dataclasses.asdict(forecast.machine),
+        "strategy": forecast.strategy,
+        "fits": forecast.chosen.fits,
+        "zero3_needed": _needs_zero3(forecast),
+        "tokens_from": {
+            "locate": forecast.lengths.story_source,
+            "evaluate": forecast.lengths.question_source,
+        },
+        "stages": units,
+        "memory": memory,
+        "store": [dataclasses.asdict(group) for group in forecast.store],
+        "advice": list(advice),
+        "assumed": dataclasses.asdict(assume),
+    }
+
+
+def show(forecast: Forecast, advice: Sequence[str], assume: ForecastConfig) -> None:
+    """Tables, a verdict, what to change, and what was assumed."""
+    console = new_console()
+    machine = forecast.machine
+    nodes, devices = machine.nodes, machine.devices
+    noun = ("GPU", "GPUs") if machine.kind == "gpu" else ("process", "processes")
+    print_title(
+        console,
+        f"{forecast.source.name} on {nodes} node{'s' * (nodes > 1)} of {devices} "
+        f"{noun[devices > 1]}, {show_bytes(machine.memory)} each",
+    )
+    _show_model(console, forecast)
+    _show_work(console, forecast)
+    _show_memory(console, forecast)
+    _show_store(console, forecast)
+    _show_verdict(console, forecast, advice)
+    print_wrapped(console, _assumptions(forecast, assume))
+
+
+def _show_model(console: Console, forecast: Forecast) -> None:
+    shape, size, dtype = forecast.shape, forecast.size, forecast.config.model.dtype
+    experts = f" in {shape.num_experts} experts" if shape.num_experts else ""
+    rows = [
+        ("architecture", f"{shape.architecture}, {shape.activation}"),
+        ("neurons", f"{shape.num_layers} layers x {shape.num_neurons:,}{experts}"),
+        (
+            "parameters",
+            f"{size.parameters:,}: {show_bytes(size.parameters * ITEM_BYTES[dtype])} in {dtype}",
+        ),
+        ("that a token meets", f"{size.active:,}, less embedding and head"),
+    ]
+    print_table(console, [("model", False), ("", False)], rows)
+    console.print()
+
+
+def _show_work(console: Console, forecast: Forecast) -> None:
+    rows = []
+    for load in forecast.loads:
+        cost = forecast.costs[load.title]
+        rows.append(
+            [
+                load.title,
+                _units(load),
+                load.text_tokens,
+                load.tokens,
+                show_operations(cost.operations),
+                show_time(cost.seconds) + (", gathering" if cost.waits else ""),
+            ]
+        )
+    header = ("work", "units", "tokens of texts", "tokens run", "operations", "time")
+    print_table(console, [(name, n > 1) for n, name in enumerate(header)], rows)
+    console.print()
+
+
+def _units(load: Load) -> str:
+    if load.title == "locate":
+        return f"{len(load.units):,} parts of {load.texts:,} stories"
+    return f"{len(load.units):,} conditions of {load.texts:,} questions"
+
+
+def _show_memory(console: Console, forecast: Forecast) -> None:
+    device = "each GPU" if forecast.machine.kind == "gpu" else "each process"
+    header = [(f"memory of {device}", False), *((m.strategy, True) for m in forecast.memory)]
+    rows = [
+        [label, *(_amount(getattr(memory, name)) for memory in forecast.memory)]
+        for name, label in MEMORY.items()
+    ]
+    rows.append(["fits", *("yes" if m.fits else "no" for m in forecast.memory)])
+    for name, label in NODE.items():
+        if any(getattr(m, name) for m in forecast.memory):
+            rows.append([label, *(_amount(getattr(m, name)) for m in forecast.memory)])
+    print_table(console, header, rows)
+    console.print()
+
+
+def _amount(count: float) -> str:
+    return show_bytes(count) if count else "-"
+
+
+def _show_store(console: Console, forecast: Forecast) -> None:
+    rows: list[list[Any]] = [
+        [group.name, show_bytes(group.content), show_bytes(group.on_disk), group.objects]
+        for group in forecast.store
+    ]
+    content, on_disk = (
+        sum(getattr(group, name) for group in forecast.store) for name in ("content", "on_disk")
+    )
+    objects = sum(group.objects for group in forecast.store)
+    rows.append(["in all", show_bytes(content), show_bytes(on_disk), objects])
+    header = (("store", False), ("uncompressed", True), ("on disk", True), ("objects", True))
+    print_table(console, header, rows, [False] * (len(rows) - 2) + [True])
+    console.print()
+
+
+def _show_verdict(console: Console, forecast: Forecast, advice: Sequence[str]) -> None:
+    chosen = forecast.chosen
+    verdict = "fits" if chosen.fits else "does not fit"
+    zero3 = "needed" if _needs_zero3(forecast) else "not needed"
+    print_title(
+        console,
+        f"{forecast.strategy} {verdict}: {show_bytes(chosen.needed)} of "
+        f"{show_bytes(chosen.available)}; zero3 is {zero3}",
+    )
+    for line in advice:
+        print_wrapped(console, f"- {line}")
+    console.print()
+
+
+def _needs_zero3(forecast: Forecast) -> bool:
+    """Whether a whole copy of the weights and what goes with it is too much for one device."""
+    return not next(m for m in forecast.memory if m.strategy != "zero3").fits
+
+
+def _assumptions(forecast: Forecast, assume: ForecastConfig) -> str:
+    machine, lengths = forecast.machine, forecast.lengths
+    stories, questions = lengths.story_source, lengths.question_source
+    tokens = f"tokens of stories are {stories}, of questions {questions}"
+    told = [
+        f"each device reaches {machine.fraction:.0%} of {machine.flops / 1e12:,.4g} TFLOP/s",
+        f"tokens are {stories}" if stories == questions else tokens,
+    ]
+    if "estimated" in (stories, questions):
+        rates = ", ".join(f"{name} {rate:g}" for name, rate in assume.characters_per_token.items())
+        told.append(f"characters a token: {rates}")
+    if "given" in (stories, questions):
+        told.append(f"lengths spread by {assume.length_spread:.0%} around their mean")
+    if forecast.strategy == "zero3":
+        within, between = machine.node_link / 1e9, machine.link / 1e9
+        told.append(
+            f"weights are gathered at {within:g} GB/s a device within a node and {between:g} "
+            "between nodes, while it computes"
+        )
+    told.append(f"compressed, counts and scores take {assume.compression:.0%}")
+    return f"Assumed: {'; '.join(told)}. Loading, writing and reducing come on top."

@@ -1,0 +1,70 @@
+"""Which neurons each condition switches off: none, a value's, or as many like them at random.
+
+L: layer, N: neuron, V: value.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from vxdist.stats.matching import LanguageScores, draw_control
+from vxstore.evaluation import ConditionLabels
+from vxstore.experts import count_experts
+from vxstore.read import Store
+
+Bools = NDArray[np.bool_]
+
+
+def read_activity(store: Store, scores: xr.Dataset, language: str) -> NDArray[np.float64]:
+    """Share of tokens on which neurons are active, (layer, neuron): the mean over values.
+
+    With experts that is not the activation probability, which is of the tokens routed to the
+    expert: what stands for a neuron is to be active as often, however often its expert is chosen.
+    """
+    if not count_experts(store.attrs):
+        probability = scores.activation_probability.sel(language=language)
+        return np.asarray(probability.mean("value").values)
+    root = store.root().sel(language=language)
+    layers = (root.isel(layer=layer) for layer in range(root.sizes["layer"]))
+    return np.stack([(of.active_count / of.token_count).mean("value").values for of in layers])
+
+
+def make_conditions(values: Sequence[str], controls: int) -> tuple[ConditionLabels, ...]:
+    """Intact, then each value's mask, then each value's control draws."""
+    intact = [ConditionLabels(name="intact", kind="intact", mask="", draw=-1)]
+    masks = [ConditionLabels(name=v, kind="mask", mask=v, draw=-1) for v in values]
+    draws = [
+        ConditionLabels(name=f"{v} control {n}", kind="control", mask=v, draw=n)
+        for v in values
+        for n in range(controls)
+    ]
+    return (*intact, *masks, *draws)
+
+
+def mask_neurons(
+    conditions: Sequence[ConditionLabels],
+    values: Sequence[str],
+    scores: Sequence[LanguageScores],
+    *,
+    pool: int,
+    seed: int,
+) -> Bools:
+    """Neurons off, (condition, layer, neuron, language); `values` label the scores' V.
+
+    A draw depends on the seed, its value, its number and its language only.
+    """
+    shape_LN = scores[0].activity_LN.shape
+    masked_CLNG = np.zeros((len(conditions), *shape_LN, len(scores)), dtype=bool)
+    for c, condition in enumerate(conditions):
+        if condition.kind == "intact":
+            continue
+        v = list(values).index(condition.mask)
+        for g, language in enumerate(scores):
+            target_LN = language.selected_LNV[..., v]
+            if condition.kind == "control":
+                rng = np.random.default_rng([seed, v, condition.draw, g])
+                target_LN = draw_control(language, target_LN, pool=pool, rng=rng)
+            masked_CLNG[c, ..., g] = target_LN
+    return masked_CLNG

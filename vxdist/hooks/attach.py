@@ -1,0 +1,82 @@
+"""Hooks on the activation functions, with experts told apart.
+
+T: token of a batch (rows of all texts, flattened), S: row of one call of an activation function,
+K: expert of a token, N: neuron of a dense layer, or unit of an expert.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from vxdist.errors import UserError
+from vxdist.model.hook_points import HookPoints
+
+See = Callable[[int, torch.Tensor, int, torch.Tensor | None], torch.Tensor | None]
+"""Called with each activation as it appears: layer, activation, expert, tokens of its rows.
+
+The neurons of the expert come last; a dense layer is expert 0, its rows all tokens (None). What
+is returned, if anything, replaces the activation.
+"""
+
+
+def watch(hook_points: HookPoints, see: See) -> list[RemovableHandle]:
+    """Have `see` called on every activation of every later forward pass; handles to undo it."""
+    handles: list[RemovableHandle] = []
+    for layer, activation in enumerate(hook_points.activations):
+        if hook_points.num_experts:
+            routing = _Routing(layer, hook_points.num_experts)
+            handles.append(hook_points.outputs[layer].register_forward_pre_hook(routing.begin))
+            handles.append(activation.register_forward_hook(_of_expert(layer, see, routing)))
+        else:
+            handles.append(activation.register_forward_hook(_of_layer(layer, see)))
+    return handles
+
+
+def _of_layer(layer: int, see: See) -> Any:
+    def hook(_: nn.Module, __: Any, activation: torch.Tensor) -> torch.Tensor | None:
+        return see(layer, activation, 0, None)
+
+    return hook
+
+
+def _of_expert(layer: int, see: See, routing: "_Routing") -> Any:
+    def hook(_: nn.Module, __: Any, activation_SN: torch.Tensor) -> torch.Tensor | None:
+        expert, token_S = routing.next(len(activation_SN))
+        return see(layer, activation_SN, expert, token_S)
+
+    return hook
+
+
+class _Routing:
+    """Which expert, on which tokens, each call of one layer's activation function is for.
+
+    transformers' eager experts run one after the other, those in use only, each on its tokens by
+    their place among a token's experts, then by token.
+    """
+
+    def __init__(self, layer: int, num_experts: int) -> None:
+        self._layer = layer
+        self._num_experts = num_experts
+        self._calls: Iterator[tuple[int, torch.Tensor]] = iter(())
+
+    def begin(self, _: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        """Before the experts run: (hidden states, experts of each token, their weights)."""
+        expert_TK = args[1]
+        expert_KT = expert_TK.T.reshape(-1)
+        token_KT = torch.argsort(expert_KT, stable=True) % len(expert_TK)
+        counts = torch.bincount(expert_KT, minlength=self._num_experts).tolist()
+        tokens = token_KT.split(counts)
+        self._calls = iter([(e, token_S) for e, token_S in enumerate(tokens) if len(token_S)])
+
+    def next(self, rows: int) -> tuple[int, torch.Tensor]:
+        """Expert and tokens of the next call. Raises UserError if the experts run otherwise."""
+        expert, token_S = next(self._calls, (-1, None))
+        if token_S is None or len(token_S) != rows:
+            raise UserError(
+                f"model.path: the experts of layer {self._layer} do not run one by one on the "
+                "tokens routed to them, so their neurons cannot be told apart"
+            )
+        return expert, token_S

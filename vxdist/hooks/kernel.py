@@ -1,0 +1,112 @@
+"""Statistics of a layer's activations, in one pass over them.
+
+T: token of a batch (rows of all stories, flattened), N: neuron, R: row of a block.
+
+Per neuron three sums are wanted: of (activation > 0), activation, and its square. Reading the
+activations costs more than the arithmetic, so a GPU reads them once, in a Triton kernel; plain
+torch needs several passes, over blocks that stay in the cache. A block is summed in float32 and
+blocks are added in float64, in a fixed order: see `ERROR`. The number of active rows is exact.
+"""
+
+import functools
+import warnings
+
+import torch
+
+ERROR = 4e-6
+"""A sum differs from one in float64 by at most this share of the sum of absolute values.
+
+That is 64 roundings of 2^-24 in a row: torch adds in four levels of 16, the kernel in fewer."""
+BLOCK = 2**21
+"""Numbers in a block: 8 MB in float32. Smaller ones would fit nearer caches, but every operation
+wakes the other threads (or launches a kernel), which costs as much as it saves."""
+
+
+def accumulate(
+    activation_TN: torch.Tensor,
+    counted_T: torch.Tensor | None,
+    active_N: torch.Tensor,
+    sum_N: torch.Tensor,
+    square_N: torch.Tensor,
+) -> None:
+    """Add the counted rows' statistics to the last three: int64, float64 and float64.
+
+    `counted_T` is bool over all rows; None counts all. Rows may have any stride; neurons lie side
+    by side. What is not finite in a counted row shows as not finite in the sums; other rows are
+    left out whatever they hold. The same inputs give the same bits.
+    """
+    if activation_TN.is_cuda and _triton_runs():
+        from vxdist.hooks.kernel_triton import accumulate_triton
+
+        accumulate_triton(activation_TN, counted_T, active_N, sum_N, square_N)
+    else:
+        accumulate_torch(activation_TN, counted_T, active_N, sum_N, square_N)
+
+
+@torch.no_grad()
+def accumulate_torch(
+    activation_TN: torch.Tensor,
+    counted_T: torch.Tensor | None,
+    active_N: torch.Tensor,
+    sum_N: torch.Tensor,
+    square_N: torch.Tensor,
+) -> None:
+    """`accumulate` in plain torch, for any device."""
+    rows_T = None
+    if counted_T is not None and not bool(counted_T.all()):
+        rows_T = counted_T.nonzero().squeeze(1)
+    num_rows = len(activation_TN if rows_T is None else rows_T)
+    num_neurons = sum_N.numel()
+    step = max(1, BLOCK // num_neurons)
+    total_3N = torch.zeros_like(sum_N).repeat(3, 1)
+    for first in range(0, num_rows, step):
+        shape = (min(step, num_rows - first), num_neurons)
+        picked_RN, float_RN, result_RN = _rooms(shape, activation_TN)
+        if rows_T is None:
+            value_RN = activation_TN[first : first + step]
+        else:
+            rows_R = rows_T[first : first + step]
+            value_RN = torch.index_select(activation_TN, 0, rows_R, out=picked_RN)
+        if value_RN.dtype != torch.float32:
+            value_RN = float_RN.copy_(value_RN)
+        # Ones in float32 add up quicker than bools, and exactly.
+        total_3N[0] += torch.gt(value_RN, 0, out=result_RN).sum(0)
+        total_3N[1] += value_RN.sum(0)
+        total_3N[2] += torch.mul(value_RN, value_RN, out=result_RN).sum(0)
+    active_N += total_3N[0].long()
+    sum_N += total_3N[1]
+    square_N += total_3N[2]
+
+
+def _rooms(shape: tuple[int, int], like: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Room for a block as it comes, in float32, and for a result of it."""
+    size = shape[0] * shape[1]
+    room = _room(like.device, max(size, BLOCK))
+    return (
+        room[0].view(like.dtype)[:size].view(shape),
+        room[1, :size].view(shape),
+        room[2, :size].view(shape),
+    )
+
+
+@functools.cache
+def _room(device: torch.device, size: int) -> torch.Tensor:
+    """Memory that is kept: fresh memory costs a CPU more than adding up what is in it."""
+    with torch.inference_mode(False):
+        return torch.empty(3, size, dtype=torch.float32, device=device)
+
+
+@functools.cache
+def _triton_runs() -> bool:
+    """Whether Triton is there and can build a kernel, for which it needs a C compiler."""
+    try:
+        from vxdist.hooks.kernel_triton import accumulate_triton
+
+        active_N = torch.zeros(16, dtype=torch.int64, device="cuda")
+        sum_2N = torch.zeros(2, 16, dtype=torch.float64, device="cuda")
+        accumulate_triton(sum_2N.float(), None, active_N, sum_2N[0], sum_2N[1])
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        warnings.warn(f"counting in plain torch, as Triton does not run: {reason}", stacklevel=2)
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Selectors: which neurons carry a value."""

@@ -1,0 +1,1 @@
+"""How processes run a stage: the predict loop, launch, strategies and heartbeat."""

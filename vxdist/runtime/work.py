@@ -1,0 +1,120 @@
+"""Batches of padded tensors, made from a stage's work ahead of the model.
+
+B: text, T: token.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch.utils.data import Dataset
+from transformers import PreTrainedModel
+
+from vxdist.model.hook_points import HookPoints
+
+
+@dataclass(kw_only=True)
+class Batch:
+    """Texts to run together, padded on the right. B: text, T: token."""
+
+    task: int
+    positions: tuple[int, ...]
+    token_ids_BT: torch.Tensor
+    attention_mask_BT: torch.Tensor
+    counted_BT: torch.Tensor | None
+    counted: int
+    """Tokens that count; known here so that no device need be asked."""
+    ends_task: bool
+    filler: bool
+
+    def to(self, device: torch.device, **_: Any) -> "Batch":
+        """The batch, its tensors on `device`; Lightning calls this."""
+        self.token_ids_BT = self.token_ids_BT.to(device)
+        self.attention_mask_BT = self.attention_mask_BT.to(device)
+        if self.counted_BT is not None:
+            self.counted_BT = self.counted_BT.to(device)
+        return self
+
+
+class Work(Protocol):
+    """What a stage does in the loop."""
+
+    title: str
+
+    def pending(self) -> Mapping[int, int]:
+        """Units still to do, with their tokens; the same on every rank that asks."""
+
+    def batches(self, task: int) -> Sequence[tuple[int, ...]]:
+        """Positions of the texts in each batch of a unit, in order."""
+
+    def text(self, position: int) -> tuple[Any, Any]:
+        """Token ids and, or None, which of them count."""
+
+    def attach(self, hook_points: HookPoints, device: torch.device) -> None:
+        """Put hooks on; called once, when the model is ready."""
+
+    def step(self, model: PreTrainedModel, batch: Batch) -> None:
+        """Run one batch. A filler batch must run alike and leave no trace."""
+
+    def finish(self, task: int) -> Callable[[], None]:
+        """Take what a unit came to, its batches having all run; what is returned writes it.
+
+        The writing goes on while the next unit runs.
+        """
+
+
+class Schedule(Dataset[Batch]):
+    """The batches of one rank, in order; the next is made while the model runs one."""
+
+    def __init__(self, work: Work, tasks: Sequence[int], length: int, filler_task: int) -> None:
+        self._work = work
+        self._batches = [
+            (task, positions, n == len(batches) - 1, False)
+            for task in tasks
+            for batches in (work.batches(task),)
+            for n, positions in enumerate(batches)
+        ]
+        # Under ZeRO-3 all ranks step together, so those that run out step on for nothing, with one
+        # short text.
+        filler = (filler_task, work.batches(filler_task)[-1][-1:], False, True)
+        self._batches += [filler] * (length - len(self._batches))
+        self._maker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches")
+        self._next: tuple[int, Future[Batch]] | None = None
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, index: int) -> Batch:
+        if self._next is not None and self._next[0] == index:
+            batch = self._next[1].result()
+        else:
+            batch = self._make(index)
+        following = index + 1
+        if following < len(self):
+            self._next = following, self._maker.submit(self._make, following)
+        return batch
+
+    def _make(self, index: int) -> Batch:
+        task, positions, ends_task, filler = self._batches[index]
+        texts = [self._work.text(position) for position in positions]
+        width = max(len(ids) for ids, _ in texts)
+        token_ids_BT = torch.zeros(len(texts), width, dtype=torch.int64)
+        attention_mask_BT = torch.zeros(len(texts), width, dtype=torch.int64)
+        counted_BT = torch.zeros(len(texts), width, dtype=torch.bool)
+        for row, (ids_T, counted_T) in enumerate(texts):
+            token_ids_BT[row, : len(ids_T)] = torch.as_tensor(ids_T)
+            attention_mask_BT[row, : len(ids_T)] = 1
+            if counted_T is not None:
+                counted_BT[row, : len(ids_T)] = torch.as_tensor(counted_T)
+        return Batch(
+            task=task,
+            positions=positions,
+            token_ids_BT=token_ids_BT,
+            attention_mask_BT=attention_mask_BT,
+            counted_BT=counted_BT,
+            counted=int(counted_BT.sum()),
+            ends_task=ends_task,
+            filler=filler,
+        )

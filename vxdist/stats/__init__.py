@@ -1,0 +1,1 @@
+"""What is concluded: intervals, matched controls, verdicts. Free of torch."""
