@@ -16,6 +16,7 @@ from vxstore.cli.progress import layer_progress
 from vxstore.errors import StoreError
 from vxstore.io.lock import hold
 from vxstore.read import Store, open_store
+from vxstore.text import clean
 
 Arguments = argparse.Namespace
 
@@ -106,7 +107,7 @@ def export(arguments: Arguments) -> None:
     told = {"out": arguments.out, "what": arguments.what, "count": count}
     unit = "neurons, in masks" if arguments.out.lower().endswith(".json") else "rows"
     text = f"{arguments.out}: {count:,} {unit}"
-    _answer(arguments, told, pd.DataFrame([told]), lambda: print(output.clean(text)))
+    _answer(arguments, told, pd.DataFrame([told]), lambda: print(clean(text)))
 
 
 def check(arguments: Arguments) -> None:

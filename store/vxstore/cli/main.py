@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as leaving:  # --help, --version
         return int(leaving.code or DONE)
     except UserError as error:
-        from vxstore.cli.output import clean
+        from vxstore.text import clean
 
         print(f"error: {clean(error)}", file=sys.stderr)
         return USER_ERROR

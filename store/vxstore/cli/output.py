@@ -5,7 +5,6 @@ import csv
 import json
 import math
 import os
-import re
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,15 +18,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-# C0 and C1 controls, directional overrides, line separators, and lone surrogates.
-_UNSAFE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-)
-
-
-def clean(text: object) -> str:
-    """`text` on one line, without what a terminal would obey or could not show."""
-    return _UNSAFE.sub("", re.sub(r"[\t\n\r\u2028\u2029]+", " ", str(text)))
+from vxstore.text import UNSAFE, clean
 
 
 def drop_output() -> None:
@@ -43,7 +34,7 @@ def print_json(data: Any) -> None:
     """
     text = json.dumps(_finite(data), ensure_ascii=False, indent=2, allow_nan=False)
     for line in text.split("\n"):
-        print(_UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", line))
+        print(UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", line))
 
 
 def _finite(data: Any) -> Any:

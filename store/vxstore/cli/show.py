@@ -6,7 +6,8 @@ from typing import Any
 
 from rich.console import Console
 
-from vxstore.cli.output import clean, new_console, print_table, print_title, print_wrapped
+from vxstore.cli.output import new_console, print_table, print_title, print_wrapped
+from vxstore.text import clean
 
 MOST_LANGUAGES_ABREAST = 3
 ABOUT = {

@@ -8,7 +8,8 @@ import pandas as pd
 from rich.cells import cell_len
 from rich.console import Console
 
-from vxstore.cli.output import clean, new_console, print_table, print_title, print_wrapped
+from vxstore.cli.output import new_console, print_table, print_title, print_wrapped
+from vxstore.text import clean
 
 SHORTEST, LONGEST = 3, 6
 """Letters of an abbreviated value."""

@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from vxstore.cli.output import clean
 from vxstore.errors import StoreError
+from vxstore.text import clean
 
 ENDINGS = (".parquet", ".csv", ".json")
 
