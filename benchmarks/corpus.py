@@ -20,13 +20,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vxdist.config import CheckConfig, CorpusConfig
+from vxdist.config import CorpusConfig
 from vxdist.corpus import ActivationItem, EvaluationItem, load_corpus
 from vxdist.corpus.check.balance import check_balance
 from vxdist.corpus.check.coverage import check_coverage
 from vxdist.corpus.check.cues import check_cues
 from vxdist.corpus.check.duplicates import check_duplicates, jaccard
 from vxdist.corpus.check.language import check_languages
+from vxdist.corpus.check.settings import CheckConfig
 from vxdist.corpus.read import read_corpus
 from vxdist.corpus.write import write_corpus
 

@@ -30,6 +30,7 @@ from vxdist.locate.work import LocateWork
 from vxdist.model.hook_points import HookPoints
 from vxdist.model.load import describe_model
 from vxdist.model.source import find_model
+from vxdist.output import Output
 from vxdist.plan import Plan
 from vxdist.runtime.launch import find_launch
 from vxdist.runtime.loop import run_loop
@@ -179,7 +180,7 @@ def compare(arguments: list[str], store: str) -> dict[str, Any]:
     """Bare forward, locate and the usual recipe, interleaved."""
     config, plan = prepare(arguments, store)
     work = Compared(plan, store)
-    run_loop(work, find_model(config.model), config)
+    run_loop(work, find_model(config.model), config, Output())
     locate = time.perf_counter() - work.began - work.bare_seconds - work.usual.seconds
     rates = {
         "bare": work.tokens / work.bare_seconds,
@@ -203,7 +204,11 @@ def be_rank(arguments: list[str], store: str) -> None:
     work = Timed(plan, store)
     ended: list[float] = []
     run_loop(
-        work, find_model(config.model), config, then=lambda rank, of: ended.append(time.time())
+        work,
+        find_model(config.model),
+        config,
+        Output(),
+        then=lambda rank, of: ended.append(time.time()),
     )
     rank = os.environ.get("RANK", "0")
     Path(f"{store}.{rank}.json").write_text(json.dumps([work.began, ended[0]]))

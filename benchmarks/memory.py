@@ -66,13 +66,13 @@ def write_corpus(folder: Path) -> str:
 
 def predict(arguments: list[str]) -> dict[str, Any]:
     """Bytes as `vxdist plan` has them."""
-    from vxdist.config import ForecastConfig
+    from vxdist.estimate.assumptions import Assumptions
     from vxdist.estimate.estimate import make_forecast
     from vxdist.estimate.machine import Wanted, find_machine
     from vxdist.estimate.texts import Imagined
     from vxdist.settings import parse
 
-    config, assume = parse("plan", [*arguments, "--store", "none"]), ForecastConfig()
+    config, assume = parse("plan", [*arguments, "--store", "none"]), Assumptions()
     machine = find_machine(config.trainer, Wanted(), assume)
     forecast = make_forecast(config, machine, Imagined(), assume)
     return {
@@ -96,6 +96,7 @@ def measure(arguments: list[str]) -> None:
     from vxdist.model.hook_points import HookPoints
     from vxdist.model.load import describe_model
     from vxdist.model.source import find_model
+    from vxdist.output import Output
     from vxdist.runtime.loop import run_loop
     from vxdist.runtime.work import Batch
     from vxdist.settings import parse
@@ -127,7 +128,7 @@ def measure(arguments: list[str]) -> None:
     work = Watched(plan, config.store)
     # The peak so far is of imports and planning.
     Path("/proc/self/clear_refs").write_text("5")
-    run_loop(work, source, config)
+    run_loop(work, source, config, Output())
     file = max(memory["RssFile"] for memory in (work.loaded, work.peak))
     found = {
         "loaded_anonymous": work.loaded["RssAnon"] - work.before["RssAnon"],

@@ -72,7 +72,7 @@ def _measure(options: argparse.Namespace) -> dict[str, float]:
         finalise(path)
     elif options.step == "reduce":
         from vxdist.reduce.score import write_score
-        from vxdist.reduce.selectors.vape import VapeSettings
+        from vxdist.reduce.selectors.vape import Vape, VapeSettings
 
         settings = VapeSettings(
             filter_quantile=0.95,
@@ -81,7 +81,7 @@ def _measure(options: argparse.Namespace) -> dict[str, float]:
             min_active_tokens=1,
             precision="float64",
         )
-        write_score(path, "vape", settings)
+        write_score(path, "vape", Vape(settings))
     elif options.step == "check":
         from vxstore.check.store import check
 

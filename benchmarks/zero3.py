@@ -33,6 +33,7 @@ from vxdist.locate.work import LocateWork
 from vxdist.model.hook_points import HookPoints
 from vxdist.model.load import describe_model
 from vxdist.model.source import find_model
+from vxdist.output import Output
 from vxdist.runtime.launch import find_launch
 from vxdist.runtime.loop import run_loop
 from vxdist.runtime.work import Batch
@@ -139,7 +140,7 @@ def measure(arguments: Sequence[str]) -> None:
         create_store(config.store, corpus, shape, plan, identity)
     work = Watched(plan, config.store)
     with work.memory.sampled():
-        run_loop(work, source, config)
+        run_loop(work, source, config, Output())
     work.told["run_peak"] = work.memory.peak("RssAnon")
     file = Path(os.environ[OUT]) / f"{launch.rank}.json"
     file.write_text(json.dumps(work.told), encoding="ascii")

@@ -1,1 +1,129 @@
-"""The Python API."""
+"""The stages for notebooks and scripts: a configuration in, a store, dataset or path out.
+
+Each takes the store's lock while it writes. Nothing is printed unless `verbose` is true.
+"""
+
+import contextlib
+import importlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vxdist.config import Config
+from vxdist.output import Output
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from vxstore import Store
+
+__all__ = ["Config", "evaluate", "load_config", "locate", "reduce", "report", "run"]
+
+STAGES = ("locate", "reduce", "evaluate", "report")
+
+
+def load_config(
+    file: str | os.PathLike[str] | None = None, overrides: Mapping[str, Any] | None = None
+) -> Config:
+    """The configuration of a run: a YAML file, and settings that replace those of the file.
+
+    Keys of `overrides` are dotted, as on the command line: {"model.path": "tiny", "store":
+    "x.zarr"}. Raises UserError naming the file or the key.
+    """
+    from vxdist import settings
+
+    return settings.load_config(file, overrides)
+
+
+def locate(config: Config, *, verbose: bool = False) -> "Store":
+    """Record how often each neuron is active; returns the complete store.
+
+    Parts that are recorded already are not run again. Raises UserError if a setting, the corpus or
+    the model is missing or unsuitable, or the store belongs to another run.
+    """
+    run_stages(config, ["locate"], Output(shown=verbose))
+    return _open(config)
+
+
+def reduce(config: Config, *, verbose: bool = False) -> "xr.Dataset":
+    """Score the neurons of a complete store; returns the score, `scores/NAME`.
+
+    Raises UserError if the store is missing or not complete, or a setting is out of range.
+    """
+    run_stages(config, ["reduce"], Output(shown=verbose))
+    return _open(config).scores(config.score_name)
+
+
+def evaluate(config: Config, *, verbose: bool = False) -> "xr.Dataset":
+    """Ablate the selected neurons; returns the effects, (mask, value, language).
+
+    What was measured stays in the store: `vxstore.open(config.store).evaluation(NAME)`. Raises
+    UserError if the store, its score, the corpus or the model is missing or unsuitable.
+    """
+    run_stages(config, ["evaluate"], Output(shown=verbose))
+    return _open(config).effect(config.evaluation_name)
+
+
+def report(config: Config, *, verbose: bool = False) -> Path:
+    """Write the report of a store; returns the path of the HTML file.
+
+    Raises UserError if the store or its score is missing, or the file cannot be written.
+    """
+    run_stages(config, ["report"], Output(shown=verbose))
+    from vxdist.report.stage import report_path
+
+    return report_path(config)
+
+
+def run(config: Config, *, verbose: bool = False) -> "Store":
+    """Locate, reduce, evaluate and report; returns the store. Raises as the stages do."""
+    run_stages(config, STAGES, Output(shown=verbose))
+    return _open(config)
+
+
+def run_stages(config: Config, stages: Sequence[str], output: Output) -> None:
+    """Run stages one after the other, holding the store's lock if any of them writes it."""
+    from vxdist.settings import save_settings
+
+    _prepare_environment(config)
+    with _hold(config, stages):
+        for stage in stages:
+            _stage(stage)(config, output)
+            save_settings(config, stage)
+
+
+def _stage(name: str) -> Callable[[Config, Output], None]:
+    """A stage, imported when it is run: some need torch."""
+    stage: Any = importlib.import_module(f"vxdist.{name}.stage")
+    run_stage: Callable[[Config, Output], None] = stage.run
+    return run_stage
+
+
+def _prepare_environment(config: Config) -> None:
+    # Read when torch loads OpenMP. Threads that wait spin by default, and where processes share
+    # cores they spin against each other: a tenth of the speed.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if config.trainer.accelerator == "cpu":
+        # Else DeepSpeed, where it is installed, looks for a GPU and warns that there is none.
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+
+
+def _hold(config: Config, stages: Sequence[str]) -> AbstractContextManager[None]:
+    """The store's lock, for rank 0 of a run that writes it; the other ranks belong to that run."""
+    from vxdist.errors import UserError
+    from vxdist.ranks import is_first_rank
+    from vxstore.io.lock import hold
+
+    if not config.store:
+        raise UserError("store: not given; name the path or URL of the activation store")
+    if list(stages) == ["report"] or not is_first_rank():
+        return contextlib.nullcontext()
+    return hold(config.store, take_over=config.take_over)
+
+
+def _open(config: Config) -> "Store":
+    import vxstore
+
+    return vxstore.open(config.store)

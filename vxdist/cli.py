@@ -1,16 +1,13 @@
 """The `vxdist` command. A stage is imported only when it is called."""
 
-import contextlib
 import difflib
 import errno
 import importlib
-import os
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from vxdist import __version__
 from vxdist.errors import DONE, STOPPED, USER_ERROR, Stopped, UserError
 
 if TYPE_CHECKING:
@@ -19,17 +16,19 @@ if TYPE_CHECKING:
 STAGES = {
     "locate": "record how often each neuron is active, per value and language",
     "reduce": "score neurons by entropy and select those of each value",
-    "evaluate": "switch the selected neurons off and score the dilemmas again",
-    "report": "write the page a person looks at",
+    "evaluate": "ablate the selected neurons and score the dilemmas again",
+    "report": "write an HTML page of what was found",
 }
 RUN = ("run", "locate, reduce, evaluate and report, one after the other")
 OTHERS = {
     "corpus": ("corpus", "check, build or import a corpus"),
-    "import": ("importing", "make a store of counts that other software recorded"),
+    "import": ("importing", "import activation counts recorded by other software"),
     "models": ("models", "list the models that are supported, or describe one"),
-    "plan": ("forecast", "say what a run will need, before it is paid for"),
+    "estimate": ("estimate", "estimate the memory, hours and disk space that a run needs"),
 }
 """Commands with options of their own, and the packages they are in."""
+ALIASES = {"plan": "estimate"}
+"""Commands by names of earlier versions."""
 
 EXTRAS = {
     **dict.fromkeys(("json_repair", "openai", "py3langid"), "build"),
@@ -42,16 +41,15 @@ NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code (0 done, 2 the user can mend it, 3 stopped)."""
+    """Run one command; returns the exit code (0 done, 2 a user error, 3 stopped)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments in ([], ["-h"], ["--help"]):
-        print(_usage())
-        return DONE if arguments else USER_ERROR
-    if arguments == ["--version"]:
-        print(f"vxdist {__version__}")
-        return DONE
     try:
-        _run(arguments[0], arguments[1:])
+        if arguments in ([], ["-h"], ["--help"]):
+            print(_usage())
+        elif arguments == ["--version"]:
+            print(f"vxdist {version('vxdist')}")
+        else:
+            _run(arguments[0], arguments[1:])
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read, such as `head`, has gone; the work may not be done
         from vxstore.cli.output import drop_output
@@ -62,16 +60,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(str(error) or "stopped; the same command goes on from here", file=sys.stderr)
         return STOPPED
     except (UserError, ModuleNotFoundError, OSError) as error:
-        message = _mendable(error)
+        message = _describe(error)
         if message is None:
             raise
         print(f"error: {message}", file=sys.stderr)
         return USER_ERROR
-    return DONE
+    return DONE if arguments else USER_ERROR
 
 
-def _mendable(error: Exception) -> str | None:
-    """What the user can do about an error; None if it is ours."""
+def _describe(error: Exception) -> str | None:
+    """One line on an error that the user can fix; None if it is a fault of vxdist."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, ModuleNotFoundError):
@@ -91,6 +89,7 @@ def _mendable(error: Exception) -> str | None:
 
 
 def _run(command: str, arguments: Sequence[str]) -> None:
+    command = ALIASES.get(command, command)
     known = (*STAGES, RUN[0], *OTHERS)
     if command not in known:
         near = difflib.get_close_matches(command, known, n=1, cutoff=0.0)[0]
@@ -98,42 +97,29 @@ def _run(command: str, arguments: Sequence[str]) -> None:
     if command in OTHERS:
         importlib.import_module(f"vxdist.{OTHERS[command][0]}.command").run(arguments)
         return
-    # Read when torch loads OpenMP. Threads that wait spin by default, and where processes share
-    # cores they spin against each other: a tenth of the speed.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from vxdist.settings import parse, save_settings
+    from vxdist.api import run_stages
+    from vxdist.output import Output
+    from vxdist.settings import parse
 
     config = parse(command, arguments)
-    if config.trainer.accelerator == "cpu":
-        # Else DeepSpeed, where it is installed, looks for a GPU and warns that there is none.
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    stages = list(STAGES) if command == RUN[0] else [command]
-    if command == RUN[0]:
-        from vxdist.runtime.launch import find_launch
+    if command != RUN[0]:
+        run_stages(config, [command], Output())
+        return
+    _check_alone(config)
+    run_stages(config, list(STAGES), Output())
+    from vxdist.report.summary import print_summary
 
-        if find_launch(config.trainer).world_size > 1:
-            raise UserError(
-                "vxdist run is for one process; with several, start launch/locate.py, reduce.py, "
-                "evaluate.py and report.py in turn"
-            )
-    with _writer(config, stages):
-        for stage in stages:
-            importlib.import_module(f"vxdist.{stage}.stage").run(config)
-            save_settings(config, stage)
-    if command == RUN[0]:
-        from vxdist.report.summary import print_summary
-
-        print_summary(config)
+    print_summary(config)
 
 
-def _writer(config: "Config", stages: Sequence[str]) -> AbstractContextManager[None]:
-    """The store's lock, for rank 0 of a run that writes it; the other ranks belong to that run."""
-    from vxdist.ranks import is_first_rank
-    from vxstore.io.lock import hold
+def _check_alone(config: "Config") -> None:
+    from vxdist.runtime.launch import find_launch
 
-    if stages == ["report"] or not is_first_rank():
-        return contextlib.nullcontext()
-    return hold(config.store, take_over=config.take_over)
+    if find_launch(config.trainer).world_size > 1:
+        raise UserError(
+            "vxdist run is for one process; with several, start launch/locate.py, reduce.py, "
+            "evaluate.py and report.py in turn"
+        )
 
 
 def _usage() -> str:
@@ -143,7 +129,7 @@ def _usage() -> str:
     lines += [
         "",
         "`vxdist COMMAND --help` lists every setting; `vxdist COMMAND --config FILE",
-        "--print_config` prints the settings as resolved. corpus, import, models and plan have",
-        "options of their own: `vxdist import --help`. `vxstore --help` tells of queries.",
+        "--print_config` prints the settings as resolved. corpus, import, models and estimate have",
+        "options of their own: `vxdist import --help`. See `vxstore --help` for queries.",
     ]
     return "\n".join(lines)

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 class WorkProgress:
     """Counts units done (tokens, layers) of a known total, with the rate and the time left.
 
-    `note` says what else there is to tell. Slow work is told by the minute.
+    `note` is shown behind them. Rates of slow work are per minute.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class WorkProgress:
         self._title, self._total, self._unit = title, total, unit
         self._shown, self._seconds = shown, seconds
         self._by_minute, self._note = by_minute, note
-        self._done = self._told = 0
+        self._done = self._reported = 0
         self._began = self._printed = time.monotonic()
         self._console = Console(highlight=False)
         self._bar: Progress | None = None
@@ -49,10 +49,10 @@ class WorkProgress:
             self._bar.add_task(self._title, total=self._total, rate=self._pace(), note=self._note())
 
     def stop(self) -> None:
-        """Leave the terminal as it was, or tell how far it came."""
+        """Leave the terminal as it was, or print how far the work came."""
         if self._bar is not None:
             self._bar.stop()
-        elif self._shown and self._told < self._done:
+        elif self._shown and self._reported < self._done:
             self._line()
 
     def advance(self, units: int) -> None:
@@ -74,7 +74,7 @@ class WorkProgress:
         return f"{self._rate():,.0f} {self._unit}/s"
 
     def _line(self) -> None:
-        self._printed, self._told = time.monotonic(), self._done
+        self._printed, self._reported = time.monotonic(), self._done
         left = (self._total - self._done) / max(1e-9, self._rate())
         print(
             f"{self._title}: {self._done:,} of {self._total:,} {self._unit} "

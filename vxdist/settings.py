@@ -2,8 +2,10 @@
 
 import dataclasses
 import difflib
+import json
+import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -14,8 +16,6 @@ from vxdist.errors import UserError
 from vxdist.ranks import is_first_rank
 from vxstore.io.storage import beside
 
-OPEN_KEYS = ("evaluate.prompts", "evaluate.cues")
-"""Settings that hold a mapping with keys of the user's own."""
 CONFIG_OPTIONS = ("config", "print_config", "help")
 NOT_OURS = {
     "device_map": "vxdist places the model itself; for one too large for a device use "
@@ -23,6 +23,21 @@ NOT_OURS = {
     "trainer.strategy: ddp",
 }
 """What users of transformers look for, and what to use instead."""
+MOVED = {
+    **{
+        f"reduce.{name}": f"reduce.vape.{name}"
+        for name in (
+            "filter_quantile",
+            "top_fraction",
+            "activation_quantile",
+            "min_active_tokens",
+            "precision",
+        )
+    },
+    "evaluate.prompts": "evaluate.choice.prompts",
+    "evaluate.cues": "evaluate.choice.cues",
+}
+"""Settings of earlier versions that have another name now."""
 
 
 def parse(command: str, arguments: Sequence[str]) -> Config:
@@ -30,29 +45,24 @@ def parse(command: str, arguments: Sequence[str]) -> Config:
 
     With --help or --print_config it prints and exits.
     """
-    from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
-
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    _check_options(arguments, {*_keys(Config), "take-over"}, OPEN_KEYS)
-    parser = ArgumentParser(prog=f"vxdist {command}", description=_DESCRIPTION, exit_on_error=False)
-    parser.add_argument("--config", action="config", help="YAML file with any of these settings.")
-    for section in dataclasses.fields(Config):
-        if dataclasses.is_dataclass(section.type):
-            assert isinstance(section.type, type)
-            parser.add_class_arguments(section.type, section.name)
+    parser = _make_parser(f"vxdist {command}", _DESCRIPTION)
+    sections = _section_types()
+    for name, section in sections.items():
+        parser.add_class_arguments(section, name)
     parser.add_argument("--store", type=str, required=True, help="Path or URL of the store.")
     parser.add_argument(
         "--take_over",
         "--take-over",
         action="store_true",
-        help="Write the store though another run's lock is on it: that run is over.",
+        help="Write the store even though another run holds its lock: that run is over.",
     )
-    try:
-        found = parser.parse_args(list(arguments))
-    except ArgumentError as error:
-        _refuse(str(error))
-    sections = parser.instantiate(found)
-    return Config(**{f.name: sections[f.name] for f in dataclasses.fields(Config)})
+    known = {"store", "take_over", "take-over", *sections}
+    mappings: list[str] = []
+    for name, section in sections.items():
+        known |= set(_keys(section, f"{name}."))
+        mappings += _mappings(section, f"{name}.")
+    found = _parse(parser, arguments, known, mappings)
+    return Config(**{f.name: found[f.name] for f in dataclasses.fields(Config)})
 
 
 Section = TypeVar("Section")
@@ -65,24 +75,87 @@ def parse_section(
 
     Raises UserError naming the file or option and the key.
     """
-    from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
-
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    known = {name, *_keys(kind, f"{name}.")}
-    mappings = [f"{name}.{f.name}" for f in dataclasses.fields(kind) if "dict" in str(f.type)]  # type: ignore[arg-type]
-    _check_options(arguments, known, mappings)
-    parser = ArgumentParser(prog=f"vxdist {command}", exit_on_error=False)
-    parser.add_argument("--config", action="config", help="YAML file with any of these settings.")
+    parser = _make_parser(f"vxdist {command}", None)
     parser.add_class_arguments(kind, name)
-    try:
-        found = parser.parse_args(list(arguments))
-    except ArgumentError as error:
-        _refuse(str(error))
-    section: Section = parser.instantiate(found)[name]
+    known = {name, *_keys(kind, f"{name}.")}
+    section: Section = _parse(parser, arguments, known, list(_mappings(kind, f"{name}.")))[name]
     return section
 
 
+def parse_options(command: str, kind: type[Any], arguments: Sequence[str]) -> dict[str, Any]:
+    """The fields of the dataclass `kind` that are given as options, as in --top-fraction 0.1.
+
+    Raises UserError naming the option if it is unknown or its value cannot be read.
+    """
+    parser = _make_parser(command, None)
+    parser.add_class_arguments(kind)
+    underscored = [_underscored(argument) for argument in arguments]
+    found = _parse(parser, underscored, set(_keys(kind, "")), list(_mappings(kind, "")))
+    given = {word[2:].partition("=")[0] for word in underscored if word.startswith("--")}
+    return {key: found[key] for key in _keys(kind, "") if key in given}
+
+
+def _underscored(argument: str) -> str:
+    if not argument.startswith("--"):
+        return argument
+    name, equals, setting = argument[2:].partition("=")
+    return f"--{name.replace('-', '_')}{equals}{setting}"
+
+
+def load_config(file: str | os.PathLike[str] | None, overrides: Mapping[str, Any] | None) -> Config:
+    """A YAML file, and settings with dotted keys that replace those of the file.
+
+    Raises UserError naming the file or the key.
+    """
+    arguments = [] if file is None else ["--config", os.fspath(file)]
+    for key, setting in (overrides or {}).items():
+        arguments.append(f"--{key}={_as_argument(setting)}")
+    return parse("run", arguments)
+
+
+def _as_argument(setting: Any) -> str:
+    if isinstance(setting, str):
+        return setting
+    return json.dumps(setting, ensure_ascii=False)
+
+
 _DESCRIPTION = "All stages read the same file; each uses its own sections."
+
+
+def _make_parser(command: str, description: str | None) -> Any:
+    from jsonargparse import ArgumentParser, set_parsing_settings
+
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = ArgumentParser(prog=command, description=description, exit_on_error=False)
+    parser.add_argument("--config", action="config", help="YAML file with any of these settings.")
+    return parser
+
+
+def _parse(parser: Any, arguments: Sequence[str], known: set[str], mappings: Sequence[str]) -> Any:
+    from jsonargparse import ArgumentError
+
+    _check_options(arguments, known, mappings)
+    try:
+        return parser.instantiate(parser.parse_args(list(arguments)))
+    except ArgumentError as error:
+        _refuse(str(error))
+
+
+def _section_types() -> dict[str, type[Any]]:
+    """The sections of a configuration, with the settings of all components."""
+    made = Config()
+    sections = {f.name: type(getattr(made, f.name)) for f in dataclasses.fields(Config)}
+    return {name: kind for name, kind in sections.items() if dataclasses.is_dataclass(kind)}
+
+
+def _mappings(kind: type[Any], prefix: str) -> Iterator[str]:
+    """Settings that hold a mapping with keys of the user's own."""
+    for item in dataclasses.fields(kind):
+        name = prefix + item.name
+        if isinstance(item.type, type) and dataclasses.is_dataclass(item.type):
+            yield from _mappings(item.type, f"{name}.")
+        elif "dict" in str(item.type):
+            yield name
 
 
 def _check_options(arguments: Sequence[str], known: set[str], mappings: Sequence[str]) -> None:
@@ -106,6 +179,8 @@ def _check_options(arguments: Sequence[str], known: set[str], mappings: Sequence
 
 
 def _unknown(what: str, key: str, known: set[str]) -> str:
+    if (moved := MOVED.get(key)) in known:
+        return f"{what} is called {moved} now; rename it"
     name = key.rpartition(".")[2]
     if name in NOT_OURS:
         return f"{what} is not a setting: {NOT_OURS[name]}"
@@ -117,7 +192,7 @@ def _is_open(key: str, mappings: Sequence[str]) -> bool:
     return any(key.startswith(f"{name}.") for name in mappings)
 
 
-def _keys(kind: Any, prefix: str = "") -> Iterator[str]:
+def _keys(kind: Any, prefix: str) -> Iterator[str]:
     """All keys of a dataclass, dotted, sections included."""
     for item in dataclasses.fields(kind):
         yield prefix + item.name

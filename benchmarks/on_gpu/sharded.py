@@ -16,17 +16,13 @@ from on_gpu.measure import forget_peak, free_memory, peak_gigabytes, wait
 from on_gpu.models import build, configure, make_store, make_texts
 from vxdist.config import (
     Config,
-    CorpusConfig,
-    EvaluateConfig,
-    LocateConfig,
     ModelConfig,
-    ReduceConfig,
-    ReportConfig,
     TrainerConfig,
 )
 from vxdist.errors import UserError
 from vxdist.locate.work import LocateWork
 from vxdist.model.source import find_model
+from vxdist.output import Output
 from vxdist.plan import Plan
 from vxdist.runtime.loop import run_loop
 from vxdist.runtime.work import Batch
@@ -93,6 +89,7 @@ def _run(config: Config, plan: Plan, device: torch.device) -> dict[str, Any]:
         work,
         find_model(config.model),
         config,
+        Output(),
         then=lambda rank, of: ended.append(time.perf_counter()),
     )
     return {
@@ -105,11 +102,6 @@ def _run(config: Config, plan: Plan, device: torch.device) -> dict[str, Any]:
 def _settings(folder: str, store: str, device: torch.device, strategy: str) -> Config:
     return Config(
         model=ModelConfig(path=f"{folder}/model", dtype="bfloat16"),
-        corpus=CorpusConfig(),
-        locate=LocateConfig(),
-        reduce=ReduceConfig(),
-        evaluate=EvaluateConfig(),
-        report=ReportConfig(),
         trainer=TrainerConfig(
             accelerator="gpu" if device.type == "cuda" else "cpu",
             strategy="single" if strategy == "single" else "zero3",

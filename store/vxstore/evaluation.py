@@ -12,7 +12,7 @@ from vxstore.experts import count_experts, write_labels
 from vxstore.io import arrays, lock
 from vxstore.io.metadata import commit
 from vxstore.read import read_root_attrs
-from vxstore.schema import EVALUATION, layered_chunks
+from vxstore.schema import EVALUATION, ArraySpec, layered_chunks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,38 +41,50 @@ def create_evaluation(
     conditions: Sequence[ConditionLabels],
     dilemmas: Sequence[DilemmaLabels],
     languages: Sequence[str],
+    measures: Mapping[str, ArraySpec],
+    labels: Mapping[str, Sequence[str]],
     masked_CLNG: NDArray[np.bool_],
     attrs: Mapping[str, Any],
 ) -> None:
-    """Create evaluation/NAME, empty but for the masks (condition, layer, neuron, language)."""
+    """Create evaluation/NAME, empty but for the masks (condition, layer, neuron, language).
+
+    `measures` are the outcome's arrays, of dimensions condition, dilemma and those of `labels`.
+    """
     group = arrays.open_group(path, mode="r+").require_group(f"evaluation/{name}")
     group.update_attributes({"complete": False})
-    shape = {"condition": len(conditions), "dilemma": len(dilemmas), "order": 2}
-    for array_name in ("log_odds", "option_mass", "sealed"):
-        spec = EVALUATION[array_name]
+    shape = {"condition": len(conditions), "dilemma": len(dilemmas)}
+    shape |= {dim: len(of_dim) for dim, of_dim in labels.items()}
+    for array_name, spec in {**measures, "sealed": EVALUATION["sealed"]}.items():
         full = tuple(shape[dim] for dim in spec.dims)
         arrays.create_array(group, array_name, spec, full, chunks=(1, *full[1:]))
     spec = EVALUATION["masked"]
     chunks = layered_chunks(spec.dims, masked_CLNG.shape, 1)
     masked = arrays.create_array(group, "masked", spec, masked_CLNG.shape, chunks=chunks)
     masked[...] = masked_CLNG
-
-    arrays.write_coordinate(group, "condition", [c.name for c in conditions])
-    arrays.write_coordinate(group, "kind", [c.kind for c in conditions], dim="condition")
-    arrays.write_coordinate(group, "mask", [c.mask for c in conditions], dim="condition")
-    arrays.write_coordinate(group, "dilemma", [d.id for d in dilemmas])
-    arrays.write_coordinate(group, "value", [d.value for d in dilemmas], dim="dilemma")
-    arrays.write_coordinate(
-        group, "dilemma_language", [d.language for d in dilemmas], dim="dilemma"
-    )
-    arrays.write_coordinate(group, "language", languages)
-    arrays.write_coordinate(group, "order", ["aligned first", "violating first"])
+    _write_labels(group, conditions, dilemmas, {"language": languages, **labels})
     for dim, at in (("layer", 1), ("neuron", 2)):
         arrays.write_coordinate(group, dim, range(masked_CLNG.shape[at]))
     num_experts = count_experts(read_root_attrs(path))
     of_neuron = write_labels(group, masked_CLNG.shape[2], num_experts)
     coordinates = " ".join(("kind", "mask", "value", "dilemma_language", *of_neuron))
     group.update_attributes({**attrs, "coordinates": coordinates, "created": True})
+
+
+def _write_labels(
+    group: zarr.Group,
+    conditions: Sequence[ConditionLabels],
+    dilemmas: Sequence[DilemmaLabels],
+    labels: Mapping[str, Sequence[str]],
+) -> None:
+    arrays.write_coordinate(group, "condition", [c.name for c in conditions])
+    arrays.write_coordinate(group, "kind", [c.kind for c in conditions], dim="condition")
+    arrays.write_coordinate(group, "mask", [c.mask for c in conditions], dim="condition")
+    arrays.write_coordinate(group, "dilemma", [d.id for d in dilemmas])
+    arrays.write_coordinate(group, "value", [d.value for d in dilemmas], dim="dilemma")
+    spoken = [d.language for d in dilemmas]
+    arrays.write_coordinate(group, "dilemma_language", spoken, dim="dilemma")
+    for dim, of_dim in labels.items():
+        arrays.write_coordinate(group, dim, of_dim)
 
 
 class ConditionRecorder:
@@ -91,22 +103,23 @@ class ConditionRecorder:
         """Which conditions are scored whole; shape (condition,)."""
         return arrays.read_array(self._group, "sealed").astype(bool)
 
-    def write(
-        self,
-        condition: int,
-        log_odds_DO: NDArray[np.float64],
-        option_mass_DO: NDArray[np.float64],
-    ) -> None:
-        """Write one condition's (dilemma, order) and, last, seal it.
+    def mask(self, condition: int) -> str:
+        """The value whose neurons, or whose controls, a condition ablates; empty if intact."""
+        return str(arrays.read_array(self._group, "mask")[condition])
+
+    def write(self, condition: int, measured: Mapping[str, NDArray[np.float64]]) -> None:
+        """Write one condition's measures, each (dilemma, ...), and, last, seal it.
 
         Raises ValueError, before anything is written, if a number is not finite; StoreError if
         another run has taken the store over.
         """
         lock.require(self._path, self._run)
-        if not (np.isfinite(log_odds_DO).all() and np.isfinite(option_mass_DO).all()):
-            raise ValueError(f"condition {condition}: a log-odds is not finite")
-        arrays.write_region(self.array("log_odds"), condition, log_odds_DO)
-        arrays.write_region(self.array("option_mass"), condition, option_mass_DO)
+        for name, numbers in measured.items():
+            if not np.isfinite(numbers).all():
+                raise ValueError(f"condition {condition}: {name} is not finite")
+        for name, numbers in measured.items():
+            array = self.array(name)
+            arrays.write_region(array, condition, numbers.astype(array.dtype))
         arrays.write_region(self.array("sealed"), condition, np.asarray(True))
 
     def complete(self) -> None:

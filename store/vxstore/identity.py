@@ -69,29 +69,52 @@ def check_name(name: str, key: str) -> None:
         raise StoreError(f"{key}: {name!r} must be a plain name without '/'")
 
 
-def finished_alike(path: str, name: str, attrs: Mapping[str, Any], key: str) -> bool:
+def finished_alike(
+    path: str,
+    name: str,
+    attrs: Mapping[str, Any],
+    key: str,
+    *,
+    absent: Mapping[str, Any] | None = None,
+) -> bool:
     """Whether group `name` is finished with the same `attrs`.
 
-    Raises StoreError, naming the setting `key` to change, if it is finished with others.
+    `absent` says what an attribute means that earlier versions did not write. Raises StoreError,
+    naming the setting `key` to change, if it is finished with others.
     """
-    return _marked_alike(path, name, "complete", attrs, key)
+    return _marked_alike(path, name, "complete", attrs, key, absent)
 
 
-def begun_alike(path: str, name: str, attrs: Mapping[str, Any], key: str) -> bool:
+def begun_alike(
+    path: str,
+    name: str,
+    attrs: Mapping[str, Any],
+    key: str,
+    *,
+    absent: Mapping[str, Any] | None = None,
+) -> bool:
     """Whether group `name` was begun, perhaps not finished, with the same `attrs`.
 
-    Raises StoreError, naming the setting `key` to change, if it was begun with others.
+    `absent` is that of `finished_alike`. Raises StoreError, naming the setting `key` to change, if
+    it was begun with others.
     """
-    return _marked_alike(path, name, "created", attrs, key)
+    return _marked_alike(path, name, "created", attrs, key, absent)
 
 
-def _marked_alike(path: str, name: str, mark: str, attrs: Mapping[str, Any], key: str) -> bool:
+def _marked_alike(
+    path: str,
+    name: str,
+    mark: str,
+    attrs: Mapping[str, Any],
+    key: str,
+    absent: Mapping[str, Any] | None,
+) -> bool:
     if find_storage(path).size(f"{name}/{FILE}") is None:
         return False
     group = arrays.open_group(path, name)
     if not group.attrs.get(mark) or (mark == "complete" and not is_listed(read_root(path), name)):
         return False
-    differ = _flat_differences(dict(group.attrs.asdict()), attrs)
+    differ = _flat_differences({**(absent or {}), **group.attrs.asdict()}, attrs)
     if differ:
         raise StoreError(
             f"{path}/{name} was made with other settings: {'; '.join(differ)}. Choose another "

@@ -142,24 +142,6 @@ def layered_chunks(dims: tuple[str, ...], shape: tuple[int, ...], itemsize: int)
 
 
 SCORES: Mapping[str, ArraySpec] = {
-    "activation_probability": ArraySpec(
-        dims=("layer", "neuron", "value", "language"),
-        dtype="float64",
-        units="1",
-        long_name="share of the value's tokens on which the neuron is active",
-    ),
-    "entropy": ArraySpec(
-        dims=("layer", "neuron", "language"),
-        dtype="float64",
-        units="nats",
-        long_name="entropy over values of the normalised activation probabilities; NaN if dead",
-    ),
-    "passed_filter": ArraySpec(
-        dims=("layer", "neuron", "language"),
-        dtype="bool",
-        units="1",
-        long_name="the largest activation probability over values passes the filter",
-    ),
     "selected": ArraySpec(
         dims=("layer", "neuron", "value", "language"),
         dtype="bool",
@@ -167,30 +149,20 @@ SCORES: Mapping[str, ArraySpec] = {
         long_name="the neuron is selected, and belongs to the value",
     ),
 }
+"""What every score holds, whatever its selector adds."""
 
 EVALUATION: Mapping[str, ArraySpec] = {
-    "log_odds": ArraySpec(
-        dims=("condition", "dilemma", "order"),
-        dtype="float64",
-        units="nats",
-        long_name="log-odds of the value-aligned option against the violating one",
-    ),
-    "option_mass": ArraySpec(
-        dims=("condition", "dilemma", "order"),
-        dtype="float64",
-        units="1",
-        long_name="probability that the next token is the letter of one of the options",
-    ),
     "masked": ArraySpec(
         dims=("condition", "layer", "neuron", "language"),
         dtype="bool",
         units="1",
-        long_name="the neuron is switched off on dilemmas in the language",
+        long_name="the neuron is ablated on dilemmas in the language",
     ),
     "sealed": ArraySpec(
-        dims=("condition",), dtype="bool", units="1", long_name="the condition is scored, whole"
+        dims=("condition",), dtype="bool", units="1", long_name="the condition is measured, whole"
     ),
 }
+"""What every evaluation holds, whatever its outcome adds."""
 
 _EFFECT_DIMS = ("mask", "value", "language")
 EFFECT: Mapping[str, ArraySpec] = {

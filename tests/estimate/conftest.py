@@ -14,7 +14,7 @@ def forecast() -> Callable[..., Any]:
     """A forecast of a model in docs/models, on GPUs, with settings as on the command line."""
 
     def make(model: str, settings: tuple[str, ...] = (), **machine: Any) -> Any:
-        from vxdist.config import ForecastConfig
+        from vxdist.estimate.assumptions import Assumptions
         from vxdist.estimate.estimate import make_forecast
         from vxdist.estimate.machine import Wanted, find_machine
         from vxdist.estimate.texts import Imagined
@@ -22,7 +22,7 @@ def forecast() -> Callable[..., Any]:
 
         options = ["--model.path", str(ROOT / "docs" / "models" / model), "--store", "none"]
         options += ["--model.dtype", "bfloat16", "--trainer.accelerator", "gpu", *settings]
-        config, assume = parse("plan", options), ForecastConfig()
+        config, assume = parse("plan", options), Assumptions()
         wanted = Wanted(**{"gpus": 16, "gpu_memory": "80GB"} | machine)
         return make_forecast(
             config, find_machine(config.trainer, wanted, assume), Imagined(), assume

@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 
 from vxdist.cli import main
-from vxdist.config import ForecastConfig, ModelConfig
+from vxdist.config import ModelConfig
+from vxdist.estimate.assumptions import Assumptions
 from vxdist.estimate.disk import measure_store
+from vxdist.evaluate.outcomes.choice import Choice
 from vxdist.model.load import describe_model
 from vxdist.model.source import find_config
+from vxdist.reduce.selectors.vape import Vape
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,7 +32,9 @@ def test_a_store_of_llama_70b_with_768_parts() -> None:
         conditions=0,
         masks=0,
         dilemmas=0,
-        assume=ForecastConfig(),
+        selector=Vape,
+        outcome=Choice,
+        assume=Assumptions(),
     )
     assert sum(group.objects for group in groups) == written["store"]["objects"]
     size = sum(group.on_disk for group in groups)
@@ -51,7 +56,7 @@ def test_every_object_of_a_real_run(
     for stage in ("locate", "reduce", "evaluate"):
         assert main([stage, *options]) == 0
     capsys.readouterr()
-    assert main(["plan", *options, "--format", "json"]) == 0
+    assert main(["estimate", *options, "--format", "json"]) == 0
     forecast = json.loads(capsys.readouterr().out)["store"]
     store = tmp_path / "run.zarr"
     assert sum(group["objects"] for group in forecast) == sum(f.is_file() for f in store.rglob("*"))

@@ -10,10 +10,9 @@ from transformers import AutoModelForCausalLM
 
 import vxstore
 from vxdist.cli import main
-from vxdist.config import EvaluateConfig
 from vxdist.corpus import EvaluationItem
 from vxdist.errors import Stopped, UserError
-from vxdist.evaluate.prompts import ask, letter_tokens
+from vxdist.evaluate.outcomes.choice import Choice, ChoiceSettings, letter_tokens
 
 ITEM = EvaluationItem(
     id="x-en",
@@ -42,7 +41,7 @@ def test_every_condition_against_a_plain_model(
         assert main([stage, *run_options]) == 0
     found = vxstore.open(str(tmp_path / "run.zarr")).evaluation("choice").load()
     corpus = load_corpus(CorpusConfig(path=str(corpus_folder)))
-    questions = ask(corpus.evaluation, tokenizer, EvaluateConfig(), None)
+    questions = Choice(ChoiceSettings()).ask(corpus.evaluation, tokenizer, None)
     letters = letter_tokens(tokenizer)
     changed = 0
     for c in range(found.sizes["condition"]):
@@ -62,8 +61,8 @@ def test_every_condition_against_a_plain_model(
 
 
 def test_orders_swap_the_options(tokenizer: Any) -> None:
-    settings = EvaluateConfig(prompts={"en": "{dilemma}|A {a}|B {b}"}, cues={"en": "So:"})
-    shown = [tokenizer.decode(q.token_ids_T) for q in ask([ITEM], tokenizer, settings, None)]
+    settings = ChoiceSettings(prompts={"en": "{dilemma}|A {a}|B {b}"}, cues={"en": "So:"})
+    shown = [tokenizer.decode(q.token_ids_T) for q in Choice(settings).ask([ITEM], tokenizer, None)]
     assert shown == ["<s>Keep it?|A No.|B Yes.\n\nSo:", "<s>Keep it?|A Yes.|B No.\n\nSo:"]
 
 
@@ -73,8 +72,8 @@ def test_the_chat_template_is_used_and_special_tokens_stand_once(tokenizer: Any)
         "{% if add_generation_prompt %}>{% endif %}"
     )
     try:
-        settings = EvaluateConfig(prompts={"en": "{dilemma} {a} {b}"})
-        ids_T = ask([ITEM], tokenizer, settings, None)[0].token_ids_T
+        settings = ChoiceSettings(prompts={"en": "{dilemma} {a} {b}"})
+        ids_T = Choice(settings).ask([ITEM], tokenizer, None)[0].token_ids_T
     finally:
         tokenizer.chat_template = None
     assert tokenizer.decode(ids_T) == "<s>[Keep it? No. Yes.]>"
@@ -83,11 +82,11 @@ def test_the_chat_template_is_used_and_special_tokens_stand_once(tokenizer: Any)
 
 def test_prompts_that_will_not_do(tokenizer: Any) -> None:
     with pytest.raises(UserError, match="none for language 'en'"):
-        ask([ITEM], tokenizer, EvaluateConfig(prompts={"zh": "{dilemma}{a}{b}"}), None)
+        Choice(ChoiceSettings(prompts={"zh": "{dilemma}{a}{b}"})).ask([ITEM], tokenizer, None)
     with pytest.raises(UserError, match=r"\{b\} is missing"):
-        ask([ITEM], tokenizer, EvaluateConfig(prompts={"en": "{dilemma}{a}"}), None)
+        Choice(ChoiceSettings(prompts={"en": "{dilemma}{a}"})).ask([ITEM], tokenizer, None)
     with pytest.raises(UserError, match="more than the model's 5"):
-        ask([ITEM], tokenizer, EvaluateConfig(), 5)
+        Choice(ChoiceSettings()).ask([ITEM], tokenizer, 5)
 
 
 def test_an_evaluation_cut_short_goes_on(

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vxdist.errors import UserError
-from vxdist.evaluate.conditions import LanguageScores, make_conditions, mask_neurons, read_activity
-from vxdist.stats.matching import draw_control
+from vxdist.evaluate.conditions import make_conditions, mask_neurons
+from vxdist.evaluate.recorded import read_activity
+from vxdist.stats.matching import LanguageScores, draw_control
 from vxstore.finalise import finalise
 from vxstore.read import open_store
 from vxstore.write import PartCounts, PartLabels, Recorder, create
@@ -102,7 +102,7 @@ def test_activity_with_experts_is_of_all_tokens(tmp_path: Path) -> None:
         )
         Recorder(path).write_part(part, counts)
     finalise(path)
-    found_LN = read_activity(open_store(path), xr.Dataset(), "en")
+    found_LN = read_activity(open_store(path), "en")
     expected_LN = np.zeros((2, 6))  # the mean of two values: never NaN
     expected_LN[0, :3] = 0.675, 0.335, 0.075
     assert np.abs(found_LN - expected_LN).max() < 1e-12

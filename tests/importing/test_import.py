@@ -20,7 +20,7 @@ torch = pytest.importorskip("torch")
 
 MakeFile = Callable[..., str]
 RunImport = Callable[..., int]
-REDUCE = ("--reduce.top_fraction", "0.1")
+REDUCE = ("--reduce.vape.top_fraction", "0.1")
 
 
 def active(file: str) -> np.ndarray[Any, Any]:
@@ -122,7 +122,7 @@ def test_the_later_stages_and_the_queries_work(
 ) -> None:
     assert run_import("--denominator", "tokens") == 0
     assert "exceed 1" not in capsys.readouterr().err
-    options = ("--reduce.filter_quantile", "0.5", "--reduce.activation_quantile", "0.5")
+    options = ("--reduce.vape.filter_quantile", "0.5", "--reduce.vape.activation_quantile", "0.5")
     assert main(["reduce", "--store", store, *REDUCE, *options]) == 0
     scores = vxstore.open(store).scores("vape")
     root = vxstore.open(store).root()

@@ -9,16 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vxdist.config import (
-    Config,
-    CorpusConfig,
-    EvaluateConfig,
-    LocateConfig,
-    ModelConfig,
-    ReduceConfig,
-    ReportConfig,
-    TrainerConfig,
-)
+from vxdist.config import Config, CorpusConfig, ModelConfig, ReportConfig
+from vxdist.evaluate.outcomes.choice import Choice
+from vxdist.reduce.selectors.vape import Vape
 from vxstore.evaluation import (
     ConditionLabels,
     ConditionRecorder,
@@ -124,7 +117,7 @@ class StoreMaker:
         write_group(
             self.path,
             "scores/vape",
-            SCORES,
+            {**Vape.arrays, **SCORES},
             {
                 "activation_probability": probability,
                 "entropy": entropy,
@@ -165,6 +158,8 @@ class StoreMaker:
             conditions=conditions,
             dilemmas=dilemmas,
             languages=self.languages,
+            measures=Choice.arrays,
+            labels=Choice.labels,
             masked_CLNG=masked,
             attrs={"settings": {"scores": "vape", "prompts": {"en": f"Choose {HOSTILE}: {{a}}"}}},
         )
@@ -174,7 +169,8 @@ class StoreMaker:
         for c, condition in enumerate(conditions):
             spread = self.rng.uniform(-0.1, 0.1, (len(dilemmas), 1))
             shift = {"intact": 0.0, "mask": self.effect + spread, "control": spread}[condition.kind]
-            recorder.write(c, intact + shift, np.full(intact.shape, 0.625))
+            measured = {"log_odds": intact + shift, "option_mass": np.full(intact.shape, 0.625)}
+            recorder.write(c, measured)
         write_group(
             self.path,
             "evaluation/choice/effect",
@@ -230,11 +226,7 @@ def make_config(tmp_path: Path) -> Callable[..., Config]:
         return Config(
             model=ModelConfig(path="models/tiny"),
             corpus=CorpusConfig(path=corpus),
-            locate=LocateConfig(),
-            reduce=ReduceConfig(),
-            evaluate=EvaluateConfig(),
             report=ReportConfig(path=path, top_neurons=2),
-            trainer=TrainerConfig(),
             store=store,
         )
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from vxdist.config import Config
+from vxdist.output import Output
 from vxdist.report.stage import run
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def probe(tmp_path: Path, page: Path, width: int) -> dict[str, Any]:
 @pytest.fixture
 def page(maker: "StoreMaker", make_config: Callable[..., Config], tmp_path: Path) -> Path:
     """The report of a small store."""
-    run(make_config(maker.write()))
+    run(make_config(maker.write()), Output())
     return tmp_path / "tiny.html"
 
 

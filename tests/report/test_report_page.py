@@ -12,6 +12,7 @@ import pytest
 import vxstore
 from vxdist.config import Config
 from vxdist.errors import UserError
+from vxdist.output import Output
 from vxdist.report.stage import report_path, run
 from vxdist.report.text import signed
 
@@ -52,7 +53,7 @@ def write(make_config: MakeConfig) -> Callable[["StoreMaker"], str]:
 
     def write(maker: "StoreMaker") -> str:
         config = make_config(maker.write())
-        run(config)
+        run(config, Output())
         return report_path(config).read_text(encoding="utf-8")
 
     return write
@@ -61,7 +62,7 @@ def write(make_config: MakeConfig) -> Callable[["StoreMaker"], str]:
 def test_lies_beside_the_store_and_says_where(
     maker: "StoreMaker", make_config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(make_config(maker.write()))
+    run(make_config(maker.write()), Output())
     assert sorted(p.name for p in tmp_path.iterdir()) == ["tiny.html", "tiny.zarr"]
     assert capsys.readouterr().out == f"report: {tmp_path / 'tiny.html'}\n"
 
@@ -69,7 +70,7 @@ def test_lies_beside_the_store_and_says_where(
 def test_goes_where_it_is_told(
     maker: "StoreMaker", make_config: MakeConfig, tmp_path: Path
 ) -> None:
-    run(make_config(maker.write(), path=str(tmp_path / "new" / "page.html")))
+    run(make_config(maker.write(), path=str(tmp_path / "new" / "page.html")), Output())
     assert (tmp_path / "new" / "page.html").is_file()
 
 
@@ -191,7 +192,7 @@ def test_names_come_from_the_card(
         (folder / file.name).write_bytes(file.read_bytes())
     card = "values:\n  kindness: {en: Kindness of heart, zh: 善良}\n  thrift: [odd]\n"
     (folder / "card.yaml").write_text(card, encoding="utf-8")
-    run(make_config(maker.write(), corpus=str(folder)))
+    run(make_config(maker.write(), corpus=str(folder)), Output())
     text = Page((tmp_path / "tiny.html").read_text(encoding="utf-8")).text
     assert "Kindness of heart 善良" in text
     assert "thrift" in text
@@ -201,7 +202,7 @@ def test_other_ranks_do_nothing(
     maker: "StoreMaker", make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RANK", "1")
-    run(make_config(maker.write()))
+    run(make_config(maker.write()), Output())
     assert not (tmp_path / "tiny.html").exists()
 
 
@@ -209,13 +210,13 @@ def test_missing_store_score_and_place_are_the_users_to_mend(
     maker: "StoreMaker", make_config: MakeConfig, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match="no store at"):
-        run(make_config(str(tmp_path / "none.zarr")))
+        run(make_config(str(tmp_path / "none.zarr")), Output())
     config = make_config(maker.write(), path=str(tmp_path))
     with pytest.raises(UserError, match=r"report\.path"):
-        run(config)
+        run(config, Output())
     config.reduce.name = "other"
     with pytest.raises(UserError, match="no finished scores/other"):
-        run(config)
+        run(config, Output())
     with pytest.raises(UserError, match="is a URL"):
         report_path(make_config("s3://bucket/run.zarr"))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["tiny.zarr"]

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vxdist.evaluate.outcomes.choice import Choice
+from vxdist.reduce.selectors.vape import Vape
 from vxstore.cli.main import main
 from vxstore.evaluation import (
     ConditionLabels,
@@ -184,7 +186,7 @@ def add_scores() -> Callable[..., dict[str, np.ndarray[Any, Any]]]:
             "settings": {"name": name, "top_fraction": 0.01},
             "thresholds": dict.fromkeys(labels, cut | counts | thresholds),
         }
-        write_group(path, f"scores/{name}", SCORES, data, coordinates, attrs)
+        write_group(path, f"scores/{name}", {**Vape.arrays, **SCORES}, data, coordinates, attrs)
         return data
 
     return add
@@ -206,12 +208,15 @@ def add_evaluation() -> Callable[[str], None]:
             conditions=conditions,
             dilemmas=dilemmas,
             languages=LANGUAGES,
+            measures=Choice.arrays,
+            labels=Choice.labels,
             masked_CLNG=np.zeros((2, 4, 6, 2), dtype=bool),
             attrs={"settings": {"name": "choice", "scores": "vape", "controls": 0}},
         )
         recorder = ConditionRecorder(path, "choice")
         for condition in range(2):
-            recorder.write(condition, np.zeros((2, 2)), np.full((2, 2), 0.5))
+            zeros, halves = np.zeros((2, 2)), np.full((2, 2), 0.5)
+            recorder.write(condition, {"log_odds": zeros, "option_mass": halves})
         size = {"mask": 1, "value": 1, "language": 2}
         effect = {name: np.zeros([size[dim] for dim in spec.dims]) for name, spec in EFFECT.items()}
         labels = {"mask": ["calm"], "value": ["calm"], "language": list(LANGUAGES)}

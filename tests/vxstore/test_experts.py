@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import vxstore
 from vxdist.reduce.score import write_score
-from vxdist.reduce.selectors.vape import VapeSettings
+from vxdist.reduce.selectors.vape import Vape, VapeSettings
 from vxstore import read, schema
 from vxstore.errors import StoreError
 from vxstore.experts import by_neuron
@@ -42,7 +42,7 @@ SETTINGS = VapeSettings(
 def store(make_store: MakeStore) -> str:
     """A complete store with experts, scored. For reading only."""
     path = make_store(num_experts=EXPERTS)
-    write_score(path, "vape", SETTINGS)
+    write_score(path, "vape", Vape(SETTINGS))
     return path
 
 

@@ -85,7 +85,7 @@ print(json.dumps({"values": values, "languages": languages, "active": active}))
 @pytest.mark.parametrize("num_experts", [0, 3])
 def test_a_reader_written_from_the_page(make_store: Callable[..., str], num_experts: int) -> None:
     from vxdist.reduce.score import write_score
-    from vxdist.reduce.selectors.vape import VapeSettings
+    from vxdist.reduce.selectors.vape import Vape, VapeSettings
     from vxstore.read import open_store
 
     path = make_store(num_experts=num_experts)
@@ -96,7 +96,7 @@ def test_a_reader_written_from_the_page(make_store: Callable[..., str], num_expe
         min_active_tokens=1,
         precision="float64",
     )
-    write_score(path, "vape", settings)
+    write_score(path, "vape", Vape(settings))
     done = subprocess.run(
         [sys.executable, "-W", "error::UserWarning", "-c", READER, path],
         capture_output=True,
@@ -112,15 +112,29 @@ def test_a_reader_written_from_the_page(make_store: Callable[..., str], num_expe
 
 def test_the_page_names_every_array_and_attribute(make_store: Callable[..., str]) -> None:
     """What is in a store is on the page."""
+    from vxdist.evaluate.outcomes.choice import Choice
+    from vxdist.reduce.selectors.vape import Vape
     from vxstore.experts import ROUTED_RECORD, ROUTED_ROOT
     from vxstore.schema import EFFECT, EVALUATION, RECORD, ROOT, SCORES
+
+    of_components = (*Vape.arrays, *Choice.arrays)
 
     page = (Path(__file__).parents[2] / "store" / "FORMAT.md").read_text(encoding="utf-8")
     path = Path(make_store(num_experts=3))
     attrs = json.loads((path / "zarr.json").read_text())["attributes"]
     names = [file.parent.name for file in path.rglob("c")]
     of_experts = (*ROUTED_ROOT, *ROUTED_RECORD)
-    for name in (*ROOT, *RECORD, *of_experts, *SCORES, *EVALUATION, *EFFECT, *attrs, *names):
+    for name in (
+        *ROOT,
+        *RECORD,
+        *of_experts,
+        *SCORES,
+        *EVALUATION,
+        *EFFECT,
+        *of_components,
+        *attrs,
+        *names,
+    ):
         assert f"`{name}`" in page, name
 
 

@@ -17,6 +17,7 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vxdist.reduce.selectors.vape import Vape
 from vxstore import schema
 from vxstore.errors import StoreError
 from vxstore.finalise import finalise
@@ -460,7 +461,7 @@ class TestDerivedGroups:
             mock.patch.object(arrays, "write_array", side_effect=KeyboardInterrupt),
             pytest.raises(KeyboardInterrupt),
         ):
-            write_group(path, "scores/new", schema.SCORES, {"entropy": np.zeros((4, 6, 1))}, {}, {})
+            write_group(path, "scores/new", Vape.arrays, {"entropy": np.zeros((4, 6, 1))}, {}, {})
         assert open_store(path).names("scores") == []
         assert not finished_alike(path, "scores/new", {}, "reduce.name")
 

@@ -10,7 +10,7 @@ COMMANDS = {
     "build": "write a corpus with a language model",
     "import": "make a corpus of what others have",
 }
-PACKAGES = {"check": "check", "build": "builder", "import": "convert"}
+PACKAGES = {"check": "check", "build": "builder", "import": "importing"}
 
 
 def run(arguments: Sequence[str]) -> None:

@@ -6,8 +6,8 @@ import difflib
 import re
 from collections.abc import Sequence
 
-from vxdist.config import ForecastConfig
 from vxdist.errors import UserError
+from vxdist.estimate.assumptions import Assumptions
 from vxdist.parser import Parser
 
 NO_STORE = "plan.zarr"
@@ -50,9 +50,9 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def _parser() -> Parser:
-    defaults = ForecastConfig()
+    defaults = Assumptions()
     parser = Parser(
-        prog="vxdist plan",
+        prog="vxdist estimate",
         description="Say what a run will need of memory, time and disk, from its configuration, "
         "its corpus and the model's config.json. No weights are read.",
         epilog="All settings of the run may be given too, as in --locate.tokens_per_batch 8192; "
@@ -93,9 +93,9 @@ def _check_unknown(parser: argparse.ArgumentParser, settings: Sequence[str]) -> 
             raise UserError(f"option {option} is not known; did you mean {near}?")
 
 
-def _assume(options: argparse.Namespace) -> ForecastConfig:
+def _assume(options: argparse.Namespace) -> Assumptions:
     """The defaults, with what is given of characters a token."""
-    assume = ForecastConfig()
+    assume = Assumptions()
     for pair in filter(None, (options.characters_per_token or "").split(",")):
         name, _, number = pair.partition("=")
         if not re.fullmatch(r"\d+(\.\d+)?", number) or float(number) == 0:

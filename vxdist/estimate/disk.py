@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vxdist.config import ForecastConfig
+from vxdist.estimate.assumptions import Assumptions
+from vxdist.evaluate.outcomes import Outcome
 from vxdist.model.load import ModelShape
+from vxdist.reduce.selectors import Selector
 from vxstore.experts import LABELS, describe_experts, record_arrays, root_arrays
 from vxstore.schema import EFFECT, EVALUATION, SCORES, ArraySpec, layered_chunks, record_chunks
 
@@ -38,7 +40,9 @@ def measure_store(
     conditions: int,
     masks: int,
     dilemmas: int,
-    assume: ForecastConfig,
+    selector: type[Selector],
+    outcome: type[Outcome],
+    assume: Assumptions,
 ) -> tuple[Group, ...]:
     """Every group of a store with one score and, if `conditions` is not 0, one evaluation."""
     sizes = {
@@ -48,7 +52,7 @@ def measure_store(
         "routed_expert": shape.num_experts,
         "value": values,
         "language": languages,
-        "order": 2,
+        **{dim: len(labels) for dim, labels in outcome.labels.items()},
         "mask": masks,
         **dict.fromkeys(OF_CONDITION, conditions),
         **dict.fromkeys(OF_DILEMMA, dilemmas),
@@ -67,13 +71,14 @@ def measure_store(
             _part,
             {**sizes, "value": parts, "language": parts, "stance": parts},
         ),
-        _Group("scores/NAME", SCORES, (*own, *of_text), _layers, pooled),
+        _Group("scores/NAME", {**selector.arrays, **SCORES}, (*own, *of_text), _layers, pooled),
     ]
     if conditions:
         mask = ("mask", *of_text)
-        labels = (*OF_CONDITION, *OF_DILEMMA, *own, "language", "order")
+        labels = (*OF_CONDITION, *OF_DILEMMA, *own, "language", *outcome.labels)
+        measured = {**outcome.arrays, **EVALUATION}
         groups += [
-            _Group("evaluation/NAME", EVALUATION, labels, _condition, sizes),
+            _Group("evaluation/NAME", measured, labels, _condition, sizes),
             _Group("evaluation/NAME/effect", EFFECT, mask, _whole, {**sizes, "value": masks}),
         ]
     return tuple(group.measure(assume) for group in groups)
@@ -110,7 +115,7 @@ class _Group:
     chunk: Chunk
     sizes: Mapping[str, int]
 
-    def measure(self, assume: ForecastConfig) -> Group:
+    def measure(self, assume: Assumptions) -> Group:
         """Every array, coordinates too, has one object more, its zarr.json, as has each group."""
         labels = float(sum(LABEL_BYTES * self.sizes.get(label, 1) for label in self.labels))
         content, on_disk = labels, labels

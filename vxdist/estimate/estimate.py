@@ -4,19 +4,23 @@ from dataclasses import dataclass
 
 import torch
 
-from vxdist.config import Config, ForecastConfig
+from vxdist.components import find_class
+from vxdist.config import Config
 from vxdist.corpus import Corpus, load_corpus
+from vxdist.estimate.assumptions import Assumptions
 from vxdist.estimate.cost import Cost, find_cost
 from vxdist.estimate.disk import Group, measure_store
 from vxdist.estimate.machine import Machine
 from vxdist.estimate.memory import Activations, Memory, Planner
 from vxdist.estimate.shape import Size, measure_model
-from vxdist.estimate.texts import Imagined, Lengths, measure_texts
+from vxdist.estimate.texts import Imagined, Lengths, measure_texts, questions_per_dilemma
 from vxdist.estimate.trace import measure_activations
 from vxdist.estimate.work import Load, count_labels, cut_questions, cut_stories
 from vxdist.evaluate.conditions import make_conditions
+from vxdist.evaluate.outcomes import OUTCOMES
 from vxdist.model.load import ModelShape, build_without_weights, describe_model
 from vxdist.model.source import ModelSource, find_config
+from vxdist.reduce.selectors import SELECTORS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +54,7 @@ class Forecast:
 
 
 def make_forecast(
-    config: Config, machine: Machine, imagined: Imagined, assume: ForecastConfig
+    config: Config, machine: Machine, imagined: Imagined, assume: Assumptions
 ) -> Forecast:
     """Read corpus, configuration and perhaps tokenizer; no weights.
 
@@ -119,9 +123,10 @@ def _measure_store(
     lengths: Lengths,
     locate: Load,
     evaluate: Load | None,
-    assume: ForecastConfig,
+    assume: Assumptions,
 ) -> tuple[Group, ...]:
     values, languages = count_labels(lengths.stories)
+    outcome = find_class(OUTCOMES, config.evaluate.outcome, "evaluate.outcome")
     masked = corpus.values if config.evaluate.values is None else config.evaluate.values
     conditions = len(make_conditions(list(masked), config.evaluate.controls)) if evaluate else 0
     return measure_store(
@@ -131,6 +136,8 @@ def _measure_store(
         parts=len(locate.units),
         conditions=conditions,
         masks=len(masked),
-        dilemmas=sum(map(len, lengths.questions.values())) // 2,
+        dilemmas=sum(map(len, lengths.questions.values())) // questions_per_dilemma(outcome),
+        selector=find_class(SELECTORS, config.reduce.selector, "reduce.selector"),
+        outcome=outcome,
         assume=assume,
     )

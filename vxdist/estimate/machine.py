@@ -4,8 +4,9 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
-from vxdist.config import ForecastConfig, TrainerConfig
+from vxdist.config import TrainerConfig
 from vxdist.errors import UserError
+from vxdist.estimate.assumptions import Assumptions
 from vxdist.estimate.units import check_amount, parse_bytes
 
 MOST_GPUS = 100_000
@@ -48,7 +49,7 @@ class Machine:
         return self.nodes * self.devices
 
 
-def find_machine(config: TrainerConfig, wanted: Wanted, assume: ForecastConfig) -> Machine:
+def find_machine(config: TrainerConfig, wanted: Wanted, assume: Assumptions) -> Machine:
     """The GPUs asked for or configured; with accelerator cpu and none asked for, this machine.
 
     Raises UserError, naming the option, if something is missing or does not go together.
@@ -75,7 +76,7 @@ def find_machine(config: TrainerConfig, wanted: Wanted, assume: ForecastConfig) 
     )
 
 
-def _count(config: TrainerConfig, wanted: Wanted, assume: ForecastConfig) -> tuple[int, int]:
+def _count(config: TrainerConfig, wanted: Wanted, assume: Assumptions) -> tuple[int, int]:
     """(nodes, GPUs of each)."""
     if wanted.gpus is None:
         if config.devices is None or config.accelerator == "cpu":
@@ -90,7 +91,7 @@ def _count(config: TrainerConfig, wanted: Wanted, assume: ForecastConfig) -> tup
     return nodes, wanted.gpus // nodes
 
 
-def _nodes(gpus: int, config: TrainerConfig, assume: ForecastConfig) -> int:
+def _nodes(gpus: int, config: TrainerConfig, assume: Assumptions) -> int:
     """Nodes of as many GPUs as configured, or as many nodes, or nodes of the usual size."""
     if config.accelerator == "gpu":
         if config.devices is not None and gpus % config.devices == 0:
@@ -101,7 +102,7 @@ def _nodes(gpus: int, config: TrainerConfig, assume: ForecastConfig) -> int:
 
 
 def _this_machine(
-    config: TrainerConfig, wanted: Wanted, assume: ForecastConfig, fraction: float
+    config: TrainerConfig, wanted: Wanted, assume: Assumptions, fraction: float
 ) -> Machine:
     nodes, devices = wanted.nodes or config.num_nodes or 1, config.devices or 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vxdist.config import Config, ForecastConfig
+from vxdist.config import Config
 from vxdist.errors import UserError
+from vxdist.estimate.assumptions import Assumptions
 from vxdist.estimate.machine import Machine
 from vxdist.estimate.shape import Size
 from vxdist.estimate.work import Load
@@ -79,7 +80,7 @@ class Planner:
     size: Size
     machine: Machine
     activations: Activations
-    assume: ForecastConfig
+    assume: Assumptions
 
     def under(self, strategy: str, locate: Load, evaluate: Load | None) -> Memory:
         """Memory under `single`, `ddp` or `zero3`."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from vxdist.config import ForecastConfig
+from vxdist.estimate.assumptions import Assumptions
 from vxdist.estimate.estimate import Forecast
 from vxdist.estimate.memory import ITEM_BYTES
 from vxdist.estimate.units import show_bytes, show_operations, show_time
@@ -26,7 +26,7 @@ MEMORY = {
 NODE = {"node": "each node, beside its GPUs", "disk": "each node's disk, for shards"}
 
 
-def to_json(forecast: Forecast, advice: Sequence[str], assume: ForecastConfig) -> dict[str, Any]:
+def to_json(forecast: Forecast, advice: Sequence[str], assume: Assumptions) -> dict[str, Any]:
     """Everything in plain numbers: bytes, tokens, operations, seconds."""
     units = {
         load.title: {
@@ -70,7 +70,7 @@ def to_json(forecast: Forecast, advice: Sequence[str], assume: ForecastConfig) -
     }
 
 
-def show(forecast: Forecast, advice: Sequence[str], assume: ForecastConfig) -> None:
+def show(forecast: Forecast, advice: Sequence[str], assume: Assumptions) -> None:
     """Tables, a verdict, what to change, and what was assumed."""
     console = new_console()
     machine = forecast.machine
@@ -183,7 +183,7 @@ def _needs_zero3(forecast: Forecast) -> bool:
     return not next(m for m in forecast.memory if m.strategy != "zero3").fits
 
 
-def _assumptions(forecast: Forecast, assume: ForecastConfig) -> str:
+def _assumptions(forecast: Forecast, assume: Assumptions) -> str:
     machine, lengths = forecast.machine, forecast.lengths
     stories, questions = lengths.story_source, lengths.question_source
     tokens = f"tokens of stories are {stories}, of questions {questions}"

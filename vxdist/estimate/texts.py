@@ -1,14 +1,17 @@
 """How long the texts of a run are, in tokens: counted, or estimated where that cannot be."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vxdist.config import Config, ForecastConfig
+from vxdist.components import make_component
+from vxdist.config import Config
 from vxdist.corpus import Corpus, EvaluationItem
 from vxdist.errors import UserError
+from vxdist.estimate.assumptions import Assumptions
 from vxdist.estimate.units import check_amount
-from vxdist.evaluate.prompts import ask
+from vxdist.evaluate.outcomes import OUTCOMES, Outcome
 from vxdist.model.load import ModelShape, load_tokenizer
 from vxdist.model.source import ModelSource
 from vxdist.plan import tokenize_stories
@@ -50,7 +53,7 @@ def measure_texts(
     source: ModelSource,
     shape: ModelShape,
     imagined: Imagined,
-    assume: ForecastConfig,
+    assume: Assumptions,
 ) -> Lengths:
     """Lengths of all stories, and of all questions of one condition.
 
@@ -65,11 +68,12 @@ def measure_texts(
         known = _count(config, corpus, dilemmas, source, shape)
     else:
         known = _estimate(config, corpus, dilemmas, assume)
+    per_dilemma = questions_per_dilemma(_outcome(config))
     return Lengths(
         stories=_imagine(known.stories, imagined.stories, imagined.tokens_per_story, assume),
         questions=_imagine(
             {language: known.questions.get(language, []) for language in corpus.languages},
-            None if imagined.dilemmas is None else 2 * imagined.dilemmas,
+            None if imagined.dilemmas is None else per_dilemma * imagined.dilemmas,
             imagined.tokens_per_dilemma,
             assume,
         ),
@@ -94,7 +98,7 @@ def _count(
     stories = tokenize_stories(
         corpus.activation, tokenizer, span=config.locate.span, max_length=limit
     )
-    questions = ask(dilemmas, tokenizer, config.evaluate, limit)
+    questions = _outcome(config).ask(dilemmas, tokenizer, limit)
     return Lengths(
         stories=_gather(((s.value, s.language, s.stance), len(s.token_ids_T)) for s in stories),
         questions=_gather((q.language, len(q.token_ids_T)) for q in questions),
@@ -104,15 +108,12 @@ def _count(
 
 
 def _estimate(
-    config: Config, corpus: Corpus, dilemmas: Sequence[EvaluationItem], assume: ForecastConfig
+    config: Config, corpus: Corpus, dilemmas: Sequence[EvaluationItem], assume: Assumptions
 ) -> Lengths:
-    rates, prompts = assume.characters_per_token, config.evaluate.prompts
+    rates, outcome = assume.characters_per_token, _outcome(config)
 
     def tokens(text: str, language: str) -> int:
         return 1 + round(len(text) / rates.get(language, rates["other"]))
-
-    def question(item: EvaluationItem) -> str:
-        return "".join((prompts.get(item.language, ""), item.dilemma, item.aligned, item.violating))
 
     return Lengths(
         stories=_gather(
@@ -123,13 +124,24 @@ def _estimate(
             for s in corpus.activation
         ),
         questions=_gather(
-            (item.language, assume.template_tokens + tokens(question(item), item.language))
+            (item.language, assume.template_tokens + tokens(text, item.language))
             for item in dilemmas
-            for _ in (0, 1)
+            for text in outcome.prompts(item)
         ),
         story_source="estimated",
         question_source="estimated",
     )
+
+
+def questions_per_dilemma(outcome: Outcome | type[Outcome]) -> int:
+    """Number of questions that an outcome asks about each dilemma."""
+    return math.prod(map(len, outcome.labels.values()))
+
+
+def _outcome(config: Config) -> Outcome:
+    settings = config.evaluate
+    outcome: Outcome = make_component(OUTCOMES, settings.outcome, settings, "evaluate.outcome")
+    return outcome
 
 
 def _gather(pairs: Any) -> dict[Any, list[int]]:
@@ -143,7 +155,7 @@ def _imagine(
     known: Mapping[Any, Sequence[int]],
     texts: int | None,
     mean: float | None,
-    assume: ForecastConfig,
+    assume: Assumptions,
 ) -> Mapping[Any, Sequence[int]]:
     """As many texts, shared out evenly over the groups, spread evenly around their mean length.
 

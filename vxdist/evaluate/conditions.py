@@ -1,34 +1,17 @@
-"""Which neurons each condition switches off: none, a value's, or as many like them at random.
+"""The conditions of an evaluation, and the neurons that each of them ablates.
 
-L: layer, N: neuron, V: value.
+L: layer, N: neuron, V: value, C: condition, G: language.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from vxdist.stats.matching import LanguageScores, draw_control
 from vxstore.evaluation import ConditionLabels
-from vxstore.experts import count_experts
-from vxstore.read import Store
 
 Bools = NDArray[np.bool_]
-
-
-def read_activity(store: Store, scores: xr.Dataset, language: str) -> NDArray[np.float64]:
-    """Share of tokens on which neurons are active, (layer, neuron): the mean over values.
-
-    With experts that is not the activation probability, which is of the tokens routed to the
-    expert: what stands for a neuron is to be active as often, however often its expert is chosen.
-    """
-    if not count_experts(store.attrs):
-        probability = scores.activation_probability.sel(language=language)
-        return np.asarray(probability.mean("value").values)
-    root = store.root().sel(language=language)
-    layers = (root.isel(layer=layer) for layer in range(root.sizes["layer"]))
-    return np.stack([(of.active_count / of.token_count).mean("value").values for of in layers])
 
 
 def make_conditions(values: Sequence[str], controls: int) -> tuple[ConditionLabels, ...]:
@@ -51,7 +34,7 @@ def mask_neurons(
     pool: int,
     seed: int,
 ) -> Bools:
-    """Neurons off, (condition, layer, neuron, language); `values` label the scores' V.
+    """Ablated neurons, (condition, layer, neuron, language); `values` label the scores' V.
 
     A draw depends on the seed, its value, its number and its language only.
     """

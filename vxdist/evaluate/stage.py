@@ -1,21 +1,28 @@
-"""The evaluate stage: scores and model in, effects of switching neurons off out."""
+"""The evaluate stage: scores and model in, effects of ablating neurons out."""
 
 import dataclasses
+import functools
 import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from vxdist.components import make_component
 from vxdist.config import Config, EvaluateConfig
 from vxdist.corpus import Corpus, EvaluationItem, load_corpus
 from vxdist.errors import UserError
-from vxdist.evaluate.conditions import make_conditions, mask_neurons, read_activity
+from vxdist.evaluate.conditions import make_conditions, mask_neurons
 from vxdist.evaluate.effects import measure
-from vxdist.evaluate.prompts import ask, letter_tokens
+from vxdist.evaluate.outcomes import OUTCOMES, Outcome
+from vxdist.evaluate.recorded import read_activity, read_recorded
 from vxdist.evaluate.work import EvaluateWork
+from vxdist.hooks.interventions import INTERVENTIONS, Intervention
 from vxdist.model.load import describe_model, load_tokenizer
 from vxdist.model.source import ModelSource, find_model
+from vxdist.output import Output
 from vxdist.runtime.launch import find_launch
 from vxdist.runtime.loop import run_loop
 from vxdist.runtime.strategy import resolve_strategy
@@ -24,59 +31,112 @@ from vxstore.evaluation import ConditionRecorder, DilemmaLabels, create_evaluati
 from vxstore.groups import write_group
 from vxstore.identity import begun_alike, check_name, finished_alike
 from vxstore.mask_file import read_masks
+from vxstore.query.lookup import default_score
 from vxstore.read import Store, open_store
 from vxstore.schema import EFFECT
 
 MEASURE = ("confidence", "bootstrap_resamples", "controls")
-NOT_IDENTITY = ("tokens_per_batch", "max_padding", "bootstrap_resamples", "confidence", "masks")
-"""Settings that do not change what a condition's log-odds mean. What a mask file holds does, and
-`selection_digest` tells that; where the file lies does not."""
+IDENTITY = ("controls", "control_pool", "seed")
+"""Settings of evaluate that decide what is measured, beside those of the outcome and the
+intervention. What a mask file holds does too: `selection_digest` says it, wherever the file is."""
+ABSENT = {"outcome": "choice", "intervention": "zero"}
+"""What the attributes mean that earlier versions did not write."""
 
 
-def run(config: Config) -> None:
-    """Score what is missing of evaluation/NAME, then measure the effects.
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """What an evaluation is made of."""
 
-    Raises UserError before any model is loaded if store, scores, corpus or model will not do.
+    config: Config
+    store: Store
+    name: str
+    score: str
+    values: list[str]
+    languages: list[str]
+    items: list[EvaluationItem]
+    outcome: Outcome
+    intervention: Intervention
+    scores: xr.Dataset
+    selected: xr.DataArray
+
+    @property
+    def group(self) -> str:
+        return f"evaluation/{self.name}"
+
+    @property
+    def settings(self) -> EvaluateConfig:
+        return self.config.evaluate
+
+
+def run(config: Config, output: Output) -> None:
+    """Measure what is missing of evaluation/NAME, then the effects.
+
+    Raises UserError, before any model is loaded, if the store, scores, corpus or model is missing
+    or unsuitable.
     """
-    settings = config.evaluate
     launch = find_launch(config.trainer)
     resolve_strategy(config.trainer, launch)
-    store = open_store(config.store)
-    corpus = load_corpus(config.corpus)
-    values = _values(settings, corpus)
-    items = [item for item in corpus.evaluation if item.value in values]
     source = find_model(config.model)
-    _check(settings, config, store, source, items)
-    scores = store.scores(settings.scores)
-    languages = [str(label) for label in store.root().language.values]
-    selected = _selected(settings, store, scores, values, languages)
-    attrs = _identity(settings, corpus, selected, values)
-    group = f"evaluation/{settings.name}"
-    if finished_alike(config.store, group, attrs, "evaluate.name"):
+    corpus = load_corpus(config.corpus)
+    this = _prepare(config, corpus, source)
+    identity = _identity(this, corpus)
+    if finished_alike(config.store, this.group, identity, "evaluate.name", absent=ABSENT):
         if launch.rank == 0:
-            print(f"evaluate: {group} is there already; no model work")
-            if not _measured_alike(store, settings):
-                _finish(config, values, languages)
+            output.say(f"evaluate: {this.group} exists already; no model work")
+            if not _measured_alike(this):
+                _finish(this, output)
         return
 
     shape = describe_model(source)
     tokenizer = load_tokenizer(source, shape)
-    questions = ask(items, tokenizer, settings, shape.max_length)
-    letters = letter_tokens(tokenizer)
-    if launch.rank == 0 and not begun_alike(config.store, group, attrs, "evaluate.name"):
-        _create(config, scores, selected, values, languages, items, attrs)
+    questions = this.outcome.ask(this.items, tokenizer, shape.max_length)
+    if launch.rank == 0 and not begun_alike(
+        config.store, this.group, identity, "evaluate.name", absent=ABSENT
+    ):
+        _create(this, identity, output)
+    recorded = read_recorded(this.store)
     work = EvaluateWork(
+        this.outcome,
         questions,
-        lambda: ConditionRecorder(config.store, settings.name),
-        letters,
-        languages,
-        tokens_per_batch=settings.tokens_per_batch,
-        max_padding=settings.max_padding,
+        lambda: ConditionRecorder(config.store, this.name),
+        functools.partial(this.intervention.affine, recorded),
+        this.languages,
+        tokens_per_batch=config.evaluate.tokens_per_batch,
+        max_padding=config.evaluate.max_padding,
     )
-    if _missing(config.store, settings.name) > 0:
-        run_loop(work, source, config)
+    if _missing(config.store, this.name) > 0:
+        run_loop(work, source, config, output)
     if launch.rank == 0:
-        _finish(config, values, languages)
+        _finish(this, output)
+
+
+def _prepare(config: Config, corpus: Corpus, source: ModelSource) -> _Run:
+    settings, store = config.evaluate, open_store(config.store)
+    values = _values(settings, corpus)
+    items = [item for item in corpus.evaluation if item.value in values]
+    outcome = make_component(OUTCOMES, settings.outcome, settings, "evaluate.outcome")
+    intervention = make_component(
+        INTERVENTIONS, settings.intervention, settings, "evaluate.intervention"
+    )
+    _check(config, store, source, items)
+    root = store.root()
+    _check_needs(store, root, intervention)
+    score = settings.scores or config.reduce.name or default_score(store, config.reduce.selector)
+    scores = store.scores(score)
+    languages = [str(label) for label in root.language.values]
+    return _Run(
+        config=config,
+        store=store,
+        name=config.evaluation_name,
+        score=score,
+        values=values,
+        languages=languages,
+        items=items,
+        outcome=outcome,
+        intervention=intervention,
+        scores=scores,
+        selected=_selected(settings, store, scores, values, languages),
+    )
 
 
 def _values(settings: EvaluateConfig, corpus: Corpus) -> list[str]:
@@ -93,13 +153,10 @@ def _values(settings: EvaluateConfig, corpus: Corpus) -> list[str]:
 
 
 def _check(
-    settings: EvaluateConfig,
-    config: Config,
-    store: Store,
-    source: ModelSource,
-    items: list[EvaluationItem],
+    config: Config, store: Store, source: ModelSource, items: Sequence[EvaluationItem]
 ) -> None:
-    check_name(settings.name, "evaluate.name")
+    settings = config.evaluate
+    check_name(config.evaluation_name, "evaluate.name")
     if settings.controls < 0 or settings.control_pool < 1:
         raise UserError("evaluate.controls must be 0 or more, evaluate.control_pool 1 or more")
     if not items:
@@ -119,6 +176,15 @@ def _check(
         )
 
 
+def _check_needs(store: Store, root: xr.Dataset, intervention: Intervention) -> None:
+    missing = [name for name in intervention.needs if name not in root]
+    if missing:
+        raise UserError(
+            f"evaluate.intervention: it needs {', '.join(missing)}, which {store.path} does not "
+            "record; choose another, such as zero"
+        )
+
+
 def _selected(
     settings: EvaluateConfig,
     store: Store,
@@ -126,7 +192,7 @@ def _selected(
     values: list[str],
     languages: list[str],
 ) -> xr.DataArray:
-    """Neurons to switch off by value and language: a mask file's, if one is given, or a score's."""
+    """Neurons to ablate by value and language: a mask file's, if one is given, or a score's."""
     if settings.masks is None:
         return scores["selected"]
     known = [str(label) for label in scores.value.values]
@@ -142,58 +208,65 @@ def _selected(
     return xr.DataArray(masks, dims=("layer", "neuron", "value", "language"), coords=coords)
 
 
-def _identity(
-    settings: EvaluateConfig, corpus: Corpus, selected: xr.DataArray, values: list[str]
-) -> dict[str, Any]:
+def _identity(this: _Run, corpus: Corpus) -> dict[str, Any]:
     """What an evaluation was made of; a resume must agree in all of it."""
-    kept = {k: v for k, v in dataclasses.asdict(settings).items() if k not in NOT_IDENTITY}
-    bits = np.packbits(selected.values).tobytes()
+    settings = {key: getattr(this.settings, key) for key in IDENTITY}
+    for component in (this.outcome, this.intervention):
+        if component.settings is not None:
+            settings |= dataclasses.asdict(component.settings)
+    bits = np.packbits(this.selected.values).tobytes()
     return {
-        "settings": {**kept, "values": values},
+        "settings": {"name": this.name, "scores": this.score, "values": this.values, **settings},
+        "outcome": this.settings.outcome,
+        "intervention": this.settings.intervention,
         "evaluation_digest": corpus.evaluation_digest(),
         "selection_digest": hashlib.sha256(bits).hexdigest(),
     }
 
 
-def _create(
-    config: Config,
-    scores: xr.Dataset,
-    selected: xr.DataArray,
-    values: list[str],
-    languages: list[str],
-    items: list[EvaluationItem],
-    attrs: dict[str, Any],
-) -> None:
-    settings, store = config.evaluate, open_store(config.store)
-    conditions = make_conditions(values, settings.controls)
+def _create(this: _Run, identity: dict[str, Any], output: Output) -> None:
+    conditions = make_conditions(this.values, this.settings.controls)
     by_language = [
         LanguageScores(
-            selected_LNV=selected.sel(language=g).transpose("layer", "neuron", "value").values,
-            activity_LN=read_activity(store, scores, g),
+            selected_LNV=this.selected.sel(language=g).transpose("layer", "neuron", "value").values,
+            activity_LN=read_activity(this.store, g),
         )
-        for g in languages
+        for g in this.languages
     ]
     masked_CLNG = mask_neurons(
         conditions,
-        [str(label) for label in scores.value.values],
+        [str(label) for label in this.scores.value.values],
         by_language,
-        pool=settings.control_pool,
-        seed=settings.seed,
+        pool=this.settings.control_pool,
+        seed=this.settings.seed,
     )
-    told = {} if settings.masks is None else {"masks": settings.masks}
     create_evaluation(
-        config.store,
-        settings.name,
+        this.store.path,
+        this.name,
         conditions=conditions,
-        dilemmas=[DilemmaLabels(id=i.id, value=i.value, language=i.language) for i in items],
-        languages=languages,
+        dilemmas=[DilemmaLabels(id=i.id, value=i.value, language=i.language) for i in this.items],
+        languages=this.languages,
+        measures=this.outcome.arrays,
+        labels=this.outcome.labels,
         masked_CLNG=masked_CLNG,
-        attrs={**attrs, "settings": attrs["settings"] | told},
+        attrs=_describe(this, identity),
     )
-    print(
-        f"evaluate: {len(items)} dilemmas in both orders under {len(conditions)} conditions "
-        f"(intact, {len(values)} masks, {settings.controls} controls for each)"
+    output.say(
+        f"evaluate: {len(this.items)} dilemmas under {len(conditions)} conditions (intact, "
+        f"{len(this.values)} masks, {this.settings.controls} controls for each)"
     )
+
+
+def _describe(this: _Run, identity: dict[str, Any]) -> dict[str, Any]:
+    """Attributes of the evaluation: its identity, and what readers need beside it."""
+    masks = {} if this.settings.masks is None else {"masks": this.settings.masks}
+    return {
+        **identity,
+        "settings": identity["settings"] | masks,
+        "effect_of": this.outcome.effect_of,
+        "decision_boundary": this.outcome.decision_boundary,
+        "config": this.config.kept("model", "corpus", "evaluate", "trainer"),
+    }
 
 
 def _missing(path: str, name: str) -> int:
@@ -203,20 +276,20 @@ def _missing(path: str, name: str) -> int:
     return int((~ConditionRecorder(path, name).sealed()).sum())
 
 
-def _measured_alike(store: Store, settings: EvaluateConfig) -> bool:
+def _measured_alike(this: _Run) -> bool:
     """Whether the effects were measured with these settings; another level needs no model."""
-    there = store.effect(settings.name).attrs
-    return all(there.get(key) == getattr(settings, key) for key in MEASURE)
+    attrs = this.store.effect(this.name).attrs
+    return all(attrs.get(key) == getattr(this.settings, key) for key in MEASURE)
 
 
-def _finish(config: Config, values: list[str], languages: list[str]) -> None:
+def _finish(this: _Run, output: Output) -> None:
     """Measure the effects and mark the evaluation complete."""
-    settings = config.evaluate
-    evaluation = open_store(config.store).unfinished_evaluation(settings.name).load()
+    settings, path = this.settings, this.store.path
+    evaluation = open_store(path).unfinished_evaluation(this.name).load()
     effect = measure(
         evaluation,
-        values,
-        languages,
+        this.values,
+        this.languages,
         confidence=settings.confidence,
         resamples=settings.bootstrap_resamples,
         seed=settings.seed,
@@ -224,12 +297,12 @@ def _finish(config: Config, values: list[str], languages: list[str]) -> None:
     is_mask = evaluation["kind"].values == "mask"
     masked = evaluation["masked"].sum(("layer", "neuron")).values[is_mask]
     write_group(
-        config.store,
-        f"evaluation/{settings.name}/effect",
+        path,
+        f"{this.group}/effect",
         EFFECT,
         {**effect, "masked_count": masked},
-        {"mask": values, "value": values, "language": languages},
+        {"mask": this.values, "value": this.values, "language": this.languages},
         {key: getattr(settings, key) for key in MEASURE},
     )
-    ConditionRecorder(config.store, settings.name).complete()
-    print(f"evaluate: effects of {len(values)} masks in {config.store}")
+    ConditionRecorder(path, this.name).complete()
+    output.say(f"evaluate: effects of {len(this.values)} masks in {path}")

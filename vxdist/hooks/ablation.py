@@ -1,6 +1,6 @@
 """Ablating neurons: replacing their activations, by hooks on the activation functions.
 
-N: neuron.
+N: neuron ablated, L: layer.
 """
 
 from collections.abc import Mapping
@@ -11,16 +11,20 @@ import torch
 from numpy.typing import NDArray
 
 from vxdist.hooks.attach import watch
+from vxdist.hooks.interventions import Affine
 from vxdist.model.hook_points import HookPoints
+
+Neurons = Mapping[int, NDArray[np.integer[Any]]]
+"""Numbers of neurons, by layer."""
 
 
 class Ablation:
-    """Sets chosen neurons' activations to zero in every forward pass."""
+    """Replaces chosen neurons' activations h by scale * h + shift in every forward pass."""
 
     def __init__(self, hook_points: HookPoints, device: torch.device) -> None:
         self._hook_points = hook_points
         self._device = device
-        self._ablated: dict[tuple[int, int], torch.Tensor] = {}
+        self._maps: dict[tuple[int, int], _Map] = {}
         self._handles = watch(hook_points, self._see)
 
     def remove(self) -> None:
@@ -28,17 +32,61 @@ class Ablation:
         for handle in self._handles:
             handle.remove()
 
-    def ablate(self, neurons: Mapping[int, NDArray[np.integer[Any]]]) -> None:
-        """From now on zero these neurons: layer -> neuron numbers. An empty mapping zeroes none."""
-        self._ablated = {}
+    def ablate(self, neurons: Neurons, affine: Affine | None = None) -> None:
+        """From now on replace these neurons' activations, and no others.
+
+        None, as `affine`, is zero ablation. An empty mapping ablates no neuron.
+        """
+        self._maps = {}
         for layer, numbers in neurons.items():
-            expert_N, unit_N = np.divmod(np.asarray(numbers), self._hook_points.num_units)
+            number_N = np.asarray(numbers)
+            expert_N, unit_N = np.divmod(number_N, self._hook_points.num_units)
             for expert in np.unique(expert_N):
-                units_N = torch.as_tensor(unit_N[expert_N == expert], device=self._device)
-                self._ablated[layer, int(expert)] = units_N
+                here_N = expert_N == expert
+                self._maps[layer, int(expert)] = _Map(
+                    unit_N[here_N], _rows(affine, layer, number_N[here_N]), self._device
+                )
 
     def _see(
         self, layer: int, activation: torch.Tensor, expert: int, _: torch.Tensor | None
     ) -> torch.Tensor | None:
-        off_N = self._ablated.get((layer, expert))
-        return None if off_N is None else activation.index_fill(-1, off_N, 0)
+        found = self._maps.get((layer, expert))
+        return None if found is None else found.apply(activation)
+
+
+def _rows(
+    affine: Affine | None, layer: int, number_N: NDArray[np.integer[Any]]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    if affine is None:
+        zero_N = np.zeros(number_N.shape, dtype=np.float32)
+        return zero_N, zero_N
+    return affine.scale_LN[layer, number_N], affine.shift_LN[layer, number_N]
+
+
+class _Map:
+    """The affine map of some units of one block."""
+
+    def __init__(
+        self,
+        unit_N: NDArray[np.integer[Any]],
+        rows: tuple[NDArray[np.float32], NDArray[np.float32]],
+        device: torch.device,
+    ) -> None:
+        scale_N, shift_N = rows
+        self._units_N = torch.as_tensor(unit_N, device=device)
+        self._scale_N = torch.as_tensor(scale_N, device=device)
+        self._shift_N = torch.as_tensor(shift_N, device=device)
+        self._replaces = not scale_N.any()
+
+    def apply(self, activation: torch.Tensor) -> torch.Tensor:
+        """A copy of the activation, its last dimension mapped at the ablated units."""
+        shift_N = self._shift_N.to(activation.dtype)
+        if self._replaces:
+            # Not a product, which would keep a NaN or an infinity.
+            mapped = shift_N.expand(*activation.shape[:-1], -1)
+        else:
+            kept = activation.index_select(-1, self._units_N)
+            mapped = torch.where(
+                self._scale_N == 0, shift_N, kept * self._scale_N.to(activation.dtype) + shift_N
+            )
+        return activation.index_copy(-1, self._units_N, mapped)

@@ -1,4 +1,4 @@
-"""Looking for room before a model is loaded."""
+"""Checking for free disk space before a model is loaded."""
 
 import shutil
 from pathlib import Path
@@ -10,10 +10,10 @@ BYTES_PER_NEURON = 12
 """Of one part: an int32 and two float32, before compression."""
 
 
-def check_place(path: str, *, num_parts: int, neurons: int) -> None:
-    """Make sure that the disk has room for the store; of a URL nothing is known.
+def check_disk_space(path: str, *, num_parts: int, neurons: int) -> None:
+    """Raise UserError if the disk has too little space for the store; a URL is not checked.
 
-    That the place can be written is known by then: the lock lies there. Raises UserError.
+    The folder is writable by then: the store's lock is in it.
     """
     if is_url(path):
         return

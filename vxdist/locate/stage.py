@@ -5,11 +5,12 @@ from typing import Any
 
 from vxdist.config import Config
 from vxdist.corpus import Corpus, load_corpus
-from vxdist.locate.disk_space import check_place
+from vxdist.locate.disk_space import check_disk_space
 from vxdist.locate.token_cache import read_stories
 from vxdist.locate.work import LocateWork
 from vxdist.model.load import ModelShape, describe_model
 from vxdist.model.source import ModelSource, find_model, read_ahead
+from vxdist.output import Output
 from vxdist.plan import Plan, make_plan
 from vxdist.progress import WorkProgress
 from vxdist.runtime.launch import find_launch
@@ -23,10 +24,11 @@ from vxstore.write import PartLabels, Recorder, create
 PACKAGES = ("vxdist", "torch", "transformers", "lightning", "zarr", "numpy")
 
 
-def run(config: Config) -> None:
+def run(config: Config, output: Output) -> None:
     """Record what is missing and, when nothing is, sum the parts into the root.
 
-    Raises UserError before any model is loaded if corpus, model, plan, store or disk will not do.
+    Raises UserError, before any model is loaded, if corpus, model, plan, store or disk is
+    missing or unsuitable.
     """
     launch = find_launch(config.trainer)
     resolve_strategy(config.trainer, launch)
@@ -38,15 +40,15 @@ def run(config: Config) -> None:
     identity = describe_run(config, corpus, source, shape, plan)
 
     if launch.rank == 0:
-        _prepare_store(config.store, corpus, shape, plan, identity)
+        _prepare_store(config, corpus, shape, plan, identity, output)
     if _missing(config.store) > 0:
         work = LocateWork(plan, config.store)
-        run_loop(work, source, config, then=lambda rank, of: _sum(config, rank, of))
+        run_loop(work, source, config, output, then=lambda rank, of: _sum(config, rank, of, output))
     elif launch.rank == 0:
-        _sum(config, rank=0, world_size=1)  # an earlier run was killed while it summed
+        _sum(config, 0, 1, output)  # an earlier run was killed while it summed
     if launch.rank == 0:
         complete(config.store)
-        print(
+        output.say(
             f"locate: {len(plan.parts)} parts, {plan.token_count:,} tokens recorded in "
             f"{config.store}"
         )
@@ -92,20 +94,27 @@ def describe_run(
 
 
 def _prepare_store(
-    path: str, corpus: Corpus, shape: ModelShape, plan: Plan, identity: dict[str, Any]
+    config: Config,
+    corpus: Corpus,
+    shape: ModelShape,
+    plan: Plan,
+    identity: dict[str, Any],
+    output: Output,
 ) -> None:
-    """Create the store, or make sure that the one there is this run's."""
+    """Create the store, or check that the existing one belongs to this run."""
+    path = config.store
     if holds_store(path):
         refuse_other(path, identity)
         missing = _missing(path)
         if missing == 0:
-            print(f"locate: all {len(plan.parts)} parts are recorded already; no model work")
+            output.say(f"locate: all {len(plan.parts)} parts are recorded already; no model work")
         else:
-            print(f"locate: going on with {missing} of {len(plan.parts)} parts")
+            output.say(f"locate: resuming: {missing} of {len(plan.parts)} parts are missing")
         return
-    check_place(path, num_parts=len(plan.parts), neurons=shape.num_layers * shape.num_neurons)
-    create_store(path, corpus, shape, plan, identity)
-    print(
+    check_disk_space(path, num_parts=len(plan.parts), neurons=shape.num_layers * shape.num_neurons)
+    attrs = {**identity, "config": config.kept("model", "corpus", "locate", "trainer")}
+    create_store(path, corpus, shape, plan, attrs)
+    output.say(
         f"locate: {len(plan.stories)} stories in {len(plan.parts)} parts, {plan.token_count:,} "
         f"tokens, padding {plan.padding:.1%}; {shape.num_layers} layers of {shape.num_neurons:,} "
         f"neurons ({shape.architecture})"
@@ -128,13 +137,13 @@ def create_store(
     )
 
 
-def _sum(config: Config, rank: int, world_size: int) -> None:
+def _sum(config: Config, rank: int, world_size: int, output: Output) -> None:
     """Sum this rank's layers of all parts into the root."""
     progress = WorkProgress(
         "summing",
         count_layers(config.store, rank=rank, world_size=world_size),
         "layers",
-        shown=rank == 0,
+        shown=output.shown and rank == 0,
         seconds=config.trainer.progress_seconds,
     )
     progress.start()

@@ -19,6 +19,7 @@ class LocateWork:
     """Counts the parts of `plan` that are not sealed yet, into the store at `path`."""
 
     title = "locate"
+    task_name = "part"
 
     def __init__(self, plan: Plan, path: str) -> None:
         self._plan = plan

@@ -1,138 +1,104 @@
-"""Writing a score: VAPE of every neuron, some layers in memory at a time, and what it selects.
+"""Writing a score: one selector over every language of a store, and over all of them pooled.
 
 L: layer, N: neuron, V: value, G: language.
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
+import zarr
 
-from vxdist.reduce.selectors.vape import Selection, VapeSettings, select
-from vxstore.errors import StoreError
-from vxstore.experts import count_experts, share, tokens_given, write_labels
+from vxdist.errors import UserError
+from vxdist.reduce.counts import LanguageCounts
+from vxdist.reduce.selectors import Selection, Selector
+from vxstore.experts import count_experts, write_labels
 from vxstore.groups import begin_group, finish_group
 from vxstore.identity import check_name, finished_alike
 from vxstore.io import arrays
-from vxstore.read import open_store
-from vxstore.schema import POOLED, SCORES, layered_chunks
+from vxstore.read import Store, open_store
+from vxstore.schema import POOLED, SCORES, ArraySpec, layered_chunks
+
+Thresholds = dict[str, dict[str, Any]]
+"""What a selector reports, by language."""
 
 
-def write_score(path: str, name: str, settings: VapeSettings) -> dict[str, dict[str, Any]]:
+def write_score(
+    path: str,
+    name: str,
+    selector: Selector,
+    *,
+    kind: str = "vape",
+    config: Mapping[str, Any] | None = None,
+) -> Thresholds:
     """Score each language of a complete store, and all of them pooled, and write scores/NAME.
 
-    Returns the thresholds by language; those that are there if the same was done before. Holds
-    the probabilities of one language in memory. Raises StoreError if the store is missing or not
-    complete, has one value only or no tokens of one, or the name is taken by other settings.
+    `kind` is the selector's name in the table, `config` the sections of the configuration to keep
+    with the score. Returns the thresholds by language, also of a score that is there already and
+    was made with the same settings. Raises StoreError if the
+    store is missing or not complete, has one value only or no tokens of one, or the name is taken
+    by other settings; UserError if a setting is out of range.
     """
-    check_name(name, "score name")
-    _check(settings)
+    check_name(name, "reduce.name")
+    selector.check()
     store = open_store(path)
     root = store.root()
-    attrs = {"settings": {"name": name, **dataclasses.asdict(settings)}}
-    if finished_alike(path, f"scores/{name}", attrs, "score name"):
-        return dict(store.scores(name).attrs["thresholds"])
-    if root.sizes["value"] < 2:
-        raise StoreError(f"{path} holds one value; entropy over values needs two at least")
-    _require_tokens(path, root)
+    settings = {} if selector.settings is None else dataclasses.asdict(selector.settings)
+    identity = {"settings": {"name": name, **settings}, "selector": kind}
+    group = f"scores/{name}"
+    if finished_alike(path, group, identity, "reduce.name", absent={"selector": "vape"}):
+        return dict(store.scores(name).attrs.get("thresholds", {}))
+    _check_root(path, root, selector)
     languages = [*(str(label) for label in root.language.values), POOLED]
-    selections = {language: _select(root, language, settings) for language in languages}
-    thresholds = {
-        language: _thresholds(selection, root) for language, selection in selections.items()
+    selections = {
+        language: selector.select(LanguageCounts(store=store, root=root, language=language))
+        for language in languages
     }
-    _write(path, name, root, selections, settings, {**attrs, "thresholds": thresholds})
+    thresholds = {language: dict(found.thresholds) for language, found in selections.items()}
+    attrs = {
+        **identity,
+        **_describe_ranking(selector),
+        "thresholds": thresholds,
+        **({} if config is None else {"config": dict(config)}),
+    }
+    _write(store, name, root, selector, selections, attrs)
     return thresholds
 
 
-def _check(settings: VapeSettings) -> None:
-    for key in ("filter_quantile", "top_fraction", "activation_quantile"):
-        value = getattr(settings, key)
-        if not 0 < value < 1:
-            raise StoreError(f"{key}: {value} must lie between 0 and 1")
-    if settings.precision not in ("float32", "float64"):
-        raise StoreError(f"precision: {settings.precision!r} must be float32 or float64")
-
-
-def _require_tokens(path: str, root: xr.Dataset) -> None:
+def _check_root(path: str, root: xr.Dataset, selector: Selector) -> None:
+    if root.sizes["value"] < 2:
+        raise UserError(f"{path} holds one value; scoring neurons over values needs at least two")
+    missing = [name for name in selector.needs if name not in root]
+    if missing:
+        raise UserError(
+            f"reduce.selector: it needs {', '.join(missing)}, which {path} does not record"
+        )
     token_VG = root.token_count.transpose("value", "language")
     for v, g in np.argwhere(token_VG.values == 0)[:1]:
-        raise StoreError(
+        raise UserError(
             f"{path} has no tokens of value {token_VG.value.values[v]!s} in language "
             f"{token_VG.language.values[g]!s}, so no activation probability; record stories of "
             "every value in every language"
         )
 
 
-def _layers(root: xr.Dataset) -> Iterator[tuple[slice, NDArray[np.int64]]]:
-    """Active counts (layer, neuron, value, language), a chunk of layers at a time."""
-    counts = root.active_count.transpose("layer", "neuron", "value", "language")
-    step = layered_chunks(counts.dims, counts.shape, 8)[0]
-    for first in range(0, counts.sizes["layer"], step):
-        layers = slice(first, first + step)
-        yield layers, counts.isel(layer=layers).values
-
-
-def _of_language(root: xr.Dataset, count: NDArray[Any], language: str) -> NDArray[Any]:
-    """Counts, language last, of one language, or summed over all."""
-    if language == POOLED:
-        return np.asarray(count.sum(axis=-1))
-    names = [str(label) for label in root.language.values]
-    return np.asarray(count[..., names.index(language)])
-
-
-def _probability(
-    root: xr.Dataset, count_LNVG: NDArray[Any], layers: slice, language: str, precision: str
-) -> NDArray[np.floating[Any]]:
-    """Active tokens / tokens that the neuron was given, (layer, neuron, value); NaN if none."""
-    given_LNV = _of_language(root, tokens_given(root, layers), language)
-    active_LNV = _of_language(root, count_LNVG, language)
-    return share(active_LNV.astype(precision), given_LNV.astype(precision))
-
-
-def _select(root: xr.Dataset, language: str, settings: VapeSettings) -> Selection:
-    shape_LNV = tuple(root.sizes[dim] for dim in ("layer", "neuron", "value"))
-    probability_LNV = np.empty(shape_LNV, dtype=settings.precision)
-    alive_LN = np.empty(shape_LNV[:2], dtype=bool)
-    for layers, count_LNVG in _layers(root):
-        probability_LNV[layers] = _probability(
-            root, count_LNVG, layers, language, settings.precision
-        )
-        active_LN = _of_language(root, count_LNVG, language).sum(axis=-1)
-        alive_LN[layers] = active_LN >= max(1, settings.min_active_tokens)
-    return select(
-        probability_LNV,
-        alive_LN,
-        filter_quantile=settings.filter_quantile,
-        top_fraction=settings.top_fraction,
-        activation_quantile=settings.activation_quantile,
-    )
-
-
-def _thresholds(selection: Selection, root: xr.Dataset) -> dict[str, Any]:
-    """None for a threshold that nothing decided; `unrouted_count` only where there are experts."""
-    none_known = selection.unrouted_count == selection.entropy_LN.size
-    unrouted = {"unrouted_count": selection.unrouted_count} if count_experts(root.attrs) else {}
+def _describe_ranking(selector: Selector) -> dict[str, Any]:
+    among = selector.ranked_among
     return {
-        "filter_threshold": None if none_known else selection.filter_threshold,
-        "activation_threshold": None if none_known else selection.activation_threshold,
-        "entropy_cut": selection.entropy_cut if selection.selected_count else None,
-        "entropy_maximum": float(np.log(root.sizes["value"])),
-        "dead_count": selection.dead_count,
-        **unrouted,
-        "passed_count": int(selection.passed_filter_LN.sum()),
-        "selected_count": selection.selected_count,
+        "ranked_by": selector.ranked_by,
+        "ascending": selector.ascending,
+        **({} if among is None else {"ranked_among": among}),
     }
 
 
 def _write(
-    path: str,
+    store: Store,
     name: str,
     root: xr.Dataset,
-    selections: dict[str, Selection],
-    settings: VapeSettings,
+    selector: Selector,
+    selections: Mapping[str, Selection],
     attrs: dict[str, Any],
 ) -> None:
     labels: dict[str, Sequence[str] | range] = {
@@ -141,23 +107,33 @@ def _write(
         "value": [str(label) for label in root.value.values],
         "language": list(selections),
     }
-    group = begin_group(path, f"scores/{name}", labels)
+    group = begin_group(store.path, f"scores/{name}", labels)
     if of_neuron := write_labels(group, root.sizes["neuron"], count_experts(root.attrs)):
         attrs = {**attrs, "coordinates": " ".join(of_neuron)}
-    spec = SCORES["activation_probability"]
-    shape = tuple(len(labels[dim]) for dim in spec.dims)
-    chunks = layered_chunks(spec.dims, shape, 8)
-    target = arrays.create_array(group, "activation_probability", spec, shape, chunks=chunks)
-    for layers, count_LNVG in _layers(root):
-        target[layers] = np.stack(
-            [_probability(root, count_LNVG, layers, g, settings.precision) for g in selections],
-            axis=-1,
-        ).astype(spec.dtype)
-    for array, field in (
-        ("entropy", "entropy_LN"),
-        ("passed_filter", "passed_filter_LN"),
-        ("selected", "selected_LNV"),
-    ):
-        data = np.stack([getattr(s, field) for s in selections.values()], axis=-1)
-        arrays.write_array(group, array, SCORES[array], data)
-    finish_group(path, group, attrs)
+    for array, spec in {**selector.arrays, **SCORES}.items():
+        shape = tuple(len(labels[dim]) for dim in spec.dims)
+        found = [_array(selection, array) for selection in selections.values()]
+        _write_array(group, array, spec, shape, found)
+    finish_group(store.path, group, attrs)
+
+
+def _array(selection: Selection, name: str) -> Any:
+    return selection.selected_LNV if name == "selected" else selection.arrays[name]
+
+
+def _write_array(
+    group: zarr.Group,
+    name: str,
+    spec: ArraySpec,
+    shape: tuple[int, ...],
+    by_language: Sequence[Any],
+) -> None:
+    """Write an array whose last dimension is the language, some layers at a time."""
+    chunks = layered_chunks(spec.dims, shape, np.dtype(spec.dtype).itemsize)
+    target = arrays.create_array(group, name, spec, shape, chunks=chunks)
+    for first in range(0, shape[0], chunks[0]):
+        layers = slice(first, min(first + chunks[0], shape[0]))
+        block = np.stack(
+            [found(layers) if callable(found) else found[layers] for found in by_language], axis=-1
+        )
+        target[layers] = block.astype(spec.dtype)

@@ -1,67 +1,99 @@
-"""Selecting anew from counts that are there: other thresholds, under another score name."""
+"""Selecting again from recorded counts, as `vxstore select` does: other settings, another name."""
 
 import dataclasses
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vxdist.components import find_class, settings_of
+from vxdist.errors import UserError
 from vxdist.reduce.score import write_score
-from vxdist.reduce.selectors.vape import VapeSettings
-from vxstore.errors import StoreError
-from vxstore.query.lookup import get_attrs
+from vxdist.reduce.selectors import SELECTORS
+from vxdist.settings import parse_options
+from vxstore.query.lookup import default_score, get_attrs
 from vxstore.read import Store
 
-EARLIER = {"precision": "float64"}
-"""Settings that scores of earlier versions do not tell, and what they were made with."""
 
-
-def rethreshold(
+def select(
     store: Store,
     name: str,
     *,
-    base: str = "vape",
-    filter_quantile: float | None = None,
-    top_fraction: float | None = None,
-    activation_quantile: float | None = None,
-    min_active_tokens: int | None = None,
-    precision: str | None = None,
+    base: str | None = None,
+    kind: str | None = None,
+    **options: Any,
 ) -> dict[str, Any]:
-    """Write the score `name` with the settings of the score `base`, but for those given.
+    """Write the score `name` with the settings of the score `base`, except for the `options`.
 
-    Keys of what is returned: store, score, settings, thresholds (by language). The same asked
-    again changes nothing. Open the store again to read the new score.
+    `base` None is the only score of the store; `kind` is a selector, by default that of `base`.
+    Settings that neither gives are the selector's defaults. Keys of the result: store, score,
+    selector, settings, thresholds (by language). Asking for the same score again changes nothing.
+    Open the store again to read the new score.
 
-    Raises StoreError if the store is not complete, has no score `base` (unless all settings are
-    given), a setting is out of range, or `name` is taken by other settings.
+    Raises StoreError if the store is not complete, has no score `base`, or `name` is taken by
+    other settings; UserError if a setting is unknown or out of range.
     """
-    if not store.complete:
-        store.root()  # raises, saying how many parts are missing
-    given = {
-        "filter_quantile": filter_quantile,
-        "top_fraction": top_fraction,
-        "activation_quantile": activation_quantile,
-        "min_active_tokens": min_active_tokens,
-        "precision": precision,
-    }
-    settings = {key: setting for key, setting in given.items() if setting is not None}
-    if len(settings) < len(given):
-        settings = _settings_of(store, base) | settings
-    chosen = VapeSettings(**settings)  # type: ignore[arg-type]
-    thresholds = write_score(store.path, name, chosen)
+    store.root()  # raises, saying how many parts are missing
+    base = _find_base(store, base, kind)
+    attrs = {} if base is None else get_attrs(store, f"scores/{base}")
+    base_kind = str(attrs.get("selector", "vape"))
+    kind = kind or base_kind
+    component = find_class(SELECTORS, kind, "--selector")
+    declared = settings_of(component)
+    inherited = attrs.get("settings", {}) if kind == base_kind else {}
+    settings = None if declared is None else _settings(declared, base, inherited, options)
+    selector = component() if settings is None else component(settings)
+    thresholds = write_score(store.path, name, selector, kind=kind)
     return {
         "store": store.path,
         "score": name,
-        "settings": dataclasses.asdict(chosen),
+        "selector": kind,
+        "settings": {} if settings is None else dataclasses.asdict(settings),
         "thresholds": thresholds,
     }
 
 
-def _settings_of(store: Store, score: str) -> dict[str, Any]:
-    store.scores(score)  # raises, naming the known ones
-    there = EARLIER | get_attrs(store, f"scores/{score}").get("settings", {})
-    names = [field.name for field in dataclasses.fields(VapeSettings)]
-    missing = [name for name in names if name not in there]
-    if missing:
-        raise StoreError(
-            f"{store.path}/scores/{score} does not tell its {', '.join(missing)}; give "
-            f"{' '.join('--' + name.replace('_', '-') for name in missing)}"
+def _find_base(store: Store, base: str | None, kind: str | None) -> str | None:
+    """The score to take settings from; None if there is none and a selector is named."""
+    if base is None and not store.names("scores"):
+        return None
+    base = base or default_score(store, kind or "vape")
+    store.scores(base)  # raises, naming the known ones
+    return base
+
+
+def _kind_of(store: Store, base: str | None) -> str:
+    found = _find_base(store, base, None)
+    return "vape" if found is None else get_attrs(store, f"scores/{found}").get("selector", "vape")
+
+
+def _settings(
+    declared: type[Any],
+    base: str | None,
+    inherited: Mapping[str, Any],
+    options: Mapping[str, Any],
+) -> Any:
+    known = [field.name for field in dataclasses.fields(declared)]
+    for key in options:
+        if key not in known:
+            raise UserError(f"{key} is no setting of this selector; there are {', '.join(known)}")
+    kept = {key: inherited[key] for key in known if key in inherited}
+    missing = [key for key in known if key not in kept and key not in options]
+    if base is not None and inherited and missing:
+        print(
+            f"note: scores/{base} does not record its {', '.join(missing)}; the default is used",
+            file=sys.stderr,
         )
-    return {name: there[name] for name in names}
+    return declared(**{**kept, **options})
+
+
+def select_by_options(
+    store: Store, name: str, *, base: str | None, kind: str | None, options: Sequence[str]
+) -> dict[str, Any]:
+    """`select`, with the settings as options of a command line: --top-fraction 0.001 ...
+
+    Raises UserError if an option is unknown or its value cannot be read, and as `select` does.
+    """
+    asked = kind or _kind_of(store, base)
+    declared = settings_of(find_class(SELECTORS, asked, "--selector"))
+    given = {} if declared is None else parse_options("vxstore select", declared, options)
+    return select(store, name, base=base, kind=kind, **given)

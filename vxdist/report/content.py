@@ -1,20 +1,21 @@
 """Everything the page shows, gathered from the store as plain data."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
 import vxstore
-from vxdist import __version__
 from vxdist.config import Config, CorpusConfig
 from vxdist.corpus import load_corpus
 from vxdist.errors import UserError
 from vxdist.report.outcome import Outcome, read_outcome
 from vxdist.report.selection import Selection, read_selections
 from vxstore.experts import count_experts
+from vxstore.query.lookup import default_score
 from vxstore.schema import POOLED
 
 PAGE_LANGUAGE = "en"
@@ -68,7 +69,7 @@ class Content:
     other_evaluations: tuple[str, ...]
     top_neurons: int
     corpus_limits: str
-    version: str = __version__
+    version: str = field(default_factory=lambda: version("vxdist"))
 
     def name(self, value: str) -> Name:
         """What a value is called."""
@@ -89,11 +90,12 @@ def gather(config: Config) -> Content:
     values, languages = (
         [str(label) for label in root[dim].values] for dim in ("value", "language")
     )
-    scores = store.scores(config.reduce.name)
     evaluations = store.names("evaluation")
-    name = config.evaluate.name
+    name = config.report.evaluation or config.evaluation_name
+    score = _find_score(config, store, name)
+    scores = store.scores(score)
     outcome = None
-    if name in evaluations:
+    if name in evaluations and _is_shown(config, store, name, score):
         # Which neurons were off in each draw is large, and the page does not show it.
         evaluation = store.evaluation(name).drop_vars("masked").load()
         outcome = read_outcome(name, evaluation, store.effect(name).load())
@@ -102,7 +104,7 @@ def gather(config: Config) -> Content:
         recording=_recording(store, root),
         names={value: _name(value, card) for value in values},
         languages=tuple(languages),
-        score=config.reduce.name,
+        score=score,
         score_settings=dict(scores.attrs.get("settings", {})),
         selections=read_selections(scores, root),
         outcome=outcome,
@@ -111,6 +113,24 @@ def gather(config: Config) -> Content:
         top_neurons=config.report.top_neurons,
         corpus_limits=" ".join(str(card.get("limits", "")).split()),
     )
+
+
+def _find_score(config: Config, store: vxstore.Store, evaluation: str) -> str:
+    """The score asked for; else that of the evaluation; else the only one."""
+    asked = config.report.score or config.reduce.name
+    if asked is None and evaluation in store.names("evaluation"):
+        asked = _score_of(store, evaluation)
+    return asked or default_score(store, config.reduce.selector)
+
+
+def _is_shown(config: Config, store: vxstore.Store, evaluation: str, score: str) -> bool:
+    """Whether the evaluation ablated neurons of the score, or was asked for by name."""
+    return config.report.evaluation is not None or _score_of(store, evaluation) in ("", score)
+
+
+def _score_of(store: vxstore.Store, evaluation: str) -> str:
+    """The score whose neurons an evaluation ablated; empty if it does not say."""
+    return str(store.evaluation(evaluation).attrs.get("settings", {}).get("scores", ""))
 
 
 def _recording(store: vxstore.Store, root: xr.Dataset) -> Recording:

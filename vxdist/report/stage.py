@@ -5,12 +5,13 @@ from pathlib import Path
 
 from vxdist.config import Config
 from vxdist.errors import UserError
+from vxdist.output import Output
 from vxdist.ranks import is_first_rank
 from vxdist.report.content import gather
 from vxdist.report.page import render
 
 
-def run(config: Config) -> None:
+def run(config: Config, output: Output) -> None:
     """Write the report of a store, from rank 0, and print its path.
 
     Raises UserError if the store or its scores are missing, or the file cannot be written.
@@ -20,7 +21,7 @@ def run(config: Config) -> None:
     path = report_path(config)
     page = render(gather(config))
     _write(path, page)
-    print(f"report: {path}")
+    output.say(f"report: {path}")
 
 
 def report_path(config: Config) -> Path:

@@ -22,6 +22,7 @@ from vxdist.errors import Stopped
 from vxdist.hooks.selftest import ready_hook_points
 from vxdist.model.load import load_model
 from vxdist.model.source import ModelSource
+from vxdist.output import Output
 from vxdist.plan import share
 from vxdist.progress import WorkProgress
 from vxdist.runtime.launch import find_launch
@@ -34,11 +35,17 @@ class _Predictor(pl.LightningModule):
     """Runs one stage's work on every rank."""
 
     def __init__(
-        self, work: Work, source: ModelSource, config: Config, strategy: str, peers: Peers
+        self,
+        work: Work,
+        source: ModelSource,
+        config: Config,
+        strategy: str,
+        peers: Peers,
+        output: Output,
     ) -> None:
         super().__init__()
-        self._peers = peers
-        self._noun = "part" if work.title == "locate" else "condition"
+        self._peers, self._output = peers, output
+        self._noun = work.task_name
         self._batch = 0
         self._work, self._source, self._settings = work, source, config
         self._strategy = strategy
@@ -91,7 +98,7 @@ class _Predictor(pl.LightningModule):
             self._work.title,
             sum(self._pending[task] for task in tasks),
             "tokens",
-            shown=self.trainer.is_global_zero,
+            shown=self._output.shown and self.trainer.is_global_zero,
             seconds=self._settings.trainer.progress_seconds,
         )
         self._progress.start()
@@ -163,6 +170,7 @@ def run_loop(
     work: Work,
     source: ModelSource,
     config: Config,
+    output: Output,
     *,
     then: Callable[[int, int], None] | None = None,
 ) -> None:
@@ -175,7 +183,7 @@ def run_loop(
     kind = resolve_strategy(config.trainer, launch)
     peers = Peers(launch, config.trainer.peer_timeout, config.store)
     trainer = make_trainer(config.trainer, launch, kind, config.model.dtype, [peers])
-    predictor = _Predictor(work, source, config, kind, peers)
+    predictor = _Predictor(work, source, config, kind, peers, output)
     handlers = predictor.watch_signals()
     try:
         with peers.guard():

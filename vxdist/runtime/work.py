@@ -42,6 +42,8 @@ class Work(Protocol):
     """What a stage does in the loop."""
 
     title: str
+    task_name: str
+    """What a task is: a part, a condition."""
 
     def pending(self) -> Mapping[int, int]:
         """Units still to do, with their tokens; the same on every rank that asks."""

@@ -79,15 +79,12 @@ def select(arguments: Arguments) -> None:
     """`vxstore select`"""
     store = _open(arguments.store)
     with hold(arguments.store, take_over=arguments.take_over):
-        told = importlib.import_module("vxdist.reduce.select").rethreshold(
+        told = importlib.import_module("vxdist.reduce.select").select_by_options(
             store,
             arguments.name,
             base=arguments.base,
-            filter_quantile=arguments.filter_quantile,
-            top_fraction=arguments.top_fraction,
-            activation_quantile=arguments.activation_quantile,
-            min_active_tokens=arguments.min_active_tokens,
-            precision=arguments.precision,
+            kind=arguments.selector,
+            options=arguments.options,
         )
     flat = pd.DataFrame([{"language": g, **of} for g, of in told["thresholds"].items()])
     _answer(arguments, told, flat, lambda: show.show_score(told))

@@ -20,7 +20,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             # A name that the terminal cannot show is no reason to stop.
             stream.reconfigure(errors="backslashreplace")
     try:
-        arguments = _parser().parse_args(argv)
+        parser = _parser()
+        arguments, options = parser.parse_known_args(argv)
+        if options and arguments.command != "select":
+            parser.error(f"unrecognized arguments: {' '.join(options)}")
+        arguments.options = options
         commands = importlib.import_module("vxstore.cli.commands")  # slow to import
         getattr(commands, arguments.command)(arguments)
         sys.stdout.flush()
@@ -90,26 +94,18 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_select(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "Further options are settings of the selector, as in --top-fraction 0.001; `vxdist reduce "
+        "--help` lists them as reduce.SELECTOR.SETTING."
+    )
     parser.add_argument("--name", required=True, help="name of the new score")
     parser.add_argument(
         "--from",
         dest="base",
         metavar="SCORE",
-        default="vape",
-        help="score whose settings hold where none is given; default: vape",
+        help="score whose settings apply where none is given; default: the only score",
     )
-    for name, about in (
-        ("filter-quantile", "a neuron's largest probability must exceed this quantile of all"),
-        ("top-fraction", "fraction of all neurons to select, those of lowest entropy"),
-        ("activation-quantile", "it belongs to values whose probability exceeds this quantile"),
-    ):
-        parser.add_argument(f"--{name}", metavar="X", type=float, help=about)
-    parser.add_argument(
-        "--min-active-tokens", metavar="N", type=int, help="active on fewer: dropped as dead"
-    )
-    parser.add_argument(
-        "--precision", choices=("float32", "float64"), help="number type of the probabilities"
-    )
+    parser.add_argument("--selector", help="default: the selector of that score")
     _add_take_over(parser)
 
 

@@ -78,7 +78,9 @@ def counts(store: Store) -> pd.DataFrame:
 
 def _evaluation(store: Store, name: str) -> dict[str, Any]:
     """Settings and size of one evaluation, and the settings of its effects."""
-    conditions, dilemmas, _ = get_array(store, f"evaluation/{name}/log_odds").shape
+    conditions, dilemmas = (
+        get_array(store, f"evaluation/{name}/{label}").size for label in ("condition", "dilemma")
+    )
     return {
         **get_attrs(store, f"evaluation/{name}"),
         "conditions": conditions,

@@ -39,6 +39,31 @@ def open_scores(store: Store, score: str) -> tuple[xr.Dataset, list[str], list[s
     return scores, values, languages
 
 
+def default_score(store: Store, preferred: str = "vape") -> str:
+    """The score to use where none is named: the only one, else `preferred`.
+
+    Raises StoreError, listing the scores, if that leaves it open.
+    """
+    return _default(store, "scores", preferred, "--score")
+
+
+def default_evaluation(store: Store, preferred: str = "choice") -> str:
+    """The evaluation to use where none is named: the only one, else `preferred`.
+
+    Raises StoreError, listing the evaluations, if that leaves it open.
+    """
+    return _default(store, "evaluation", preferred, "--evaluation")
+
+
+def _default(store: Store, kind: str, preferred: str, option: str) -> str:
+    known = store.names(kind)
+    if len(known) == 1:
+        return known[0]
+    if not known or preferred in known:
+        return preferred  # opening it says what is missing
+    raise StoreError(f"{store.path} has {kind} {', '.join(known)}; name one with {option}")
+
+
 def recorded(languages: Iterable[str]) -> list[str]:
     """`languages` without the pooled one."""
     return [name for name in languages if name != POOLED]

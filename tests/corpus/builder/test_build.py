@@ -15,8 +15,9 @@ import pytest
 import yaml
 
 from vxdist.cli import main
-from vxdist.config import BuildConfig, CorpusConfig
+from vxdist.config import CorpusConfig
 from vxdist.corpus import Corpus, load_corpus
+from vxdist.corpus.builder.config import BuildConfig
 from vxdist.corpus.builder.topics import make_topics, read_guide
 
 VALUES = ("calm", "zeal")

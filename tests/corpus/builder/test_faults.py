@@ -17,9 +17,10 @@ import yaml
 
 import vxdist.corpus.builder
 from vxdist.cli import main
-from vxdist.config import BuildConfig, CorpusConfig
+from vxdist.config import CorpusConfig
 from vxdist.corpus import load_corpus
 from vxdist.corpus.builder.budget import Pace
+from vxdist.corpus.builder.config import BuildConfig
 from vxdist.settings import parse_section
 
 Serve = Callable[..., str]

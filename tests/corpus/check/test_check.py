@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vxdist.cli import main
-from vxdist.config import CheckConfig, CorpusConfig
+from vxdist.config import CorpusConfig
 from vxdist.corpus import Corpus, EvaluationItem, load_corpus
 from vxdist.corpus.check.cues import follow_length, follow_mention, follow_words, interval
 from vxdist.corpus.check.duplicates import Text, find_alike, jaccard
+from vxdist.corpus.check.settings import CheckConfig
 from vxdist.corpus.check.text import shingle, split_words
 
 A, E = "activation.jsonl", "evaluation.jsonl"

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from vxdist.reduce.selectors.vape import Selection, entropy, quantile, select
+from vxdist.reduce.selectors.vape import VapeSelection, entropy, quantile, select
 
 Row = tuple[float, ...]
 RELEASE = Path(
@@ -78,7 +78,7 @@ def tables(draw: st.DrawFn) -> tuple[list[Row], list[bool], int]:
     return rows, alive, layers
 
 
-def run(rows: Sequence[Row], alive: Sequence[bool], layers: int, **chosen: float) -> Selection:
+def run(rows: Sequence[Row], alive: Sequence[bool], layers: int, **chosen: float) -> VapeSelection:
     """`select` on a table of neurons cut into layers."""
     table = np.array(rows, dtype=np.float64)
     return select(

@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 from vxdist.reduce.score import write_score
-from vxdist.reduce.selectors.vape import VapeSettings
+from vxdist.reduce.selectors.vape import Vape, VapeSettings
 from vxstore import schema
 from vxstore.check.findings import Report
 from vxstore.check.store import check, repair
@@ -109,7 +109,7 @@ def whole(
         path = make_store(
             values=VALUES, shape=SHAPE, attrs={**run_attrs, "planned_token_count": planned}
         )
-    write_score(path, "vape", SETTINGS)
+    write_score(path, "vape", Vape(SETTINGS))
     add_evaluation(path)
     return path
 
@@ -278,7 +278,7 @@ def test_repair_removes_a_damaged_score_or_evaluation(
     with pytest.raises(StoreError, match="has no finished"):
         READS[group](open_store(copy))
     if group == "scores/vape":
-        write_score(copy, "vape", SETTINGS)
+        write_score(copy, "vape", Vape(SETTINGS))
         assert open_store(copy).scores("vape").load().identical(truth[group])
 
 
@@ -310,7 +310,7 @@ def test_exchanged_shards_of_a_finished_store(copy: str, name: str) -> None:
 
 def test_a_score_may_be_called_c(copy: str, truth: dict[str, xr.Dataset]) -> None:
     """Chunks lie in folders of that name."""
-    write_score(copy, "c", SETTINGS)
+    write_score(copy, "c", Vape(SETTINGS))
     found = open_store(copy).scores("c").load()
     assert found.equals(truth["scores/vape"])
     assert check(copy).findings == []

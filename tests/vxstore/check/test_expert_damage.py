@@ -13,7 +13,7 @@ import xarray as xr
 
 import vxstore
 from vxdist.reduce.score import write_score
-from vxdist.reduce.selectors.vape import VapeSettings
+from vxdist.reduce.selectors.vape import Vape, VapeSettings
 from vxstore.check.store import check, repair
 from vxstore.errors import StoreError
 from vxstore.finalise import finalise
@@ -37,7 +37,7 @@ OF_EXPERTS = ("routed_count", "routed_expert", "expert", "unit")
 def whole(make_store: MakeStore) -> str:
     """A complete store with experts, scored. Whoever damages it mends it again."""
     path = make_store(num_experts=EXPERTS, values=VALUES, shape=SHAPE)
-    write_score(path, "vape", SETTINGS)
+    write_score(path, "vape", Vape(SETTINGS))
     return path
 
 
@@ -117,7 +117,7 @@ def test_repair_sums_the_root_anew(copy: str, whole: str) -> None:
     assert report.bad_parts == []
     repair(copy, report)
     finalise(copy)
-    write_score(copy, "vape", SETTINGS)
+    write_score(copy, "vape", Vape(SETTINGS))
     assert read_all(copy)[0].equals(read_all(whole)[0])
 
 

@@ -10,7 +10,7 @@ from unittest import mock
 import pytest
 
 from vxdist.reduce.score import write_score
-from vxdist.reduce.selectors.vape import VapeSettings
+from vxdist.reduce.selectors.vape import Vape, VapeSettings
 from vxstore.errors import StoreError
 from vxstore.finalise import finalise
 from vxstore.io import arrays
@@ -137,9 +137,9 @@ def test_what_a_kill_left_of_the_metadata_is_cleared_away(make_store: Callable[.
         mock.patch.object(arrays, "write_array", side_effect=ZeroDivisionError),
         pytest.raises(ZeroDivisionError),
     ):
-        write_score(path, "vape", SETTINGS)
+        write_score(path, "vape", Vape(SETTINGS))
     (Path(path) / "scores" / "vape" / "zarr.json.0123.partial").write_text("{")
-    write_score(path, "vape", SETTINGS)
+    write_score(path, "vape", Vape(SETTINGS))
     assert not list(Path(path).rglob("*.partial"))
     open_store(path).root().load()
     open_store(path).scores("vape").load()

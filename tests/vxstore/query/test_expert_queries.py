@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import vxstore
 from vxdist.reduce.score import write_score
-from vxdist.reduce.selectors.vape import VapeSettings
+from vxdist.reduce.selectors.vape import Vape, VapeSettings
 from vxstore import query
 from vxstore.check.store import check
 from vxstore.errors import StoreError
@@ -51,7 +51,7 @@ NOTHING = PartCounts(
 def store(make_store: MakeStore) -> str:
     """A complete store with experts, scored. For reading only."""
     path = make_store(num_experts=3)
-    write_score(path, "vape", SETTINGS)
+    write_score(path, "vape", Vape(SETTINGS))
     return path
 
 
@@ -81,7 +81,7 @@ class TestScore:
         path = make_store(num_experts=3)
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # a division by zero would warn
-            write_score(path, "vape", dataclasses.replace(SETTINGS, precision=precision))
+            write_score(path, "vape", Vape(dataclasses.replace(SETTINGS, precision=precision)))
         scores = vxstore.open(path).scores("vape").load().activation_probability
         labels = [scores.indexes[dim].tolist() for dim in ("value", "language")]
         undefined = 0
@@ -123,14 +123,14 @@ class TestScore:
             active_LN = by_neuron(routed_LE, 6) // 2
             Recorder(path).write_part(part, dataclasses.replace(counts, active_count_LN=active_LN))
         finalise(path)
-        told = write_score(path, "vape", SETTINGS)["pooled"]
+        told = write_score(path, "vape", Vape(SETTINGS))["pooled"]
         assert (told["unrouted_count"], told["dead_count"], told["selected_count"]) == (12, 0, 0)
         assert told["filter_threshold"] is told["activation_threshold"] is None
         assert "NaN" not in (Path(path) / "scores" / "vape" / "zarr.json").read_text()
         assert check(path).findings == []
 
     def test_a_dense_score_has_no_such_count(self, make_store: MakeStore) -> None:
-        for told in write_score(make_store(), "vape", SETTINGS).values():
+        for told in write_score(make_store(), "vape", Vape(SETTINGS)).values():
             assert "unrouted_count" not in told
 
     def test_a_value_without_tokens_is_refused(self, tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ class TestScore:
         Recorder(path).write_part(0, NOTHING)
         finalise(path)
         with pytest.raises(StoreError, match="no tokens of value zeal in language zh"):
-            write_score(path, "vape", SETTINGS)
+            write_score(path, "vape", Vape(SETTINGS))
 
 
 @given(

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import vxstore
+from vxdist.reduce.selectors.vape import Vape
 from vxstore import query
 from vxstore.errors import StoreError
 from vxstore.groups import write_group
@@ -120,7 +121,7 @@ class TestScores:
             "value": ["calm", "zeal", "thrift"],
             "language": LABELS,
         }
-        write_group(path, "scores/dead", SCORES, data, labels, {})
+        write_group(path, "scores/dead", {**Vape.arrays, **SCORES}, data, labels, {})
         told = query.neuron(vxstore.open(path), 1, 1, score="dead")["languages"]
         assert told.entropy.isna().all()
         assert told["rank"].tolist() == [None] * 3

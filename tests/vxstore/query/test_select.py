@@ -1,5 +1,6 @@
 """Selecting anew from the counts: settings taken over, names guarded."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from typing import Any
@@ -9,8 +10,9 @@ import pytest
 
 import vxstore
 from vxdist.reduce.score import write_score
-from vxdist.reduce.select import rethreshold
-from vxdist.reduce.selectors.vape import VapeSettings
+from vxdist.reduce.select import select
+from vxdist.reduce.selectors.vape import Vape, VapeSettings
+from vxstore.cli.main import main
 from vxstore.errors import StoreError
 
 MakeStore = Callable[..., str]
@@ -33,20 +35,20 @@ ALL = (
 def scored(make_store: MakeStore) -> str:
     """A store with a real score, made with `BASE`."""
     path = make_store(shape=(4, 20))
-    write_score(path, "vape", BASE)
+    write_score(path, "vape", Vape(BASE))
     return path
 
 
 class TestRethreshold:
     def test_same_settings_select_the_same(self, scored: str) -> None:
-        told = rethreshold(vxstore.open(scored), "again")
+        told = select(vxstore.open(scored), "again")
         store = vxstore.open(scored)
         assert store.scores("again").load().drop_attrs().equals(store.scores("vape").load())
         assert told["thresholds"] == store.scores("vape").attrs["thresholds"]
         assert told["settings"] | {"name": "vape"} == store.scores("vape").attrs["settings"]
 
     def test_what_is_given_changes_and_no_more(self, scored: str) -> None:
-        told = rethreshold(vxstore.open(scored), "strict", top_fraction=0.1)
+        told = select(vxstore.open(scored), "strict", top_fraction=0.1)
         expected = {**vxstore.open(scored).scores("vape").attrs["settings"], "top_fraction": 0.1}
         assert told["settings"] | {"name": "vape"} == expected
         strict, wide = (
@@ -54,24 +56,42 @@ class TestRethreshold:
         )
         assert strict.sum() < wide.sum()
         assert not (strict & ~wide).any()
-        next_one = rethreshold(vxstore.open(scored), "next", base="strict", min_active_tokens=3)
+        next_one = select(vxstore.open(scored), "next", base="strict", min_active_tokens=3)
         assert next_one["settings"]["top_fraction"] == 0.1
 
     def test_asked_again_changes_nothing(self, scored: str) -> None:
-        once, again = (
-            rethreshold(vxstore.open(scored), "strict", top_fraction=0.1) for _ in range(2)
-        )
+        once, again = (select(vxstore.open(scored), "strict", top_fraction=0.1) for _ in range(2))
         assert once == again
         with pytest.raises(StoreError, match=r"top_fraction is 0.1 there, 0.3 here"):
-            rethreshold(vxstore.open(scored), "strict", top_fraction=0.3)
+            select(vxstore.open(scored), "strict", top_fraction=0.3)
 
-    def test_a_score_that_does_not_tell_its_settings(
-        self, make_store: MakeStore, add_scores: AddScores
+    def test_settings_that_a_score_does_not_record_are_the_defaults(
+        self, make_store: MakeStore, add_scores: AddScores, capsys: pytest.CaptureFixture[str]
     ) -> None:
         path = make_store()
-        add_scores(path)
-        with pytest.raises(StoreError, match="does not tell its filter_quantile, activation_q"):
-            rethreshold(vxstore.open(path), "new")
+        add_scores(path)  # it records top_fraction only
+        found = select(vxstore.open(path), "new")
+        assert found["settings"] == dataclasses.asdict(VapeSettings(top_fraction=0.01))
+        assert "does not record its filter_quantile, activation_q" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("option", "key"),
+        [
+            (("--filter-quantile", "0.31"), "filter_quantile"),
+            (("--top-fraction", "0.21"), "top_fraction"),
+            (("--activation-quantile", "0.41"), "activation_quantile"),
+            (("--min-active-tokens", "3"), "min_active_tokens"),
+            (("--precision", "float32"), "precision"),
+        ],
+    )
+    def test_any_option_may_be_given_alone(
+        self, make_store: MakeStore, add_scores: AddScores, option: tuple[str, str], key: str
+    ) -> None:
+        path = make_store()
+        add_scores(path, name="theirs")
+        assert main(["select", path, "--name", "mine", *option]) == 0
+        settings = vxstore.open(path).scores("mine").attrs["settings"]
+        assert str(settings[key]) == option[1]
 
     def test_no_base_is_needed_if_all_is_given(self, make_store: MakeStore, ask: Ask) -> None:
         path = make_store()
@@ -87,7 +107,7 @@ class TestRefusals:
             (["--name", ".."], "plain name"),
             (["--name", "x", "--from", "lape"], "(there: vape)"),
             (["--name", "x", "--top-fraction", "2"], "between 0 and 1"),
-            (["--name", "x", "--top-fraction", "nan"], "between 0 and 1"),
+            (["--name", "x", "--top-fraction", "nan"], "top_fraction"),
             (["--name", "x", "--precision", "int8"], "float64"),
             (["--top-fraction", "0.1"], "--name"),
         ],

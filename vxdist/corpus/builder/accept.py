@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 
 from rensa import RMinHash, RMinHashLSH
 
-from vxdist.config import BuildConfig, CheckConfig
+from vxdist.corpus.builder.config import BuildConfig
 from vxdist.corpus.check.duplicates import jaccard
 from vxdist.corpus.check.language import Recogniser
+from vxdist.corpus.check.settings import CheckConfig
 from vxdist.corpus.check.text import shingle, split_words
 from vxdist.corpus.items import ActivationItem, EvaluationItem
 

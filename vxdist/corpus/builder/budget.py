@@ -5,7 +5,7 @@ import contextlib
 import time
 from pathlib import Path
 
-from vxdist.config import BuildConfig
+from vxdist.corpus.builder.config import BuildConfig
 from vxdist.corpus.builder.records import append_record, read_records
 
 MILLION = 1e6

@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 import openai
 from openai.types.chat import ChatCompletion
 
-from vxdist.config import BuildConfig
 from vxdist.corpus.builder.answers import (
     Malformed,
     Refused,
@@ -20,6 +19,7 @@ from vxdist.corpus.builder.answers import (
     parse_answer,
 )
 from vxdist.corpus.builder.budget import Pace, Usage
+from vxdist.corpus.builder.config import BuildConfig
 from vxdist.errors import Stopped, UserError
 
 LOCAL = ("localhost", "127.0.0.1", "::1")

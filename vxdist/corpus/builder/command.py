@@ -5,7 +5,7 @@ import signal
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from vxdist.config import BuildConfig
+from vxdist.corpus.builder.config import BuildConfig
 from vxdist.corpus.builder.settings import check_settings
 from vxdist.settings import parse_section
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from vxdist.config import BuildConfig
+from vxdist.corpus.builder.config import BuildConfig
 from vxdist.corpus.builder.records import append_record, read_records
 from vxdist.corpus.builder.topics import Guide, Topic
 from vxdist.corpus.items import ActivationItem, EvaluationItem

@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 from typing import IO
 
-from vxdist.config import BuildConfig
+from vxdist.corpus.builder.config import BuildConfig
 from vxdist.errors import UserError
 
 NEEDED = ("fastapi", "uvicorn", "pydantic")

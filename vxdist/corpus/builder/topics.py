@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from vxdist.config import BuildConfig
+from vxdist.corpus.builder.config import BuildConfig
 from vxdist.errors import UserError
 
 OF_TOPIC = ("value", "meaning", "setting", "rival", "narrator")

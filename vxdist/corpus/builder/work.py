@@ -7,11 +7,11 @@ import json
 from collections.abc import Callable, Sequence
 from itertools import product
 
-from vxdist.config import BuildConfig
 from vxdist.corpus.builder.accept import Rejected, Rules
 from vxdist.corpus.builder.answers import Malformed, Refused
 from vxdist.corpus.builder.budget import Usage
 from vxdist.corpus.builder.client import Writer
+from vxdist.corpus.builder.config import BuildConfig
 from vxdist.corpus.builder.folder import BuildFolder
 from vxdist.corpus.builder.topics import Guide, Topic
 from vxdist.corpus.items import ActivationItem, EvaluationItem

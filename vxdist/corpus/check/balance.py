@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from vxdist.config import CheckConfig
 from vxdist.corpus.check.findings import Checked, Finding, Table
+from vxdist.corpus.check.settings import CheckConfig
 from vxdist.corpus.check.text import split_words, whole_text
 from vxdist.corpus.items import ActivationItem, EvaluationItem
 

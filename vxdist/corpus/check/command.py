@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 
-from vxdist.config import CheckConfig, TrainerConfig
+from vxdist.config import TrainerConfig
 from vxdist.corpus.check.findings import (
     LEVELS,
     Checked,
@@ -15,6 +15,7 @@ from vxdist.corpus.check.findings import (
     rank,
     unwatched,
 )
+from vxdist.corpus.check.settings import CheckConfig
 from vxdist.corpus.read import ReadCorpus, read_corpus
 from vxdist.errors import UserError
 from vxdist.parser import Parser

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from vxdist.config import CheckConfig
 from vxdist.corpus.check.findings import Checked, Finding, Table
+from vxdist.corpus.check.settings import CheckConfig
 from vxdist.corpus.check.text import split_words
 from vxdist.corpus.items import ActivationItem, EvaluationItem
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rensa import RMinHash
 
-from vxdist.config import CheckConfig
 from vxdist.corpus.check.findings import Checked, Finding, Watch, unwatched
+from vxdist.corpus.check.settings import CheckConfig
 from vxdist.corpus.check.text import shingle, split_words
 from vxdist.corpus.items import ActivationItem, EvaluationItem
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from vxdist.config import CheckConfig
 from vxdist.corpus.check.findings import Checked, Finding, Watch, unwatched
+from vxdist.corpus.check.settings import CheckConfig
 from vxdist.corpus.check.text import Items
 from vxdist.corpus.items import ActivationItem, EvaluationItem
 

@@ -1,1 +1,67 @@
-"""Selectors: which neurons carry a value."""
+"""Selectors: which neurons carry a value, from the counts of a store alone.
+
+To add one, write a module with its class and its settings, and a line in the table.
+
+L: layer, N: neuron, V: value.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+from numpy import bool_
+from numpy.typing import NDArray
+
+from vxdist.reduce.counts import LanguageCounts
+from vxstore.schema import ArraySpec
+
+SELECTORS = {
+    "vape": "vxdist.reduce.selectors.vape:Vape",
+}
+
+ByLayers = Callable[[slice], NDArray[Any]]
+"""Computes some layers of an array, for arrays too large to hold for all languages at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What a selector found in one language, or in all of them pooled.
+
+    `arrays` holds what the selector declares, by name: all layers, or a function of some of them.
+    `thresholds` are numbers to be shown, and kept with the score.
+    """
+
+    selected_LNV: NDArray[bool_]
+    arrays: Mapping[str, NDArray[Any] | ByLayers] = field(default_factory=dict)
+    thresholds: Mapping[str, float | int | None] = field(default_factory=dict)
+
+
+class Selector(Protocol):
+    """Scores every neuron, and selects those of each value.
+
+    A class with settings declares them as the dataclass `Settings`, and is made with an instance.
+    """
+
+    settings: Any
+    """The instance; None if the class has no settings."""
+
+    needs: ClassVar[tuple[str, ...]]
+    """Statistics of the store that it reads, such as active_count."""
+    arrays: ClassVar[Mapping[str, ArraySpec]]
+    """Arrays that it writes beside `selected`, with dimensions layer, neuron, perhaps value, and
+    language."""
+    ranked_by: ClassVar[str]
+    """The array that ranks neurons."""
+    ascending: ClassVar[bool]
+    """Whether the lowest number ranks first."""
+    ranked_among: ClassVar[str | None]
+    """A bool array of those above: the neurons that are ranked; None ranks all with a number."""
+
+    def check(self) -> None:
+        """Raise UserError, naming the setting, if a setting is out of range."""
+
+    def select(self, counts: LanguageCounts) -> Selection:
+        """Score and select the neurons of one language."""
+
+    def describe(self, thresholds: Mapping[str, float | int | None]) -> str:
+        """What was found in one language, as a phrase for the terminal."""

@@ -4,28 +4,138 @@ After ValueExploration (arXiv 2504.04994), which takes the score from LAPE (arXi
 L: layer, N: neuron, V: value.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vxdist.errors import UserError
+from vxdist.reduce.counts import LanguageCounts
+from vxdist.reduce.selectors import Selection
+from vxstore.schema import ArraySpec
+
 Floats = NDArray[np.floating[Any]]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class VapeSettings:
-    """What decides a selection; `precision` is the number type of probabilities and entropy."""
+    """VAPE: selecting neurons by the entropy of their activation probabilities over values."""
 
-    filter_quantile: float
-    top_fraction: float
-    activation_quantile: float
-    min_active_tokens: int
-    precision: str
+    filter_quantile: float = 0.95
+    """A neuron's largest probability over values must exceed this quantile of all probabilities."""
+    top_fraction: float = 0.01
+    """Fraction of all neurons to select: those with the lowest entropy."""
+    activation_quantile: float = 0.95
+    """A selected neuron belongs to the values whose probability exceeds this quantile of all."""
+    min_active_tokens: int = 1
+    """Neurons active on fewer tokens than this, over all values, are dropped as dead."""
+    precision: Literal["float64", "float32"] = "float64"
+    """dtype of probabilities and entropy; the paper's code used float32."""
+
+
+class Vape:
+    """The paper's selector. See `select` for the rule."""
+
+    Settings = VapeSettings
+    needs = ("active_count",)
+    ranked_by = "entropy"
+    ascending = True
+    ranked_among = "passed_filter"
+    arrays: ClassVar[Mapping[str, ArraySpec]] = {
+        "activation_probability": ArraySpec(
+            dims=("layer", "neuron", "value", "language"),
+            dtype="float64",
+            units="1",
+            long_name="share of the value's tokens on which the neuron is active",
+        ),
+        "entropy": ArraySpec(
+            dims=("layer", "neuron", "language"),
+            dtype="float64",
+            units="nats",
+            long_name="entropy over values of the normalised activation probabilities; NaN if dead",
+        ),
+        "passed_filter": ArraySpec(
+            dims=("layer", "neuron", "language"),
+            dtype="bool",
+            units="1",
+            long_name="the largest activation probability over values passes the filter",
+        ),
+    }
+
+    def __init__(self, settings: VapeSettings) -> None:
+        self.settings = settings
+
+    def check(self) -> None:
+        """Raise UserError if a setting is out of range."""
+        for key in ("filter_quantile", "top_fraction", "activation_quantile"):
+            number = getattr(self.settings, key)
+            if not 0 < number < 1:
+                raise UserError(f"reduce.vape.{key}: found {number}, expected between 0 and 1")
+        if self.settings.precision not in ("float32", "float64"):
+            raise UserError(
+                f"reduce.vape.precision: found {self.settings.precision!r}, expected float32 or "
+                "float64"
+            )
+
+    def select(self, counts: LanguageCounts) -> Selection:
+        """Score and select. Holds the probabilities of the language in memory."""
+        settings, shape_LN = self.settings, counts.shape_LN
+        probability_LNV = np.empty((*shape_LN, len(counts.values)), dtype=settings.precision)
+        alive_LN = np.empty(shape_LN, dtype=bool)
+        for layers in counts.blocks():
+            active_LN = counts.total("active_count", layers).sum(axis=-1)
+            alive_LN[layers] = active_LN >= max(1, settings.min_active_tokens)
+            probability_LNV[layers] = counts.probability(layers, settings.precision)
+        found = select(
+            probability_LNV,
+            alive_LN,
+            filter_quantile=settings.filter_quantile,
+            top_fraction=settings.top_fraction,
+            activation_quantile=settings.activation_quantile,
+        )
+        return Selection(
+            selected_LNV=found.selected_LNV,
+            arrays={
+                # Computed again as it is written: three languages of a 70B model are too much.
+                "activation_probability": partial(counts.probability, dtype=settings.precision),
+                "entropy": found.entropy_LN,
+                "passed_filter": found.passed_filter_LN,
+            },
+            thresholds=_thresholds(found, counts),
+        )
+
+    def describe(self, thresholds: Mapping[str, float | int | None]) -> str:
+        """How many neurons were selected, and how specific they are."""
+        cut = (thresholds["entropy_cut"] or float("nan")) / (thresholds["entropy_maximum"] or 1)
+        unrouted = thresholds.get("unrouted_count")
+        return (
+            f"{thresholds['selected_count']} neurons selected, entropy cut at {cut:.3%} of its "
+            f"maximum, {thresholds['dead_count']} dead neurons dropped"
+            + (f", and {unrouted} whose expert saw no token of some value" if unrouted else "")
+        )
+
+
+def _thresholds(found: "VapeSelection", counts: LanguageCounts) -> dict[str, float | int | None]:
+    """None for a threshold that nothing decided; `unrouted_count` only where there are experts."""
+    none_known = found.unrouted_count == found.entropy_LN.size
+    unrouted = {"unrouted_count": found.unrouted_count} if counts.num_experts else {}
+    return {
+        "filter_threshold": None if none_known else found.filter_threshold,
+        "activation_threshold": None if none_known else found.activation_threshold,
+        "entropy_cut": found.entropy_cut if found.selected_count else None,
+        "entropy_maximum": float(np.log(len(counts.values))),
+        "dead_count": found.dead_count,
+        **unrouted,
+        "passed_count": int(found.passed_filter_LN.sum()),
+        "selected_count": found.selected_count,
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
-class Selection:
+class VapeSelection:
     """The score of every neuron, the neurons selected, and the thresholds that decided.
 
     `entropy_LN` is in nats, NaN for dead and unrouted neurons. Thresholds are exceeded, not met, by
@@ -44,7 +154,7 @@ class Selection:
 
     @property
     def selected_count(self) -> int:
-        """Neurons that belong to at least one value."""
+        """Number of neurons that belong to at least one value."""
         return int(self.selected_LNV.any(axis=-1).sum())
 
 
@@ -83,7 +193,7 @@ def select(
     filter_quantile: float,
     top_fraction: float,
     activation_quantile: float,
-) -> Selection:
+) -> VapeSelection:
     """Select the `top_fraction` of all neurons with the lowest entropy, and say whose they are.
 
     Only living neurons whose largest probability over values exceeds the `filter_quantile` of all
@@ -109,7 +219,7 @@ def select(
     count = min(round(ranked.size * top_fraction), int(passed_LN.sum()))
     chosen = np.argsort(ranked, kind="stable")[:count]
     chosen_LN = np.isin(np.arange(ranked.size), chosen).reshape(alive_LN.shape)
-    return Selection(
+    return VapeSelection(
         entropy_LN=entropy_LN,
         passed_filter_LN=passed_LN,
         selected_LNV=chosen_LN[..., None] & (probability_LNV > activation_threshold),

@@ -1,0 +1,76 @@
+"""Components chosen by name: selectors, outcomes and interventions.
+
+A table is a dict literal, name to "module:Class". A class is imported when it is chosen, or when
+its settings are asked for; so modules of components import torch within functions only.
+"""
+
+import dataclasses
+import importlib
+from collections.abc import Mapping
+from dataclasses import field
+from typing import Any, TypeVar
+
+from vxdist.errors import UserError
+
+Table = Mapping[str, str]
+Section = TypeVar("Section")
+
+
+def find_table(where: str) -> Table:
+    """The table at "module:NAME"."""
+    table: Table = _find(where)
+    return table
+
+
+def find_class(table: Table, name: str, key: str) -> Any:
+    """The class of the component `name`.
+
+    Raises UserError, naming the setting `key` and the known names, if there is no such component.
+    """
+    if name not in table:
+        raise UserError(f"{key}: found {name!r}, expected one of {', '.join(table)}")
+    return _find(table[name])
+
+
+def settings_of(component: Any) -> type[Any] | None:
+    """The dataclass of a component's settings; None if it has none."""
+    found: type[Any] | None = getattr(component, "Settings", None)
+    return found
+
+
+def compose(section: type[Section], tables: Mapping[str, Table]) -> type[Section]:
+    """`section`, a dataclass, with one more field for each component that has settings.
+
+    `tables` maps the setting that chooses a component to the components it chooses from.
+    """
+    fields = []
+    for key, table in tables.items():
+        for name in table:
+            settings = settings_of(find_class(table, name, key))
+            if settings is not None:
+                fields.append((name, settings, field(default_factory=settings)))
+    composed = dataclasses.make_dataclass(
+        section.__name__,
+        fields,
+        bases=(section,),
+        kw_only=True,
+        namespace={"__doc__": section.__doc__, "__module__": section.__module__},
+    )
+    return composed
+
+
+def make_component(table: Table, name: str, section: Any, key: str) -> Any:
+    """The component `name`, with its settings from `section`.
+
+    Raises UserError, naming the setting `key`, if there is no such component.
+    """
+    component = find_class(table, name, key)
+    settings = settings_of(component)
+    if settings is None:
+        return component()
+    return component(getattr(section, name, None) or settings())
+
+
+def _find(where: str) -> Any:
+    module, _, name = where.partition(":")
+    return getattr(importlib.import_module(module), name)

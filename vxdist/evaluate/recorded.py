@@ -1,0 +1,57 @@
+"""What the store says of the neurons to ablate: how active they are, and their means.
+
+L: layer, N: neuron, V: value.
+"""
+
+import functools
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from vxdist.hooks.interventions import Recorded
+from vxstore.experts import share, tokens_given
+from vxstore.read import Store
+
+Floats = NDArray[np.float64]
+
+
+def read_activity(store: Store, language: str) -> Floats:
+    """Share of tokens on which neurons are active, (layer, neuron): the mean over values.
+
+    With experts that is not the activation probability, which is of the tokens routed to the
+    expert: a control must be active as often, however often its expert is chosen.
+    """
+    root = store.root().sel(language=language)
+    layers = (root.isel(layer=layer) for layer in range(root.sizes["layer"]))
+    return np.stack([(of.active_count / of.token_count).mean("value").values for of in layers])
+
+
+def read_recorded(store: Store) -> Recorded:
+    """Means of the store's statistics, for interventions; each is read when it is asked for."""
+    root = store.root()
+
+    @functools.cache
+    def mean_LN(statistic: str, value: str | None, language: str) -> Floats:
+        return np.concatenate(
+            [
+                _mean(root, statistic, value, language, slice(layer, layer + 1))
+                for layer in range(root.sizes["layer"])
+            ]
+        )
+
+    return Recorded(shape_LN=(root.sizes["layer"], root.sizes["neuron"]), mean_LN=mean_LN)
+
+
+def _mean(
+    root: xr.Dataset, statistic: str, value: str | None, language: str, layers: slice
+) -> Floats:
+    """Mean over the tokens given to each neuron, (layer, neuron), of some layers."""
+    dims = ("layer", "neuron", "value", "language")
+    g = [str(label) for label in root.language.values].index(language)
+    names = [str(label) for label in root.value.values]
+    of_value = slice(None) if value is None else [names.index(value)]
+    total_LNV = root[statistic].isel(layer=layers).transpose(*dims).values[..., g]
+    given_LNV = tokens_given(root, layers)[..., g]
+    total_LN = total_LNV[..., of_value].sum(axis=-1)
+    return share(total_LN, given_LNV[..., of_value].sum(axis=-1).astype(np.float64))
