@@ -1,4 +1,4 @@
-"""Memory that locate takes, measured and as `vxdist plan` forecasts it. Linux, on the CPU.
+"""Memory that locate takes, measured and as `vxdist estimate` estimates it. Linux, on the CPU.
 
     python benchmarks/memory.py --config configs/demo.yaml --corpus.stories_per_group 45 \
         --locate.tokens_per_batch 8192
@@ -26,7 +26,7 @@ LANGUAGE = "en"
 
 
 def main() -> None:
-    """Measure, forecast and print."""
+    """Measure, estimate and print."""
     if sys.argv[1:2] == ["--as-run"]:
         measure(sys.argv[2:])
         return
@@ -36,13 +36,13 @@ def main() -> None:
         run = [sys.executable, __file__, "--as-run", *arguments, "--store", f"{folder}/run.zarr"]
         child = subprocess.run(run, check=True, stdout=subprocess.PIPE, text=True)
         measured = json.loads(child.stdout.splitlines()[-1])
-        forecast = predict(arguments)
-    needed = sum(forecast[name] for name in ("weights", "counts", "activations"))
-    working = forecast["counts"] + forecast["activations"]
+        estimate = predict(arguments)
+    needed = sum(estimate[name] for name in ("weights", "counts", "activations"))
+    working = estimate["counts"] + estimate["activations"]
     result = {
         "command": " ".join(sys.argv),
         "MALLOC_MMAP_THRESHOLD_": os.environ.get("MALLOC_MMAP_THRESHOLD_"),
-        **forecast,
+        **estimate,
         **measured,
         "forecast_over_measured": round(needed / measured["peak"], 3),
         "working_forecast_over_measured": round(working / measured["working"], 3),
@@ -65,23 +65,23 @@ def write_corpus(folder: Path) -> str:
 
 
 def predict(arguments: list[str]) -> dict[str, Any]:
-    """Bytes as `vxdist plan` has them."""
+    """Bytes as `vxdist estimate` has them."""
     from vxdist.estimate.assumptions import Assumptions
-    from vxdist.estimate.estimate import make_forecast
+    from vxdist.estimate.estimate import make_estimate
     from vxdist.estimate.machine import Wanted, find_machine
     from vxdist.estimate.texts import Imagined
     from vxdist.settings import parse
 
     config, assume = parse("plan", [*arguments, "--store", "none"]), Assumptions()
     machine = find_machine(config.trainer, Wanted(), assume)
-    forecast = make_forecast(config, machine, Imagined(), assume)
+    estimate = make_estimate(config, machine, Imagined(), assume)
     return {
         "model": config.model.path,
         "dtype": config.model.dtype,
-        "largest_batch": [forecast.locate.rows, forecast.locate.width],
-        "weights": forecast.chosen.weights,
-        "counts": forecast.chosen.counts,
-        "activations": forecast.chosen.locate,
+        "largest_batch": [estimate.locate.rows, estimate.locate.width],
+        "weights": estimate.chosen.weights,
+        "counts": estimate.chosen.counts,
+        "activations": estimate.chosen.locate,
     }
 
 

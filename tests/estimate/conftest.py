@@ -1,4 +1,4 @@
-"""Forecasts of the models whose configurations are in docs/models."""
+"""Estimates of the models whose configurations are in docs/models."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,12 +10,12 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def forecast() -> Callable[..., Any]:
-    """A forecast of a model in docs/models, on GPUs, with settings as on the command line."""
+def estimate() -> Callable[..., Any]:
+    """An estimate of a model in docs/models, on GPUs, with settings as on the command line."""
 
     def make(model: str, settings: tuple[str, ...] = (), **machine: Any) -> Any:
         from vxdist.estimate.assumptions import Assumptions
-        from vxdist.estimate.estimate import make_forecast
+        from vxdist.estimate.estimate import make_estimate
         from vxdist.estimate.machine import Wanted, find_machine
         from vxdist.estimate.texts import Imagined
         from vxdist.settings import parse
@@ -24,7 +24,7 @@ def forecast() -> Callable[..., Any]:
         options += ["--model.dtype", "bfloat16", "--trainer.accelerator", "gpu", *settings]
         config, assume = parse("plan", options), Assumptions()
         wanted = Wanted(**{"gpus": 16, "gpu_memory": "80GB"} | machine)
-        return make_forecast(
+        return make_estimate(
             config, find_machine(config.trainer, wanted, assume), Imagined(), assume
         )
 

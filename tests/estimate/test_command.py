@@ -16,7 +16,7 @@ Ask = Callable[..., Any]
 
 @pytest.fixture
 def ask(capsys: pytest.CaptureFixture[str]) -> Ask:
-    """The forecast of a model in docs/models, as JSON."""
+    """The estimate of a model in docs/models, as JSON."""
 
     def run(config: str, model: str, *options: str) -> Any:
         words = ["plan", "--config", str(ROOT / "configs" / config)]

@@ -1,4 +1,4 @@
-"""Size of a store, forecast, is that of stores that were written."""
+"""Size of a store, estimate, is that of stores that were written."""
 
 import json
 from collections.abc import Callable
@@ -57,6 +57,6 @@ def test_every_object_of_a_real_run(
         assert main([stage, *options]) == 0
     capsys.readouterr()
     assert main(["estimate", *options, "--format", "json"]) == 0
-    forecast = json.loads(capsys.readouterr().out)["store"]
+    estimate = json.loads(capsys.readouterr().out)["store"]
     store = tmp_path / "run.zarr"
-    assert sum(group["objects"] for group in forecast) == sum(f.is_file() for f in store.rglob("*"))
+    assert sum(group["objects"] for group in estimate) == sum(f.is_file() for f in store.rglob("*"))

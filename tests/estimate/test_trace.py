@@ -23,7 +23,7 @@ def run(model: Any) -> int:
     return live.peak
 
 
-def forecast(model: Any, dtype: torch.dtype, share: float | None) -> int:
+def estimate(model: Any, dtype: torch.dtype, share: float | None) -> int:
     with torch.device("meta"):
         empty = AutoModelForCausalLM.from_config(model.config)
     return measure_activations(empty, dtype, rows=ROWS, width=WIDTH, expert_share=share)
@@ -36,7 +36,7 @@ def test_every_family_takes_what_was_forecast(
     model = make_model(family).to(dtype)
     config = model.config.get_text_config()
     experts = getattr(config, "num_local_experts", None) or getattr(config, "num_experts", None)
-    found = forecast(model, dtype, 1.0 if experts else None)
+    found = estimate(model, dtype, 1.0 if experts else None)
     if experts:
         # The router decides; with all tokens at one expert it can be no more.
         assert 0.4 * found < run(model) <= found
@@ -58,16 +58,16 @@ def test_experts_take_what_the_busiest_is_given(make_model: Callable[[str], Any]
         layer.mlp.experts.register_forward_pre_hook(look)
     assert experts.num_experts == 4
     taken = run(model)
-    assert forecast(model, torch.float32, max(share)) == pytest.approx(taken, rel=0.1)
+    assert estimate(model, torch.float32, max(share)) == pytest.approx(taken, rel=0.1)
 
 
 def test_memory_does_not_grow_with_the_layers(
     make_model: Callable[[str], Any],
 ) -> None:
     model = make_model("llama")
-    once = forecast(model, torch.float32, None)
+    once = estimate(model, torch.float32, None)
     model.config.num_hidden_layers *= 4
-    assert forecast(model, torch.float32, None) == pytest.approx(once, rel=0.02)
+    assert estimate(model, torch.float32, None) == pytest.approx(once, rel=0.02)
 
 
 def test_memory_let_go_is_taken_off() -> None:

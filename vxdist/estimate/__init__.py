@@ -1,1 +1,1 @@
-"""The `vxdist plan` command: what a run will need, from its configuration alone."""
+"""The `vxdist estimate` command: what a run will need, from its configuration alone."""

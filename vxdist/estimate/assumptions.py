@@ -7,7 +7,7 @@ CHARACTERS_PER_TOKEN = {"en": 4.6, "zh": 1.1, "other": 1.0}
 
 @dataclass(kw_only=True)
 class Assumptions:
-    """What `vxdist plan` takes for granted; no stage reads it."""
+    """What `vxdist estimate` takes for granted; no stage reads it."""
 
     gpu_flops: float = 989e12
     """Peak of one GPU, operations a second: NVIDIA H100 SXM, dense bfloat16."""

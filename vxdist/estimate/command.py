@@ -1,4 +1,4 @@
-"""The `vxdist plan` command: its options, beside all settings of the run."""
+"""The `vxdist estimate` command: its options, beside all settings of the run."""
 
 import argparse
 import dataclasses
@@ -11,18 +11,18 @@ from vxdist.estimate.assumptions import Assumptions
 from vxdist.parser import Parser
 
 NO_STORE = "plan.zarr"
-"""A run needs a store; a forecast does without."""
+"""A run needs a store; an estimate does without."""
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Forecast a run and print it. Raises UserError if options, settings, corpus or model will
+    """Estimate a run and print it. Raises UserError if options, settings, corpus or model will
     not do; a run that does not fit is no error."""
     parser = _parser()
     options, settings = parser.parse_known_args(list(arguments))
     _check_unknown(parser, settings)
     # torch and transformers, which these need, take a while to load.
     from vxdist.estimate.advice import find_advice
-    from vxdist.estimate.estimate import make_forecast
+    from vxdist.estimate.estimate import make_estimate
     from vxdist.estimate.machine import Wanted, find_machine
     from vxdist.estimate.show import show, to_json
     from vxdist.estimate.texts import Imagined
@@ -41,12 +41,12 @@ def run(arguments: Sequence[str]) -> None:
         if given[name] is not None
     }
     machine = find_machine(config.trainer, wanted, assume)
-    forecast = make_forecast(config, machine, imagined, assume)
-    advice = find_advice(forecast, **room)
+    estimate = make_estimate(config, machine, imagined, assume)
+    advice = find_advice(estimate, **room)
     if options.format == "json":
-        print_json(to_json(forecast, advice, assume))
+        print_json(to_json(estimate, advice, assume))
     else:
-        show(forecast, advice, assume)
+        show(estimate, advice, assume)
 
 
 def _parser() -> Parser:

@@ -1,4 +1,4 @@
-"""Putting a forecast together."""
+"""Putting an estimate together."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ from vxdist.reduce.selectors import SELECTORS
 
 
 @dataclass(frozen=True, kw_only=True)
-class Forecast:
+class Estimate:
     """What a run will need. `memory` has one entry a strategy; the run uses `strategy`."""
 
     config: Config
@@ -53,9 +53,9 @@ class Forecast:
         return next(m for m in self.memory if m.strategy == self.strategy)
 
 
-def make_forecast(
+def make_estimate(
     config: Config, machine: Machine, imagined: Imagined, assume: Assumptions
-) -> Forecast:
+) -> Estimate:
     """Read corpus, configuration and perhaps tokenizer; no weights.
 
     Raises UserError if one of them, or a setting, will not do.
@@ -89,7 +89,7 @@ def make_forecast(
     strategy = _choose(config, several)
     kinds = ("ddp", "zero3") if several else tuple(dict.fromkeys(("single", strategy)))
     loads = (locate,) if evaluate is None else (locate, evaluate)
-    return Forecast(
+    return Estimate(
         config=config,
         source=source,
         shape=shape,

@@ -1,4 +1,4 @@
-"""How a forecast is shown to people, and what of it goes into JSON."""
+"""How an estimate is shown to people, and what of it goes into JSON."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from vxdist.estimate.assumptions import Assumptions
-from vxdist.estimate.estimate import Forecast
+from vxdist.estimate.estimate import Estimate
 from vxdist.estimate.memory import ITEM_BYTES
 from vxdist.estimate.units import show_bytes, show_operations, show_time
 from vxdist.estimate.work import Load
@@ -26,7 +26,7 @@ MEMORY = {
 NODE = {"node": "each node, beside its GPUs", "disk": "each node's disk, for shards"}
 
 
-def to_json(forecast: Forecast, advice: Sequence[str], assume: Assumptions) -> dict[str, Any]:
+def to_json(estimate: Estimate, advice: Sequence[str], assume: Assumptions) -> dict[str, Any]:
     """Everything in plain numbers: bytes, tokens, operations, seconds."""
     units = {
         load.title: {
@@ -37,60 +37,60 @@ def to_json(forecast: Forecast, advice: Sequence[str], assume: Assumptions) -> d
             "tokens_run": load.tokens,
             "batches": sum(unit.batches for unit in load.units),
             "largest_batch": [load.rows, load.width],
-            **dataclasses.asdict(forecast.costs[load.title]),
-            "seconds": forecast.costs[load.title].seconds,
+            **dataclasses.asdict(estimate.costs[load.title]),
+            "seconds": estimate.costs[load.title].seconds,
         }
-        for load in forecast.loads
+        for load in estimate.loads
     }
     memory = {
         m.strategy: {**dataclasses.asdict(m), "needed": m.needed, "fits": m.fits}
-        for m in forecast.memory
+        for m in estimate.memory
     }
     return {
         "model": {
-            "name": forecast.source.name,
-            "revision": forecast.source.revision,
-            "dtype": forecast.config.model.dtype,
-            **dataclasses.asdict(forecast.shape),
-            **dataclasses.asdict(forecast.size),
+            "name": estimate.source.name,
+            "revision": estimate.source.revision,
+            "dtype": estimate.config.model.dtype,
+            **dataclasses.asdict(estimate.shape),
+            **dataclasses.asdict(estimate.size),
         },
-        "machine": dataclasses.asdict(forecast.machine),
-        "strategy": forecast.strategy,
-        "fits": forecast.chosen.fits,
-        "zero3_needed": _needs_zero3(forecast),
+        "machine": dataclasses.asdict(estimate.machine),
+        "strategy": estimate.strategy,
+        "fits": estimate.chosen.fits,
+        "zero3_needed": _needs_zero3(estimate),
         "tokens_from": {
-            "locate": forecast.lengths.story_source,
-            "evaluate": forecast.lengths.question_source,
+            "locate": estimate.lengths.story_source,
+            "evaluate": estimate.lengths.question_source,
         },
         "stages": units,
         "memory": memory,
-        "store": [dataclasses.asdict(group) for group in forecast.store],
+        "store": [dataclasses.asdict(group) for group in estimate.store],
         "advice": list(advice),
         "assumed": dataclasses.asdict(assume),
     }
 
 
-def show(forecast: Forecast, advice: Sequence[str], assume: Assumptions) -> None:
+def show(estimate: Estimate, advice: Sequence[str], assume: Assumptions) -> None:
     """Tables, a verdict, what to change, and what was assumed."""
     console = new_console()
-    machine = forecast.machine
+    machine = estimate.machine
     nodes, devices = machine.nodes, machine.devices
     noun = ("GPU", "GPUs") if machine.kind == "gpu" else ("process", "processes")
     print_title(
         console,
-        f"{forecast.source.name} on {nodes} node{'s' * (nodes > 1)} of {devices} "
+        f"{estimate.source.name} on {nodes} node{'s' * (nodes > 1)} of {devices} "
         f"{noun[devices > 1]}, {show_bytes(machine.memory)} each",
     )
-    _show_model(console, forecast)
-    _show_work(console, forecast)
-    _show_memory(console, forecast)
-    _show_store(console, forecast)
-    _show_verdict(console, forecast, advice)
-    print_wrapped(console, _assumptions(forecast, assume))
+    _show_model(console, estimate)
+    _show_work(console, estimate)
+    _show_memory(console, estimate)
+    _show_store(console, estimate)
+    _show_verdict(console, estimate, advice)
+    print_wrapped(console, _assumptions(estimate, assume))
 
 
-def _show_model(console: Console, forecast: Forecast) -> None:
-    shape, size, dtype = forecast.shape, forecast.size, forecast.config.model.dtype
+def _show_model(console: Console, estimate: Estimate) -> None:
+    shape, size, dtype = estimate.shape, estimate.size, estimate.config.model.dtype
     experts = f" in {shape.num_experts} experts" if shape.num_experts else ""
     rows = [
         ("architecture", f"{shape.architecture}, {shape.activation}"),
@@ -105,10 +105,10 @@ def _show_model(console: Console, forecast: Forecast) -> None:
     console.print()
 
 
-def _show_work(console: Console, forecast: Forecast) -> None:
+def _show_work(console: Console, estimate: Estimate) -> None:
     rows = []
-    for load in forecast.loads:
-        cost = forecast.costs[load.title]
+    for load in estimate.loads:
+        cost = estimate.costs[load.title]
         rows.append(
             [
                 load.title,
@@ -130,17 +130,17 @@ def _units(load: Load) -> str:
     return f"{len(load.units):,} conditions of {load.texts:,} questions"
 
 
-def _show_memory(console: Console, forecast: Forecast) -> None:
-    device = "each GPU" if forecast.machine.kind == "gpu" else "each process"
-    header = [(f"memory of {device}", False), *((m.strategy, True) for m in forecast.memory)]
+def _show_memory(console: Console, estimate: Estimate) -> None:
+    device = "each GPU" if estimate.machine.kind == "gpu" else "each process"
+    header = [(f"memory of {device}", False), *((m.strategy, True) for m in estimate.memory)]
     rows = [
-        [label, *(_amount(getattr(memory, name)) for memory in forecast.memory)]
+        [label, *(_amount(getattr(memory, name)) for memory in estimate.memory)]
         for name, label in MEMORY.items()
     ]
-    rows.append(["fits", *("yes" if m.fits else "no" for m in forecast.memory)])
+    rows.append(["fits", *("yes" if m.fits else "no" for m in estimate.memory)])
     for name, label in NODE.items():
-        if any(getattr(m, name) for m in forecast.memory):
-            rows.append([label, *(_amount(getattr(m, name)) for m in forecast.memory)])
+        if any(getattr(m, name) for m in estimate.memory):
+            rows.append([label, *(_amount(getattr(m, name)) for m in estimate.memory)])
     print_table(console, header, rows)
     console.print()
 
@@ -149,28 +149,28 @@ def _amount(count: float) -> str:
     return show_bytes(count) if count else "-"
 
 
-def _show_store(console: Console, forecast: Forecast) -> None:
+def _show_store(console: Console, estimate: Estimate) -> None:
     rows: list[list[Any]] = [
         [group.name, show_bytes(group.content), show_bytes(group.on_disk), group.objects]
-        for group in forecast.store
+        for group in estimate.store
     ]
     content, on_disk = (
-        sum(getattr(group, name) for group in forecast.store) for name in ("content", "on_disk")
+        sum(getattr(group, name) for group in estimate.store) for name in ("content", "on_disk")
     )
-    objects = sum(group.objects for group in forecast.store)
+    objects = sum(group.objects for group in estimate.store)
     rows.append(["in all", show_bytes(content), show_bytes(on_disk), objects])
     header = (("store", False), ("uncompressed", True), ("on disk", True), ("objects", True))
     print_table(console, header, rows, [False] * (len(rows) - 2) + [True])
     console.print()
 
 
-def _show_verdict(console: Console, forecast: Forecast, advice: Sequence[str]) -> None:
-    chosen = forecast.chosen
+def _show_verdict(console: Console, estimate: Estimate, advice: Sequence[str]) -> None:
+    chosen = estimate.chosen
     verdict = "fits" if chosen.fits else "does not fit"
-    zero3 = "needed" if _needs_zero3(forecast) else "not needed"
+    zero3 = "needed" if _needs_zero3(estimate) else "not needed"
     print_title(
         console,
-        f"{forecast.strategy} {verdict}: {show_bytes(chosen.needed)} of "
+        f"{estimate.strategy} {verdict}: {show_bytes(chosen.needed)} of "
         f"{show_bytes(chosen.available)}; zero3 is {zero3}",
     )
     for line in advice:
@@ -178,13 +178,13 @@ def _show_verdict(console: Console, forecast: Forecast, advice: Sequence[str]) -
     console.print()
 
 
-def _needs_zero3(forecast: Forecast) -> bool:
+def _needs_zero3(estimate: Estimate) -> bool:
     """Whether a whole copy of the weights and what goes with it is too much for one device."""
-    return not next(m for m in forecast.memory if m.strategy != "zero3").fits
+    return not next(m for m in estimate.memory if m.strategy != "zero3").fits
 
 
-def _assumptions(forecast: Forecast, assume: Assumptions) -> str:
-    machine, lengths = forecast.machine, forecast.lengths
+def _assumptions(estimate: Estimate, assume: Assumptions) -> str:
+    machine, lengths = estimate.machine, estimate.lengths
     stories, questions = lengths.story_source, lengths.question_source
     tokens = f"tokens of stories are {stories}, of questions {questions}"
     told = [
@@ -196,7 +196,7 @@ def _assumptions(forecast: Forecast, assume: Assumptions) -> str:
         told.append(f"characters a token: {rates}")
     if "given" in (stories, questions):
         told.append(f"lengths spread by {assume.length_spread:.0%} around their mean")
-    if forecast.strategy == "zero3":
+    if estimate.strategy == "zero3":
         within, between = machine.node_link / 1e9, machine.link / 1e9
         told.append(
             f"weights are gathered at {within:g} GB/s a device within a node and {between:g} "
