@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from vxstore.experts import count_experts, write_labels
 from vxstore.io import arrays, lock
-from vxstore.io.metadata import commit
+from vxstore.io.metadata import commit, utc_now
 from vxstore.read import read_root_attrs
-from vxstore.schema import EVALUATION, layered_chunks
+from vxstore.schema import EVALUATION, layered_chunks, names_on_disk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,10 @@ def create_evaluation(
     arrays.write_coordinate(group, "kind", [c.kind for c in conditions], dim="condition")
     arrays.write_coordinate(group, "mask", [c.mask for c in conditions], dim="condition")
     arrays.write_coordinate(group, "dilemma", [d.id for d in dilemmas])
-    arrays.write_coordinate(group, "value", [d.value for d in dilemmas], dim="dilemma")
+    attrs_of_root = read_root_attrs(path)
+    on_disk = names_on_disk(f"evaluation/{name}", attrs_of_root["format_version"])
+    value = on_disk.get("value", "value")
+    arrays.write_coordinate(group, value, [d.value for d in dilemmas], dim="dilemma")
     arrays.write_coordinate(
         group, "dilemma_language", [d.language for d in dilemmas], dim="dilemma"
     )
@@ -69,10 +72,10 @@ def create_evaluation(
     arrays.write_coordinate(group, "order", ["aligned first", "violating first"])
     for dim, at in (("layer", 1), ("neuron", 2)):
         arrays.write_coordinate(group, dim, range(masked_CLNG.shape[at]))
-    num_experts = count_experts(read_root_attrs(path))
+    num_experts = count_experts(attrs_of_root)
     of_neuron = write_labels(group, masked_CLNG.shape[2], num_experts)
-    coordinates = " ".join(("kind", "mask", "value", "dilemma_language", *of_neuron))
-    group.update_attributes({**attrs, "coordinates": coordinates, "created": True})
+    coordinates = " ".join(("kind", "mask", value, "dilemma_language", *of_neuron))
+    group.update_attributes({**attrs, "coordinates": coordinates, "created": utc_now()})
 
 
 class ConditionRecorder:

@@ -1,8 +1,9 @@
-"""Formats 1 and 2 of the activation store: which arrays there are, and how they are laid out.
+"""Formats 1 to 3 of the activation store: which arrays there are, and how they are laid out.
 
 Dimension names: part (a set of whole stories of one value, language and stance), layer, neuron,
-value, language, condition (what is switched off), dilemma, order (of the two options). What a
-store with experts has beside these is in `vxstore.experts`.
+value, language, condition (what is switched off), dilemma, order (of the two options). These are
+the names in memory; `names_on_disk` says which are others in a store. What a store with experts
+has beside these is in `vxstore.experts`.
 """
 
 import math
@@ -10,8 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 FORMAT_NAME = "vxstore"
-DENSE_VERSION, FORMAT_VERSION = 1, 2
-"""Format of a store without experts, and of one with: of that, the highest that is read."""
+FORMAT_VERSION = 3
+"""Format of a new store, and the highest that is read."""
+EXPERTS_VERSION = 2
+"""Format whose stores all have experts; those of format 1 have none."""
 POOLED = "pooled"
 """Label, along `language` in the scores, of the counts summed over all languages."""
 
@@ -100,6 +103,11 @@ COORDINATES: Mapping[str, str] = {
     "neuron": "hidden unit of the feed-forward block, from 0",
     "value": "human value",
     "language": "language of the text",
+    "scored_language": "language of the texts, or all languages pooled",
+    "dilemma_value": "human value of the evaluation dilemma",
+    "dilemma_language": "language of the evaluation dilemma",
+    "part_value": "human value of the part's stories",
+    "part_language": "language of the part's stories",
     "stance": "stance of the stories towards the value",
     "part": "part of the corpus, from 0",
     "expert": "expert that the neuron belongs to, from 0",
@@ -111,6 +119,27 @@ COORDINATES: Mapping[str, str] = {
     "mask": "value whose neurons are switched off",
     "kind": "intact, mask or control",
 }
+
+
+RENAMED: Mapping[str, Mapping[str, str]] = {
+    "record": {"value": "part_value", "language": "part_language"},
+    "scores": {"language": "scored_language"},
+    "evaluation": {"value": "dilemma_value"},
+    "effect": {"value": "dilemma_value"},
+}
+"""Coordinates with another name on disk, by kind of group: name in memory to name on disk.
+
+xarray opens a hierarchy as one tree, in which a group inherits the coordinates of the groups above
+it. So a group's own must not have the name of one of the root's with other labels or dimensions."""
+
+
+def names_on_disk(group: str, version: int) -> Mapping[str, str]:
+    """Coordinates (dimensions or not) of a group with another name on disk, by name in memory.
+
+    `version` is the store's own: in stores of formats 1 and 2 there are none.
+    """
+    kind, *below = group.split("/")
+    return RENAMED.get("effect" if "effect" in below[1:] else kind, {}) if version >= 3 else {}
 
 
 def layers_per_chunk(num_layers: int, layer_bytes: int) -> int:

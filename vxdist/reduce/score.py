@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from vxdist.reduce.selectors.vape import Selection, VapeSettings, select
 from vxstore.errors import StoreError
-from vxstore.experts import count_experts, share, tokens_given, write_labels
-from vxstore.groups import begin_group, finish_group
+from vxstore.experts import count_experts, share, tokens_given
+from vxstore.groups import begin_group
 from vxstore.identity import check_name, finished_alike
-from vxstore.io import arrays
 from vxstore.read import open_store
 from vxstore.schema import POOLED, SCORES, layered_chunks
 
@@ -142,12 +141,9 @@ def _write(
         "language": list(selections),
     }
     group = begin_group(path, f"scores/{name}", labels)
-    if of_neuron := write_labels(group, root.sizes["neuron"], count_experts(root.attrs)):
-        attrs = {**attrs, "coordinates": " ".join(of_neuron)}
     spec = SCORES["activation_probability"]
     shape = tuple(len(labels[dim]) for dim in spec.dims)
-    chunks = layered_chunks(spec.dims, shape, 8)
-    target = arrays.create_array(group, "activation_probability", spec, shape, chunks=chunks)
+    target = group.create_array("activation_probability", spec, shape)
     for layers, count_LNVG in _layers(root):
         target[layers] = np.stack(
             [_probability(root, count_LNVG, layers, g, settings.precision) for g in selections],
@@ -159,5 +155,5 @@ def _write(
         ("selected", "selected_LNV"),
     ):
         data = np.stack([getattr(s, field) for s in selections.values()], axis=-1)
-        arrays.write_array(group, array, SCORES[array], data)
-    finish_group(path, group, attrs)
+        group.write_array(array, SCORES[array], data)
+    group.finish(attrs)
