@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from vxstore.experts import count_experts, write_labels
 from vxstore.io import arrays, lock
 from vxstore.io.metadata import commit, utc_now
+from vxstore.names import names_on_disk
 from vxstore.read import read_root_attrs
-from vxstore.schema import EVALUATION, layered_chunks, names_on_disk
+from vxstore.schema import EVALUATION, layered_chunks
 
 
 @dataclass(frozen=True, kw_only=True)

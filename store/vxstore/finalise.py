@@ -16,8 +16,8 @@ from vxstore.experts import ROUTED, SUMMED, by_neuron, root_arrays
 from vxstore.io import arrays
 from vxstore.io.metadata import STATE_COMPLETE, commit
 from vxstore.io.storage import find_storage
+from vxstore.names import names_on_disk
 from vxstore.read import read_root_attrs
-from vxstore.schema import names_on_disk
 
 DAMAGE = (StoreError, ValueError, RuntimeError, OSError)
 """What reading a damaged chunk may raise."""

@@ -11,8 +11,9 @@ from vxstore.experts import count_experts, write_labels
 from vxstore.io import arrays
 from vxstore.io.metadata import FILE, commit
 from vxstore.io.storage import find_storage
+from vxstore.names import names_on_disk
 from vxstore.read import read_root_attrs
-from vxstore.schema import ArraySpec, names_on_disk
+from vxstore.schema import ArraySpec
 
 
 def write_group(

@@ -21,7 +21,8 @@ from vxstore.io.metadata import (
     read_root,
 )
 from vxstore.io.storage import find_storage
-from vxstore.schema import FORMAT_NAME, FORMAT_VERSION, names_on_disk
+from vxstore.names import names_on_disk
+from vxstore.schema import FORMAT_NAME, FORMAT_VERSION
 
 STATE_CREATING = "creating"
 STATE_RECORDING = "recording"

@@ -2,7 +2,7 @@
 
 Dimension names: part (a set of whole stories of one value, language and stance), layer, neuron,
 value, language, condition (what is switched off), dilemma, order (of the two options). These are
-the names in memory; `names_on_disk` says which are others in a store. What a store with experts
+the names in memory; `vxstore.names` says which are others in a store. What a store with experts
 has beside these is in `vxstore.experts`.
 """
 
@@ -119,27 +119,6 @@ COORDINATES: Mapping[str, str] = {
     "mask": "value whose neurons are switched off",
     "kind": "intact, mask or control",
 }
-
-
-RENAMED: Mapping[str, Mapping[str, str]] = {
-    "record": {"value": "part_value", "language": "part_language"},
-    "scores": {"language": "scored_language"},
-    "evaluation": {"value": "dilemma_value"},
-    "effect": {"value": "dilemma_value"},
-}
-"""Coordinates with another name on disk, by kind of group: name in memory to name on disk.
-
-xarray opens a hierarchy as one tree, in which a group inherits the coordinates of the groups above
-it. So a group's own must not have the name of one of the root's with other labels or dimensions."""
-
-
-def names_on_disk(group: str, version: int) -> Mapping[str, str]:
-    """Coordinates (dimensions or not) of a group with another name on disk, by name in memory.
-
-    `version` is the store's own: in stores of formats 1 and 2 there are none.
-    """
-    kind, *below = group.split("/")
-    return RENAMED.get("effect" if "effect" in below[1:] else kind, {}) if version >= 3 else {}
 
 
 def layers_per_chunk(num_layers: int, layer_bytes: int) -> int:

@@ -22,12 +22,12 @@ from vxstore.experts import (
 from vxstore.identity import holds_store
 from vxstore.io import arrays, lock
 from vxstore.io.metadata import commit, utc_now
+from vxstore.names import names_on_disk
 from vxstore.read import STATE_CREATING, STATE_RECORDING, read_root_attrs
 from vxstore.schema import (
     FORMAT_NAME,
     FORMAT_VERSION,
     layered_chunks,
-    names_on_disk,
     record_chunks,
 )
 

@@ -13,8 +13,8 @@ from vxdist.reduce.score import write_score
 from vxdist.reduce.selectors.vape import VapeSettings
 from vxstore.evaluation import ConditionLabels, DilemmaLabels, create_evaluation
 from vxstore.io import arrays
+from vxstore.names import names_on_disk
 from vxstore.read import Store
-from vxstore.schema import names_on_disk
 
 MakeStore = Callable[..., str]
 SETTINGS = VapeSettings(

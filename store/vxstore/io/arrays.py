@@ -21,6 +21,7 @@ from vxstore.schema import COORDINATES, ArraySpec, layered_chunks
 
 WRITE_ALL: ArrayConfigLike = {"write_empty_chunks": True}
 LOST_BY = {"neuron": -(2**31), "routed_expert": -(2**30)}
+"""What missing counts read as, by dimension; those with neither read as -1."""
 METADATA = ("zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata")
 """What zarr looks for and need not be there; every other file is a chunk."""
 
@@ -60,10 +61,10 @@ def create_array(
 
 
 def fill_value(spec: ArraySpec) -> int | float | bool:
-    """What a missing chunk of an array reads as: no count, and no sum.
+    """What a missing chunk of an array reads as, which no count and no sum can be.
 
-    Counts by neuron and by expert have others than the counts they are divided by, so that what is
-    not recorded yet does not look like a probability: -1 / -1 would be 1 everywhere.
+    Counts by neuron, by expert and of all tokens have different ones, so that their quotients are
+    not between 0 and 1: -1 / -1 would look like a probability of 1.
     """
     kind = np.dtype(spec.dtype).kind
     if kind != "i":

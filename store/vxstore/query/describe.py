@@ -5,9 +5,9 @@ from typing import Any
 import pandas as pd
 
 from vxstore.experts import count_experts
+from vxstore.names import names_on_disk
 from vxstore.query.lookup import get_array, get_attrs, read_array, read_labels
 from vxstore.read import Store
-from vxstore.schema import names_on_disk
 
 ABOUT = (
     "model", "model_revision", "model_architecture", "activation_function", "dtype", "corpus",
