@@ -37,10 +37,14 @@ def measure_store(
     parts: int,
     conditions: int,
     masks: int,
+    controls: int,
     dilemmas: int,
     assume: ForecastConfig,
 ) -> tuple[Group, ...]:
-    """Every group of a store with one score and, if `conditions` is not 0, one evaluation."""
+    """Every group of a store with one score and, if `conditions` is not 0, one evaluation.
+
+    `controls` are the control draws of each mask.
+    """
     sizes = {
         "part": parts,
         "layer": shape.num_layers,
@@ -50,6 +54,7 @@ def measure_store(
         "language": languages,
         "order": 2,
         "mask": masks,
+        "draw": controls,
         **dict.fromkeys(OF_CONDITION, conditions),
         **dict.fromkeys(OF_DILEMMA, dilemmas),
     }
@@ -70,11 +75,12 @@ def measure_store(
         _Group("scores/NAME", SCORES, (*own, *of_text), _layers, pooled),
     ]
     if conditions:
-        mask = ("mask", *of_text)
+        effect = {n: spec for n, spec in EFFECT.items() if controls or "draw" not in spec.dims}
+        of_effect = ("mask", *of_text, *(("draw",) if controls else ()))
         labels = (*OF_CONDITION, *OF_DILEMMA, *own, "language", "order")
         groups += [
             _Group("evaluation/NAME", EVALUATION, labels, _condition, sizes),
-            _Group("evaluation/NAME/effect", EFFECT, mask, _whole, {**sizes, "value": masks}),
+            _Group("evaluation/NAME/effect", effect, of_effect, _whole, {**sizes, "value": masks}),
         ]
     return tuple(group.measure(assume) for group in groups)
 

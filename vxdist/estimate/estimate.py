@@ -131,6 +131,7 @@ def _measure_store(
         parts=len(locate.units),
         conditions=conditions,
         masks=len(masked),
+        controls=config.evaluate.controls,
         dilemmas=sum(map(len, lengths.questions.values())) // 2,
         assume=assume,
     )

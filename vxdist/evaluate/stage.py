@@ -11,7 +11,7 @@ from vxdist.config import Config, EvaluateConfig
 from vxdist.corpus import Corpus, EvaluationItem, load_corpus
 from vxdist.errors import UserError
 from vxdist.evaluate.conditions import make_conditions, mask_neurons, read_activity
-from vxdist.evaluate.effects import measure
+from vxdist.evaluate.effects import is_measured, write_effects
 from vxdist.evaluate.prompts import ask, letter_tokens
 from vxdist.evaluate.work import EvaluateWork
 from vxdist.model.load import describe_model, load_tokenizer
@@ -21,13 +21,10 @@ from vxdist.runtime.loop import run_loop
 from vxdist.runtime.strategy import resolve_strategy
 from vxdist.stats.matching import LanguageScores
 from vxstore.evaluation import ConditionRecorder, DilemmaLabels, create_evaluation
-from vxstore.groups import write_group
 from vxstore.identity import begun_alike, check_name, finished_alike
 from vxstore.mask_file import read_masks
 from vxstore.read import Store, open_store
-from vxstore.schema import EFFECT
 
-MEASURE = ("confidence", "bootstrap_resamples", "controls")
 NOT_IDENTITY = ("tokens_per_batch", "max_padding", "bootstrap_resamples", "confidence", "masks")
 """Settings that do not change what a condition's log-odds mean. What a mask file holds does, and
 `selection_digest` tells that; where the file lies does not."""
@@ -55,8 +52,8 @@ def run(config: Config) -> None:
     if finished_alike(config.store, group, attrs, "evaluate.name"):
         if launch.rank == 0:
             print(f"evaluate: {group} is there already; no model work")
-            if not _measured_alike(store, settings):
-                _finish(config, values, languages)
+            if not is_measured(store, settings):
+                _finish(config, values)
         return
 
     shape = describe_model(source)
@@ -76,7 +73,7 @@ def run(config: Config) -> None:
     if _missing(config.store, settings.name) > 0:
         run_loop(work, source, config)
     if launch.rank == 0:
-        _finish(config, values, languages)
+        _finish(config, values)
 
 
 def _values(settings: EvaluateConfig, corpus: Corpus) -> list[str]:
@@ -203,33 +200,8 @@ def _missing(path: str, name: str) -> int:
     return int((~ConditionRecorder(path, name).sealed()).sum())
 
 
-def _measured_alike(store: Store, settings: EvaluateConfig) -> bool:
-    """Whether the effects were measured with these settings; another level needs no model."""
-    there = store.effect(settings.name).attrs
-    return all(there.get(key) == getattr(settings, key) for key in MEASURE)
-
-
-def _finish(config: Config, values: list[str], languages: list[str]) -> None:
+def _finish(config: Config, values: list[str]) -> None:
     """Measure the effects and mark the evaluation complete."""
-    settings = config.evaluate
-    evaluation = open_store(config.store).unfinished_evaluation(settings.name).load()
-    effect = measure(
-        evaluation,
-        values,
-        languages,
-        confidence=settings.confidence,
-        resamples=settings.bootstrap_resamples,
-        seed=settings.seed,
-    )
-    is_mask = evaluation["kind"].values == "mask"
-    masked = evaluation["masked"].sum(("layer", "neuron")).values[is_mask]
-    write_group(
-        config.store,
-        f"evaluation/{settings.name}/effect",
-        EFFECT,
-        {**effect, "masked_count": masked},
-        {"mask": values, "value": values, "language": languages},
-        {key: getattr(settings, key) for key in MEASURE},
-    )
-    ConditionRecorder(config.store, settings.name).complete()
+    write_effects(config.store, config.evaluate)
+    ConditionRecorder(config.store, config.evaluate.name).complete()
     print(f"evaluate: effects of {len(values)} masks in {config.store}")
