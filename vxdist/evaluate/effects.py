@@ -12,7 +12,7 @@ from vxdist.stats.effects import BY_DRAW, Measured, effect_matrix
 from vxdist.stats.verdict import sum_up
 from vxstore.errors import StoreError
 from vxstore.groups import write_group
-from vxstore.outcome import averaged, decision_boundary, effect_of
+from vxstore.outcome import averaged, describe_outcome
 from vxstore.read import Store, open_store
 from vxstore.schema import EFFECT
 
@@ -51,7 +51,8 @@ def write_effects(path: str, settings: EvaluateConfig) -> None:
     }
     if settings.controls:
         coordinates["draw"] = range(settings.controls)
-    units = evaluation[effect_of(evaluation)].attrs.get("units", EFFECT["mean_shift"].units)
+    outcome = describe_outcome(evaluation.attrs)
+    units = evaluation[outcome["effect_of"]].attrs.get("units", EFFECT["mean_shift"].units)
     specs = {
         name: dataclasses.replace(spec, units=units) if name in SHIFTS else spec
         for name, spec in EFFECT.items()
@@ -79,7 +80,7 @@ def measure(
         mask_C=mask_C,
         value_D=value_D,
         language_D=language_D,
-        boundary=decision_boundary(evaluation),
+        boundary=describe_outcome(evaluation.attrs)["decision_boundary"],
     )
     arrays = effect_matrix(
         measured, masks, languages, confidence=confidence, resamples=resamples, seed=seed

@@ -14,6 +14,9 @@ from vxstore.io import arrays
 from vxstore.read import Store
 from vxstore.schema import POOLED
 
+EVALUATION = "choice"
+"""The evaluation that is meant where several are there and none is named."""
+
 
 def open_root(store: Store) -> tuple[xr.Dataset, list[str], list[str]]:
     """The counts, not read yet, and their values and languages.
@@ -37,6 +40,18 @@ def open_scores(store: Store, score: str) -> tuple[xr.Dataset, list[str], list[s
         scores = store.scores(score)
         values, languages = (strings(scores.indexes[dim]) for dim in ("value", "language"))
     return scores, values, languages
+
+
+def default_evaluation(store: Store) -> str:
+    """The only evaluation of a store, or `choice`. Raises StoreError, listing them, if neither."""
+    known = store.names("evaluation")
+    if not known:
+        raise StoreError(f"{store.path} has no finished evaluation; run `vxdist evaluate`")
+    if len(known) > 1 and EVALUATION not in known:
+        raise StoreError(
+            f"{store.path} has several evaluations; name one with --evaluation: {', '.join(known)}"
+        )
+    return known[0] if len(known) == 1 else EVALUATION
 
 
 def recorded(languages: Iterable[str]) -> list[str]:
