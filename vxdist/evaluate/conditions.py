@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from vxdist.stats.matching import LanguageScores, draw_control
+from vxdist.stats.matching import LanguageNeurons, draw_control
 from vxstore.evaluation import ConditionLabels
 from vxstore.experts import count_experts
 from vxstore.read import Store
@@ -46,7 +46,7 @@ def make_conditions(values: Sequence[str], controls: int) -> tuple[ConditionLabe
 def mask_neurons(
     conditions: Sequence[ConditionLabels],
     values: Sequence[str],
-    scores: Sequence[LanguageScores],
+    scores: Sequence[LanguageNeurons],
     *,
     pool: int,
     seed: int,

@@ -19,7 +19,7 @@ from vxdist.model.source import ModelSource, find_model
 from vxdist.runtime.launch import find_launch
 from vxdist.runtime.loop import run_loop
 from vxdist.runtime.strategy import resolve_strategy
-from vxdist.stats.matching import LanguageScores
+from vxdist.stats.matching import LanguageNeurons
 from vxstore.evaluation import ConditionRecorder, DilemmaLabels, create_evaluation
 from vxstore.identity import begun_alike, check_name, finished_alike
 from vxstore.mask_file import read_masks
@@ -164,7 +164,7 @@ def _create(
     settings, store = config.evaluate, open_store(config.store)
     conditions = make_conditions(values, settings.controls)
     by_language = [
-        LanguageScores(
+        LanguageNeurons(
             selected_LNV=selected.sel(language=g).transpose("layer", "neuron", "value").values,
             activity_LN=read_activity(store, scores, g),
         )
