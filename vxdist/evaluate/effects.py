@@ -28,10 +28,10 @@ def is_measured(store: Store, settings: EvaluateConfig) -> bool:
     Those of a version that wrote no verdict are not complete.
     """
     try:
-        there = store.effect(settings.name).attrs
+        attrs = store.effect(settings.name).attrs
     except StoreError:
         return False
-    return "verdict" in there and all(there.get(n) == getattr(settings, n) for n in SETTINGS)
+    return "verdict" in attrs and all(attrs.get(n) == getattr(settings, n) for n in SETTINGS)
 
 
 def write_effects(path: str, settings: EvaluateConfig) -> None:

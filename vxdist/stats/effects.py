@@ -72,17 +72,20 @@ def effect_matrix(
         number_CD = measured.number_CD[measured.of_mask(mask)]
         for value in masks:
             for language in languages:
-                of = measured.of_cell(value, language)
+                at = measured.of_cell(value, language)
                 # Contiguous, so that equal rows have equal means.
-                shift_CD = np.ascontiguousarray(number_CD[:, of] - intact_D[of])
+                shift_CD = np.ascontiguousarray(number_CD[:, at] - intact_D[at])
                 low_C, high_C = mean_interval(
                     shift_CD, confidence=confidence, resamples=resamples, seed=seed
                 )
-                flips = flip_rate(intact_D[of], number_CD[0, of], measured.boundary)
+                flips = flip_rate(intact_D[at], number_CD[0, at], measured.boundary)
                 cells.append(_cell(shift_CD, low_C, high_C) | {"flip_rate": flips})
-    found = {name: np.array([cell[name] for cell in cells]) for name in cells[0]}
-    arrays = {name: of.reshape(*shape, *of.shape[1:]) for name, of in found.items()}
-    return {n: of for n, of in arrays.items() if n not in BY_DRAW or of.shape[-1]}
+    arrays = {}
+    for name in cells[0]:
+        stacked = np.array([cell[name] for cell in cells])
+        if name not in BY_DRAW or stacked.shape[1]:
+            arrays[name] = stacked.reshape(*shape, *stacked.shape[1:])
+    return arrays
 
 
 def _cell(shift_CD: Floats, low_C: Floats, high_C: Floats) -> dict[str, Any]:

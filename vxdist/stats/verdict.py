@@ -31,9 +31,9 @@ class Verdict(TypedDict):
 def passes(shift_C: Floats, low_C: Floats, high_C: Floats) -> Bools:
     """Which of a mask and its control draws, in one cell, pass both tests against the others.
 
-    The tests: the interval excludes zero, and the shift lies strictly outside all others'. No one
-    passes if there is no other to compare with. All are judged alike, so that a draw put in the
-    mask's place (a placebo) passes by chance as often as a mask that is no more than a draw.
+    The tests: the interval excludes zero, and the shift is strictly outside all others. Without
+    another to compare with, none passes. All are judged alike, so that a draw put in the mask's
+    place (a placebo) passes by chance as often as a mask that is no more than a draw.
     """
     if shift_C.size < 2:
         return np.zeros(shift_C.shape, dtype=bool)

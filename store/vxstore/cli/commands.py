@@ -10,8 +10,8 @@ import pandas as pd
 from vxstore import query
 from vxstore.check.store import check as check_store
 from vxstore.check.store import describe_findings, repair
-from vxstore.cli import effects as side_by_side
-from vxstore.cli import output, show, tables
+from vxstore.cli import effect_tables, output, show, tables
+from vxstore.cli.effects import find_evaluations, gather, make_flat
 from vxstore.cli.pipeline import call
 from vxstore.cli.progress import layer_progress
 from vxstore.errors import StoreError
@@ -79,14 +79,14 @@ def compare(arguments: Arguments) -> None:
 def effects(arguments: Arguments) -> None:
     """`vxstore effects`"""
     stores = [_open(path) for path in (arguments.store, arguments.other) if path is not None]
-    told = side_by_side.gather(
-        side_by_side.find_evaluations(stores, arguments.evaluation),
+    answers = gather(
+        find_evaluations(stores, arguments.evaluation),
         {key: getattr(arguments, key) for key in ("value", "mask", "language", "own")},
         dilemmas=arguments.dilemmas,
         corpus=arguments.corpus,
     )
-    show_it = side_by_side.show_flips if arguments.dilemmas else side_by_side.show_effects
-    _answer(arguments, told, side_by_side.make_flat(told), lambda: show_it(told))
+    show_it = effect_tables.show_flips if arguments.dilemmas else effect_tables.show_effects
+    _answer(arguments, answers, make_flat(answers), lambda: show_it(answers))
 
 
 def select(arguments: Arguments) -> None:

@@ -18,7 +18,8 @@ from vxstore.query.lookup import default_evaluation, pick, reading, require_know
 from vxstore.read import Store
 
 FILE = "evaluation.jsonl"
-TEXTS = ("dilemma", "aligned", "violating")
+OPTIONS = ("aligned", "violating")
+TEXTS = ("dilemma", *OPTIONS)
 """Texts of a dilemma, as the corpus has them."""
 
 
@@ -69,12 +70,12 @@ def flips(
         if wanted is not None:
             require_known(store, kind, wanted, known[kind])
     rows = [
-        {"mask": name, **of, "before": before, "after": after, **_texts_of(of, texts or {})}
+        {"mask": name, **labels, "before": before, "after": after, **_pick_texts(texts, labels)}
         for name, c in masks.items()
         if mask in (None, name)
-        for of, before, after in _flipped(scored, c)
-        if value in (None, of["value"]) and language in (None, of["language"])
-        if not own or of["value"] == name
+        for labels, before, after in _flipped(scored, c)
+        if value in (None, labels["value"]) and language in (None, labels["language"])
+        if not own or labels["value"] == name
     ]
     names = ("mask", "value", "language", "id", "before", "after", *TEXTS)
     # As objects: a column of strings would have NaN in place of None.
@@ -88,15 +89,15 @@ def _flipped(scored: _Scored, condition: int) -> Iterator[tuple[dict[str, str], 
         return
     before_D, after_D = (scored.number_CD[c] for c in (*scored.conditions("intact"), condition))
     for d in np.flatnonzero((before_D > scored.boundary) != (after_D > scored.boundary)):
-        of = {name: labels[d] for name, labels in scored.of_dilemma.items()}
-        yield of, float(before_D[d]), float(after_D[d])
+        labels = {name: of_all[d] for name, of_all in scored.of_dilemma.items()}
+        yield labels, float(before_D[d]), float(after_D[d])
 
 
-def _texts_of(
-    of: Mapping[str, str], texts: Mapping[str, Mapping[str, str]]
+def _pick_texts(
+    texts: Mapping[str, Mapping[str, str]] | None, labels: Mapping[str, str]
 ) -> dict[str, str | None]:
-    found = texts.get(of["id"], {})
-    same = all(found.get(key) == of[key] for key in ("value", "language"))
+    found = (texts or {}).get(labels["id"], {})
+    same = all(found.get(key) == labels[key] for key in ("value", "language"))
     return {name: found.get(name) if same else None for name in TEXTS}
 
 
@@ -124,11 +125,11 @@ def dilemma_rows(
 
 def _dilemma_blocks(scored: _Scored, wanted_D: NDArray[np.bool_]) -> Iterator[pd.DataFrame]:
     """A generator, apart from `dilemma_rows` so that a wrong question is refused at once."""
-    of_dilemma = {n: _category(of).take(np.flatnonzero(wanted_D)) for n, of in
-                  scored.of_dilemma.items()}  # fmt: skip
-    of_condition = {name: _category(of) for name, of in scored.of_condition.items()}
-    for c, number_D in enumerate(scored.number_CD[:, wanted_D]):
-        repeated = {name: of.take([c] * len(number_D)) for name, of in of_condition.items()}
+    wanted = np.flatnonzero(wanted_D)
+    of_dilemma = {name: _category(all_).take(wanted) for name, all_ in scored.of_dilemma.items()}
+    of_condition = {name: _category(all_) for name, all_ in scored.of_condition.items()}
+    for c, number_D in enumerate(scored.number_CD[:, wanted]):
+        repeated = {name: label.take([c] * len(wanted)) for name, label in of_condition.items()}
         yield pd.DataFrame({**repeated, **of_dilemma, scored.measure: number_D})
 
 

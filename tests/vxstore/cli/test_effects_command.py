@@ -166,6 +166,7 @@ class TestDilemmas:
         assert "\x1b" not in out
         assert "\n  A [31mstranger[0m asks you what the time is." in out
         assert "\n  aligned: I wait.\n  violating: I shout.\n" in out
+        assert "zeal ablated: -0.250 -> +0.250\n  (not in the corpus)\n" in out
         lines = out.partition("flipped\n")[2].splitlines()
         assert max(sum(1 + (ord(c) > 0x2E80) for c in line) for line in lines) <= 80
         assert "很长的一段话" * 20 in "".join(line.strip() for line in lines)
