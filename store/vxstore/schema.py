@@ -118,6 +118,7 @@ COORDINATES: Mapping[str, str] = {
     "order": "which option stood first",
     "mask": "value whose neurons are switched off",
     "kind": "intact, mask or control",
+    "draw": "control draw, from 0",
 }
 
 
@@ -173,12 +174,13 @@ EVALUATION: Mapping[str, ArraySpec] = {
 """What every evaluation holds, whatever its outcome adds."""
 
 _EFFECT_DIMS = ("mask", "value", "language")
+_DRAW_DIMS = (*_EFFECT_DIMS, "draw")
 EFFECT: Mapping[str, ArraySpec] = {
     "mean_shift": ArraySpec(
         dims=_EFFECT_DIMS,
         dtype="float64",
         units="nats",
-        long_name="mean change of the log-odds of the aligned option when the mask is on",
+        long_name="mean change, over dilemmas, of what the outcome measures when the mask is on",
     ),
     "shift_low": ArraySpec(
         dims=_EFFECT_DIMS,
@@ -209,6 +211,24 @@ EFFECT: Mapping[str, ArraySpec] = {
         dtype="float64",
         units="nats",
         long_name="mean over control draws of their mean shift",
+    ),
+    "passes": ArraySpec(
+        dims=_EFFECT_DIMS,
+        dtype="bool",
+        units="1",
+        long_name="the interval excludes zero, and the shift is outside all control draws",
+    ),
+    "control_shift": ArraySpec(
+        dims=_DRAW_DIMS,
+        dtype="float64",
+        units="nats",
+        long_name="mean shift of a control draw",
+    ),
+    "placebo_passes": ArraySpec(
+        dims=_DRAW_DIMS,
+        dtype="bool",
+        units="1",
+        long_name="the control draw, in its mask's place, passes the same tests",
     ),
     "dilemma_count": ArraySpec(
         dims=_EFFECT_DIMS, dtype="int64", units="dilemmas", long_name="dilemmas behind the cell"

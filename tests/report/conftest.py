@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 from vxdist.config import Config, CorpusConfig, ModelConfig, ReportConfig
+from vxdist.evaluate.effects import measure
 from vxdist.evaluate.outcomes.choice import Choice
 from vxdist.reduce.selectors.vape import Vape
+from vxdist.report.outcome import NUMBERS
+from vxdist.stats.verdict import excludes_zero, sum_up
 from vxstore.evaluation import (
     ConditionLabels,
     ConditionRecorder,
@@ -20,6 +23,7 @@ from vxstore.evaluation import (
 )
 from vxstore.finalise import finalise
 from vxstore.groups import write_group
+from vxstore.read import open_store
 from vxstore.schema import EFFECT, POOLED, SCORES
 from vxstore.write import PartCounts, PartLabels, Recorder, create
 
@@ -43,6 +47,8 @@ class StoreMaker:
     dilemmas: int = 4
     effect: float = 0.5
     """How far each mask shifts every dilemma, in nats; control draws shift by up to 0.1."""
+    verdict: bool = True
+    """Whether the effects are written as now, or as before there were verdicts."""
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(5))
 
     def write(self) -> str:
@@ -171,18 +177,27 @@ class StoreMaker:
             shift = {"intact": 0.0, "mask": self.effect + spread, "control": spread}[condition.kind]
             measured = {"log_odds": intact + shift, "option_mass": np.full(intact.shape, 0.625)}
             recorder.write(c, measured)
-        write_group(
-            self.path,
-            "evaluation/choice/effect",
-            EFFECT,
-            self._effects(recorder, conditions, dilemmas, masked),
-            {
-                "mask": list(self.values),
-                "value": list(self.values),
-                "language": list(self.languages),
-            },
-            {"confidence": 0.95, "bootstrap_resamples": 500, "controls": self.controls},
-        )
+        scored = open_store(self.path).unfinished_evaluation("choice")
+        arrays, attrs = measure(scored, confidence=0.95, resamples=500, seed=0)
+        arrays |= self._effects(recorder, conditions, dilemmas, masked)
+        outside = np.isin(arrays["control_rank"], [0, 1])
+        arrays["passes"] = excludes_zero(arrays["shift_low"], arrays["shift_high"]) & outside
+        if self.controls:
+            attrs["verdict"] = sum_up(arrays["passes"], arrays["placebo_passes"])
+        labels: dict[str, Any] = {
+            "mask": list(self.values),
+            "value": list(self.values),
+            "language": list(self.languages),
+        }
+        if self.controls:
+            labels["draw"] = range(self.controls)
+        if not self.verdict:
+            for name in ("passes", "control_shift", "placebo_passes"):
+                arrays.pop(name, None)
+            attrs, _ = {}, labels.pop("draw", None)
+        attrs |= {"confidence": 0.95, "bootstrap_resamples": 500, "controls": self.controls}
+        group = "evaluation/choice/effect"
+        write_group(self.path, group, EFFECT, arrays, labels, attrs)
         recorder.complete()
 
     def _effects(
@@ -194,7 +209,7 @@ class StoreMaker:
     ) -> dict[str, np.ndarray[Any, Any]]:
         log_odds = np.asarray(recorder.array("log_odds")[:]).mean(axis=-1)
         shape = (len(self.values), len(self.values), len(self.languages))
-        found = {name: np.full(shape, np.nan) for name in EFFECT if name != "masked_count"}
+        found = {name: np.full(shape, np.nan) for name in NUMBERS}
         for m, v, g in np.ndindex(shape):
             of = [d.value == self.values[v] and d.language == self.languages[g] for d in dilemmas]
             shift = (log_odds - log_odds[0])[:, of].mean(axis=1)

@@ -10,11 +10,12 @@ import pytest
 import vxstore
 from vxdist.config import Config
 from vxdist.report import text
+from vxdist.report.caveats import caveats
 from vxdist.report.content import gather
 from vxdist.report.outcome import Outcome
 from vxdist.report.selection import Selection
 from vxdist.report.tables import Scale
-from vxdist.report.words import statement, verdict
+from vxdist.report.words import statement, tiles, verdict
 
 if TYPE_CHECKING:
     from conftest import StoreMaker
@@ -99,7 +100,8 @@ def test_clear_masks_lead_and_no_draw_passes_for_one(
     maker: "StoreMaker", make_config: Callable[..., Config]
 ) -> None:
     outcome = read(maker, make_config)
-    assert sum(outcome.placebo_passes) < 18
+    assert outcome.verdict is not None
+    assert sum(outcome.verdict["placebo"]) < 18
     assert "always fewer than the masks" in verdict(outcome)
     assert "1 of 4 evaluations" in verdict(outcome)
 
@@ -118,7 +120,8 @@ def test_placebo_rate_is_that_of_chance(
     maker.effect, maker.values = 0.0, [f"v{n}" for n in range(8)]
     maker.dilemmas = 2  # two dilemmas: same sign in half of the cells, and then no zero inside
     outcome = read(maker, make_config)
-    share = np.mean(outcome.placebo_passes) / len(outcome.cells)
+    assert outcome.verdict is not None
+    share = np.mean(outcome.verdict["placebo"]) / len(outcome.cells)
     assert 0.2 < share < 0.5
 
 
@@ -134,7 +137,23 @@ def test_one_dilemma_has_no_interval_and_no_pass(
     maker: "StoreMaker", make_config: Callable[..., Config]
 ) -> None:
     maker.dilemmas = 1
-    assert read(maker, make_config).placebo_passes == (0, 0, 0)
+    told = read(maker, make_config).verdict
+    assert told is not None
+    assert told["placebo"] == [0, 0, 0]
+
+
+def test_a_verdict_that_is_not_recorded_is_not_made_up(
+    maker: "StoreMaker", make_config: Callable[..., Config]
+) -> None:
+    maker.verdict = False
+    content = gather(make_config(maker.write()))
+    assert content.outcome is not None
+    assert content.outcome.verdict is None
+    assert {cell.passes for cell in content.outcome.cells} == {None}
+    assert content.outcome.cells[0].among == "above all 3"
+    for said in (statement(content), [caveat.text for caveat in caveats(content)]):
+        assert "not recorded" in " ".join(said)
+    assert not [tile for tile in tiles(content) if "pass both tests" in tile.caption]
 
 
 @pytest.mark.parametrize(

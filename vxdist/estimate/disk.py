@@ -39,12 +39,16 @@ def measure_store(
     parts: int,
     conditions: int,
     masks: int,
+    controls: int,
     dilemmas: int,
     selector: type[Selector],
     outcome: type[Outcome],
     assume: Assumptions,
 ) -> tuple[Group, ...]:
-    """Every group of a store with one score and, if `conditions` is not 0, one evaluation."""
+    """Every group of a store with one score and, if `conditions` is not 0, one evaluation.
+
+    `controls` are the control draws of each mask.
+    """
     sizes = {
         "part": parts,
         "layer": shape.num_layers,
@@ -54,6 +58,7 @@ def measure_store(
         "language": languages,
         **{dim: len(labels) for dim, labels in outcome.labels.items()},
         "mask": masks,
+        "draw": controls,
         **dict.fromkeys(OF_CONDITION, conditions),
         **dict.fromkeys(OF_DILEMMA, dilemmas),
     }
@@ -74,12 +79,13 @@ def measure_store(
         _Group("scores/NAME", {**selector.arrays, **SCORES}, (*own, *of_text), _layers, pooled),
     ]
     if conditions:
-        mask = ("mask", *of_text)
+        effect = {n: spec for n, spec in EFFECT.items() if controls or "draw" not in spec.dims}
+        of_effect = ("mask", *of_text, *(("draw",) if controls else ()))
         labels = (*OF_CONDITION, *OF_DILEMMA, *own, "language", *outcome.labels)
         measured = {**outcome.arrays, **EVALUATION}
         groups += [
             _Group("evaluation/NAME", measured, labels, _condition, sizes),
-            _Group("evaluation/NAME/effect", EFFECT, mask, _whole, {**sizes, "value": masks}),
+            _Group("evaluation/NAME/effect", effect, of_effect, _whole, {**sizes, "value": masks}),
         ]
     return tuple(group.measure(assume) for group in groups)
 

@@ -136,6 +136,7 @@ def _measure_store(
         parts=len(locate.units),
         conditions=conditions,
         masks=len(masked),
+        controls=config.evaluate.controls,
         dilemmas=sum(map(len, lengths.questions.values())) // questions_per_dilemma(outcome),
         selector=find_class(SELECTORS, config.reduce.selector, "reduce.selector"),
         outcome=outcome,

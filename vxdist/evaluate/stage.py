@@ -15,7 +15,7 @@ from vxdist.config import Config, EvaluateConfig
 from vxdist.corpus import Corpus, EvaluationItem, load_corpus
 from vxdist.errors import UserError
 from vxdist.evaluate.conditions import make_conditions, mask_neurons
-from vxdist.evaluate.effects import measure
+from vxdist.evaluate.effects import is_measured, write_effects
 from vxdist.evaluate.outcomes import OUTCOMES, Outcome
 from vxdist.evaluate.recorded import read_activity, read_recorded
 from vxdist.evaluate.work import EvaluateWork
@@ -26,16 +26,13 @@ from vxdist.output import Output
 from vxdist.runtime.launch import find_launch
 from vxdist.runtime.loop import run_loop
 from vxdist.runtime.strategy import resolve_strategy
-from vxdist.stats.matching import LanguageScores
+from vxdist.stats.matching import LanguageNeurons
 from vxstore.evaluation import ConditionRecorder, DilemmaLabels, create_evaluation
-from vxstore.groups import write_group
 from vxstore.identity import begun_alike, check_name, finished_alike
 from vxstore.mask_file import read_masks
 from vxstore.query.lookup import default_score
 from vxstore.read import Store, open_store
-from vxstore.schema import EFFECT
 
-MEASURE = ("confidence", "bootstrap_resamples", "controls")
 IDENTITY = ("controls", "control_pool", "seed")
 """Settings of evaluate that decide what is measured, beside those of the outcome and the
 intervention. What a mask file holds does too: `selection_digest` says it, wherever the file is."""
@@ -83,7 +80,7 @@ def run(config: Config, output: Output) -> None:
     if finished_alike(config.store, this.group, identity, "evaluate.name", absent=ABSENT):
         if launch.rank == 0:
             output.say(f"evaluate: {this.group} exists already; no model work")
-            if not _measured_alike(this):
+            if not is_measured(this.store, this.name, this.settings):
                 _finish(this, output)
         return
 
@@ -227,7 +224,7 @@ def _identity(this: _Run, corpus: Corpus) -> dict[str, Any]:
 def _create(this: _Run, identity: dict[str, Any], output: Output) -> None:
     conditions = make_conditions(this.values, this.settings.controls)
     by_language = [
-        LanguageScores(
+        LanguageNeurons(
             selected_LNV=this.selected.sel(language=g).transpose("layer", "neuron", "value").values,
             activity_LN=read_activity(this.store, g),
         )
@@ -276,33 +273,8 @@ def _missing(path: str, name: str) -> int:
     return int((~ConditionRecorder(path, name).sealed()).sum())
 
 
-def _measured_alike(this: _Run) -> bool:
-    """Whether the effects were measured with these settings; another level needs no model."""
-    attrs = this.store.effect(this.name).attrs
-    return all(attrs.get(key) == getattr(this.settings, key) for key in MEASURE)
-
-
 def _finish(this: _Run, output: Output) -> None:
     """Measure the effects and mark the evaluation complete."""
-    settings, path = this.settings, this.store.path
-    evaluation = open_store(path).unfinished_evaluation(this.name).load()
-    effect = measure(
-        evaluation,
-        this.values,
-        this.languages,
-        confidence=settings.confidence,
-        resamples=settings.bootstrap_resamples,
-        seed=settings.seed,
-    )
-    is_mask = evaluation["kind"].values == "mask"
-    masked = evaluation["masked"].sum(("layer", "neuron")).values[is_mask]
-    write_group(
-        path,
-        f"{this.group}/effect",
-        EFFECT,
-        {**effect, "masked_count": masked},
-        {"mask": this.values, "value": this.values, "language": this.languages},
-        {key: getattr(settings, key) for key in MEASURE},
-    )
-    ConditionRecorder(path, this.name).complete()
-    output.say(f"evaluate: effects of {len(this.values)} masks in {path}")
+    write_effects(this.store.path, this.name, this.settings)
+    ConditionRecorder(this.store.path, this.name).complete()
+    output.say(f"evaluate: effects of {len(this.values)} masks in {this.store.path}")

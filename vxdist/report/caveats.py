@@ -4,7 +4,7 @@ from vxdist.report.content import Content
 from vxdist.report.outcome import Outcome
 from vxdist.report.selection_caveats import Caveat, selection_caveats
 from vxdist.report.text import percent, plural
-from vxdist.report.words import not_evaluated, span
+from vxdist.report.words import NO_VERDICT, not_evaluated, span
 
 
 def caveats(content: Content) -> list[Caveat]:
@@ -118,15 +118,18 @@ def _comparisons(outcome: Outcome) -> Caveat:
     )
     if not outcome.controls:
         return Caveat(title="Many comparisons", text=text + "Some pass by chance.")
+    verdict = outcome.verdict
+    if verdict is None:
+        return Caveat(title="Many comparisons", text=text + NO_VERDICT)
     own = sum(c.own for c in outcome.cells)
     return Caveat(
         title="Many comparisons",
         text=(
-            f"{text}{sum(c.passes for c in outcome.cells)} pass both tests, "
-            f"{sum(c.passes for c in outcome.cells if c.own)} of them among the {own} on own "
+            f"{text}{verdict['passed']} pass both tests, "
+            f"{verdict['passed_own']} of them among the {own} on own "
             "values. As a measure of chance, each control draw was put in its mask’s place and "
             "judged by the same two tests, against the mask and the other draws: "
-            f"{span(outcome.placebo_passes)} cells pass, {span(outcome.placebo_own)} of them on "
+            f"{span(verdict['placebo'])} cells pass, {span(verdict['placebo_own'])} of them on "
             "own values."
         ),
     )

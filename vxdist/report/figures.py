@@ -135,7 +135,8 @@ def _effect_shade(cell: Cell, row: Name, column: Name, largest: float, digits: i
     missing = math.isnan(cell.mean_shift)
     alpha = 0.0 if missing or not largest else abs(cell.mean_shift) / largest
     classes = ["missing" if missing else "up" if cell.mean_shift > 0 else "down"]
-    classes += ["own"] * cell.own + ["clear"] * cell.excludes_zero + ["passes"] * cell.passes
+    classes += ["own"] * cell.own + ["clear"] * cell.excludes_zero
+    classes += ["passes"] * bool(cell.passes)
     fine = digits + 1
     tip = [
         f"{row.label} off, {column.label} dilemmas, {cell.language}",

@@ -1,5 +1,7 @@
 """What `vxdist run` says at its end, in 80 columns."""
 
+import math
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -75,10 +77,11 @@ def _effect(cell: Cell | None, digits: int) -> list[str]:
     if cell is None:
         return ["", "", ""]
     digits = min(digits, 3)
-    draws = len(cell.control_shifts)
     shift = signed(cell.mean_shift, digits)
     bounds = interval(cell.shift_low, cell.shift_high, digits)
-    rank = f"{cell.control_rank * draws:g}/{draws}" if draws else ""
+    rank = (
+        "" if math.isnan(cell.control_rank) else f"{cell.control_rank * cell.draws:g}/{cell.draws}"
+    )
     return [f"{shift} {bounds}", percent(cell.flip_rate), rank]
 
 

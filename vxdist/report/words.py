@@ -8,6 +8,11 @@ from vxdist.report.content import Content
 from vxdist.report.outcome import Cell, Outcome
 from vxdist.report.text import NONE, listing, percent, plural
 
+NO_VERDICT = (
+    "Whether they go beyond the controls is not recorded: an earlier version measured them. "
+    "`vxdist evaluate` with the same settings measures them again, without model work."
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tile:
@@ -77,6 +82,12 @@ def _effect(outcome: Outcome) -> str:
             "interval excludes zero. No control draws were made, so nothing tells these shifts "
             "from those of switching off any other neurons."
         )
+    if outcome.verdict is None:
+        clear = sum(c.excludes_zero for c in cells)
+        return (
+            f"{text}{clear} of {plural(len(cells), 'cell')} of the effect matrix the {level} "
+            f"interval excludes zero. {NO_VERDICT}"
+        )
     return (
         f"{text}{len(passing)} of {plural(len(cells), 'cell')} of the effect matrix the {level} "
         f"interval excludes zero and the shift lies outside all {outcome.controls} control draws"
@@ -96,17 +107,17 @@ def _directions(passing: Sequence[Cell]) -> str:
 
 def verdict(outcome: Outcome) -> str:
     """Whether the masks did more than the control draws, by counts of cells that pass."""
-    if not outcome.controls:
+    if not outcome.controls or outcome.verdict is None:
         return ""
-    passed, placebo = sum(c.passes for c in outcome.cells), outcome.placebo_passes
-    if not passed:
+    placebo = outcome.verdict["placebo"]
+    if not outcome.verdict["passed"]:
         return "There is no effect beyond the controls."
     counts = listing([str(n) for n in sorted(placebo)])
     drawn = (
         f"Random neurons put in the masks’ place pass the same two tests in {counts} cells "
         f"({plural(len(placebo), 'draw')})"
     )
-    if passed <= max(placebo):
+    if not outcome.verdict["beyond_controls"]:
         return f"{drawn}: there is no effect beyond the controls."
     return (
         f"{drawn}, always fewer than the masks. By chance alone the masks would lead so in 1 of "
@@ -148,14 +159,15 @@ def tiles(content: Content) -> list[Tile]:
     outcome = content.outcome
     if outcome is None:
         return found
-    drawn = f"{span(outcome.placebo_passes)} with random neurons"
-    beside = drawn if outcome.controls else "there were no controls"
-    found.append(
-        Tile(
-            number=f"{sum(c.passes for c in outcome.cells)} of {len(outcome.cells)}",
-            caption=f"effects pass both tests; {beside}",
+    if outcome.verdict is not None:
+        drawn = f"{span(outcome.verdict['placebo'])} with random neurons"
+        beside = drawn if outcome.controls else "there were no controls"
+        found.append(
+            Tile(
+                number=f"{outcome.verdict['passed']} of {outcome.verdict['cells']}",
+                caption=f"effects pass both tests; {beside}",
+            )
         )
-    )
     if outcome.letters:
         same = max(of.same_letter for of in outcome.letters)
         caption = "of dilemmas get the same letter when the options are exchanged"

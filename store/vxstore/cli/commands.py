@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +10,9 @@ import pandas as pd
 from vxstore import query
 from vxstore.check.store import check as check_store
 from vxstore.check.store import describe_findings, repair
-from vxstore.cli import output, show, tables
+from vxstore.cli import effect_tables, output, show, tables
+from vxstore.cli.effects import find_evaluations, gather, make_flat
+from vxstore.cli.pipeline import call
 from vxstore.cli.progress import layer_progress
 from vxstore.errors import StoreError
 from vxstore.io.lock import hold
@@ -75,11 +76,25 @@ def compare(arguments: Arguments) -> None:
     _answer(arguments, told, flat, lambda: tables.show_comparison(told))
 
 
+def effects(arguments: Arguments) -> None:
+    """`vxstore effects`"""
+    stores = [_open(path) for path in (arguments.store, arguments.other) if path is not None]
+    answers = gather(
+        find_evaluations(stores, arguments.evaluation),
+        {key: getattr(arguments, key) for key in ("value", "mask", "language", "own")},
+        dilemmas=arguments.dilemmas,
+        corpus=arguments.corpus,
+    )
+    show_it = effect_tables.show_flips if arguments.dilemmas else effect_tables.show_effects
+    _answer(arguments, answers, make_flat(answers), lambda: show_it(answers))
+
+
 def select(arguments: Arguments) -> None:
     """`vxstore select`"""
     store = _open(arguments.store)
     with hold(arguments.store, take_over=arguments.take_over):
-        told = importlib.import_module("vxdist.reduce.select").select_by_options(
+        told = call(
+            "select",
             store,
             arguments.name,
             base=arguments.base,
@@ -97,6 +112,7 @@ def export(arguments: Arguments) -> None:
         arguments.out,
         what=arguments.what,
         score=arguments.score,
+        evaluation=arguments.evaluation,
         values=arguments.value,
         languages=arguments.language,
         force=arguments.force,

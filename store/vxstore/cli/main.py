@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_neuron(command("neuron", "all that is known of one neuron", "STORE"))
     _add_layers(command("layers", "how many neurons are selected in each layer", "STORE"))
     _add_compare(command("compare", "how alike two selections of one model are", "A", "B"))
+    _add_effects(command("effects", "what ablating each value's neurons did", "STORE"))
     _add_select(command("select", "select anew, with other thresholds", "STORE"))
     _add_export(command("export", "write a selection or the counts to a file", "STORE"))
     _add_check(command("check", "read all of it, and name what is damaged", "STORE"))
@@ -93,6 +94,26 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--score-b", metavar="SCORE", help="score of B; default: that of A")
 
 
+def _add_effects(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("other", metavar="STORE2", nargs="?", help="another, to show beside it")
+    parser.add_argument(
+        "--evaluation",
+        metavar="NAME",
+        action="append",
+        help="name of the evaluation; may be given again; default: the only one, or choice",
+    )
+    parser.add_argument("--value", help="only dilemmas of this value")
+    parser.add_argument("--mask", metavar="VALUE", help="only the mask of this value")
+    parser.add_argument("--language", help="only this language")
+    parser.add_argument("--own", action="store_true", help="only masks on their own value")
+    parser.add_argument(
+        "--dilemmas", action="store_true", help="list the dilemmas that flipped, with their texts"
+    )
+    parser.add_argument(
+        "--corpus", metavar="DIR", help="corpus with the texts; default: the one that was recorded"
+    )
+
+
 def _add_select(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "Further options are settings of the selector, as in --top-fraction 0.001; `vxdist reduce "
@@ -115,9 +136,15 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--what",
-        choices=("neurons", "counts"),
+        choices=("neurons", "counts", "effects", "dilemmas"),
         default="neurons",
-        help="neurons: the selected ones (default); counts: those of every neuron",
+        help="neurons: the selected ones (default); counts: those of every neuron; effects: of each"
+        " mask by value and language; dilemmas: what was measured of each",
+    )
+    parser.add_argument(
+        "--evaluation",
+        metavar="NAME",
+        help="whose effects or dilemmas; default: the only one, or choice",
     )
     parser.add_argument(
         "--value", action="append", help="only this value; may be given again for others"

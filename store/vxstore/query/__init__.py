@@ -2,6 +2,8 @@
 
 from vxstore.query.compare import compare
 from vxstore.query.describe import counts, describe, parts
+from vxstore.query.dilemmas import dilemma_rows, flips, read_dilemmas
+from vxstore.query.effects import effect_rows, effects
 from vxstore.query.export import count_rows, export, selected_rows
 from vxstore.query.layers import layers
 from vxstore.query.mask import mask
@@ -12,11 +14,16 @@ __all__ = [
     "count_rows",
     "counts",
     "describe",
+    "dilemma_rows",
+    "effect_rows",
+    "effects",
     "export",
+    "flips",
     "layers",
     "mask",
     "neuron",
     "parts",
+    "read_dilemmas",
     "selected_rows",
     "top",
 ]

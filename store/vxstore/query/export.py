@@ -3,7 +3,7 @@
 L: layer, N: neuron, V: value, G: language, K: one of the neurons found.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,8 @@ import pandas as pd
 
 from vxstore import experts
 from vxstore.errors import StoreError
+from vxstore.query.dilemmas import dilemma_rows
+from vxstore.query.effects import effect_rows
 from vxstore.query.files import check_out, write_json, write_rows
 from vxstore.query.lookup import open_root, open_scores, pick, reading, recorded
 from vxstore.query.mask import mask
@@ -18,7 +20,7 @@ from vxstore.query.neurons import apart
 from vxstore.read import Store
 from vxstore.schema import ROOT
 
-WHAT = ("neurons", "counts")
+WHAT = ("neurons", "counts", "effects", "dilemmas")
 
 
 def export(
@@ -27,11 +29,13 @@ def export(
     *,
     what: str = "neurons",
     score: str = "vape",
+    evaluation: str | None = None,
     values: Sequence[str] | None = None,
     languages: Sequence[str] | None = None,
     force: bool = False,
 ) -> int:
-    """Write `selected_rows` (`what` neurons) or `count_rows` (counts) to the file `out`.
+    """Write rows to the file `out`: by `what`, `selected_rows` of a score (neurons), `count_rows`
+    (counts), or `effect_rows` or `dilemma_rows` of an evaluation (effects, dilemmas).
 
     By its ending: .csv, .parquet, or .json for a mask file (see `vxstore.mask_file`; neurons).
     None is all values, and every recorded language; `force` replaces a file that is there. `out`
@@ -49,17 +53,16 @@ def export(
             raise StoreError(f"{out} would be a mask file, which holds neurons; export .csv")
         content = mask(store, values=values, languages=languages, score=score)
         write_json(out, content)
-        return sum(
-            len(neurons)
-            for by_language in content["masks"].values()
-            for by_layer in by_language.values()
-            for neurons in by_layer.values()
-        )
-    if what == "neurons":
-        blocks = iter([selected_rows(store, values=values, languages=languages, score=score)])
-    else:
-        blocks = count_rows(store, values=values, languages=languages)
-    return write_rows(out, ending, blocks)
+        by_layer = [layers for of in content["masks"].values() for layers in of.values()]
+        return sum(len(neurons) for layers in by_layer for neurons in layers.values())
+    chosen: dict[str, Any] = {"values": values, "languages": languages}
+    blocks: Mapping[str, Callable[[], Iterable[pd.DataFrame]]] = {
+        "neurons": lambda: [selected_rows(store, score=score, **chosen)],
+        "counts": lambda: count_rows(store, **chosen),
+        "effects": lambda: [effect_rows(store, evaluation, **chosen)],
+        "dilemmas": lambda: dilemma_rows(store, evaluation, **chosen),
+    }
+    return write_rows(out, ending, blocks[what]())
 
 
 def selected_rows(

@@ -14,6 +14,9 @@ from vxstore.io import arrays
 from vxstore.read import Store
 from vxstore.schema import POOLED
 
+EVALUATION = "choice"
+"""The evaluation that is meant where several are there and none is named."""
+
 
 def open_root(store: Store) -> tuple[xr.Dataset, list[str], list[str]]:
     """The counts, not read yet, and their values and languages.
