@@ -17,7 +17,7 @@ from zarr.storage import WrapperStore
 from vxstore.errors import StoreError
 from vxstore.io.guard import guarded
 from vxstore.io.storage import find_storage
-from vxstore.schema import COORDINATES, ArraySpec, layered_chunks
+from vxstore.schema import COORDINATES, LAWS, ArraySpec, layered_chunks
 
 WRITE_ALL: ArrayConfigLike = {"write_empty_chunks": True}
 LOST = {"i": -1, "f": float("nan")}
@@ -52,12 +52,17 @@ def create_array(
         shards=shards,
         compressors=compressors(),
         dimension_names=spec.dims,
-        attributes={"units": spec.units, "long_name": spec.long_name},
+        attributes={"units": spec.units, "long_name": spec.long_name, **_laws(spec)},
         # What a lost chunk reads as: no count, and no sum.
         fill_value=LOST.get(np.dtype(spec.dtype).kind, False),
         config=WRITE_ALL,
         overwrite=True,
     )
+
+
+def _laws(spec: ArraySpec) -> dict[str, Any]:
+    declared = {name: getattr(spec, name) for name in LAWS}
+    return {name: law for name, law in declared.items() if law is not None}
 
 
 def write_array(group: zarr.Group, name: str, spec: ArraySpec, data: NDArray[Any]) -> None:
