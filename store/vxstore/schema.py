@@ -17,22 +17,29 @@ EXPERTS_VERSION = 2
 """Format whose stores all have experts; those of format 1 have none."""
 POOLED = "pooled"
 """Label, along `language` in the scores, of the counts summed over all languages."""
-
 STATISTICS = ("active_count", "activation_sum", "activation_square_sum")
 """Arrays by neuron, in `/` and `/record`; a store of imported counts has the first only."""
 
+LAWS = ("valid_min", "valid_max", "quotient_of", "subset_of")
 CHUNK_BYTES = 1 << 20
 """Aim for the size of an inner chunk."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArraySpec:
-    """One array: its dimensions, type, and what a reader needs to know of it."""
+    """One array: its dimensions, type and description, and LAWS that `vxstore check` verifies.
+
+    `quotient_of`: a root count, divided by tokens; `subset_of`: true wherever this array is.
+    """
 
     dims: tuple[str, ...]
     dtype: str
     units: str
     long_name: str
+    valid_min: float | None = None
+    valid_max: float | None = None
+    quotient_of: str | None = None
+    subset_of: str | None = None
 
 
 ROOT: Mapping[str, ArraySpec] = {

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import vxstore
 from vxdist.evaluate.outcomes.choice import Choice
 from vxdist.reduce.selectors.vape import Vape
 from vxstore.cli.main import main
@@ -153,6 +154,17 @@ def make_store(
     return make
 
 
+def plain_probability(path: str) -> np.ndarray[Any, Any]:
+    """Active tokens / tokens of a dense store, (layer, neuron, value, language), pooled last."""
+    root = vxstore.open(path).root().load()
+    order = ("layer", "neuron", "value", "language")
+    active, tokens = (
+        np.concatenate([count, count.sum(axis=-1, keepdims=True)], axis=-1)
+        for count in (root.active_count.transpose(*order).values, root.token_count.values)
+    )
+    return np.asarray(active / tokens)
+
+
 @pytest.fixture(scope="session")
 def copy_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
     """A copy of a witness of some format, to be written to."""
@@ -181,7 +193,10 @@ def counts_of() -> Callable[[xr.Dataset, int], PartCounts]:
 
 @pytest.fixture(scope="session")
 def add_scores() -> Callable[..., dict[str, np.ndarray[Any, Any]]]:
-    """Random scores for a store; returns what was written. Few entropies, so that many tie."""
+    """Random scores for a store; returns what was written. Few entropies, so that many tie.
+
+    Probabilities are those of the counts; values and languages are as in the store.
+    """
 
     def add(
         path: str,
@@ -195,10 +210,9 @@ def add_scores() -> Callable[..., dict[str, np.ndarray[Any, Any]]]:
     ) -> dict[str, np.ndarray[Any, Any]]:
         rng = np.random.default_rng(seed)
         labels = (*languages, POOLED)
-        full = (*shape, len(values), len(labels))
-        selected = rng.random(full) < share
+        selected = rng.random((*shape, len(values), len(labels))) < share
         data: dict[str, np.ndarray[Any, Any]] = {
-            "activation_probability": rng.random(full),
+            "activation_probability": plain_probability(path),
             "entropy": rng.integers(1, 6, (*shape, len(labels))) / 7,
             "passed_filter": np.asarray(selected.any(axis=2)),
             "selected": selected,
