@@ -85,7 +85,7 @@ def run(config: Config, *, verbose: bool = False) -> "Store":
 
 def run_stages(config: Config, stages: Sequence[str], output: Output) -> None:
     """Run stages one after the other, holding the store's lock if any of them writes it."""
-    from vxdist.settings import save_settings
+    from vxdist.saved_settings import save_settings
 
     _prepare_environment(config)
     with _hold(config, stages):

@@ -4,7 +4,6 @@ import dataclasses
 import difflib
 import json
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -13,8 +12,6 @@ import yaml
 
 from vxdist.config import Config
 from vxdist.errors import UserError
-from vxdist.ranks import is_first_rank
-from vxstore.io.storage import beside
 
 CONFIG_OPTIONS = ("config", "print_config", "help")
 NOT_OURS = {
@@ -223,29 +220,3 @@ def _refuse(message: str) -> NoReturn:
     """jsonargparse explains over many lines; the first that says something is enough."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     raise UserError("settings: " + " ".join(lines)[:400])
-
-
-OWN = {"reduce": ("reduce",), "evaluate": ("evaluate",), "report": ("report",)}
-"""Sections that a later stage decides; locate decides all that are not there yet."""
-
-
-def save_settings(config: Config, stage: str) -> None:
-    """Keep the settings of a stage that ran beside the store, so that the run can be replayed.
-
-    A later stage replaces its own section only: what made the store stays as it was.
-    """
-    if not is_first_rank():
-        return
-    storage, name = beside(config.store, ".yaml")
-    settings = dataclasses.asdict(config)
-    del settings["take_over"]
-    if (there := storage.read(name)) is not None:
-        kept = yaml.safe_load(there.decode())
-        mine = OWN.get(stage, [key for key in settings if key not in sum(OWN.values(), ())])
-        settings = {**settings, **kept, **{key: settings[key] for key in mine}}
-    text = yaml.safe_dump(settings, allow_unicode=True, sort_keys=False)
-    head = f"# vxdist: resolved settings; replay with `vxdist run --config {name}`\n"
-    try:
-        storage.write(name, (head + text).encode())
-    except OSError as error:
-        print(f"warning: {name} was not written ({error.strerror})", file=sys.stderr)

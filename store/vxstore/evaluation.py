@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from vxstore.experts import count_experts, write_labels
 from vxstore.io import arrays, lock
-from vxstore.io.metadata import commit
+from vxstore.io.metadata import commit, utc_now
+from vxstore.names import names_on_disk
 from vxstore.read import read_root_attrs
 from vxstore.schema import EVALUATION, ArraySpec, layered_chunks
 
@@ -61,26 +62,30 @@ def create_evaluation(
     chunks = layered_chunks(spec.dims, masked_CLNG.shape, 1)
     masked = arrays.create_array(group, "masked", spec, masked_CLNG.shape, chunks=chunks)
     masked[...] = masked_CLNG
-    _write_labels(group, conditions, dilemmas, {"language": languages, **labels})
+    root_attrs = read_root_attrs(path)
+    value = names_on_disk(f"evaluation/{name}", root_attrs["format_version"]).get("value", "value")
+    _write_labels(group, conditions, dilemmas, value, {"language": languages, **labels})
     for dim, at in (("layer", 1), ("neuron", 2)):
         arrays.write_coordinate(group, dim, range(masked_CLNG.shape[at]))
-    num_experts = count_experts(read_root_attrs(path))
+    num_experts = count_experts(root_attrs)
     of_neuron = write_labels(group, masked_CLNG.shape[2], num_experts)
-    coordinates = " ".join(("kind", "mask", "value", "dilemma_language", *of_neuron))
-    group.update_attributes({**attrs, "coordinates": coordinates, "created": True})
+    coordinates = " ".join(("kind", "mask", value, "dilemma_language", *of_neuron))
+    group.update_attributes({**attrs, "coordinates": coordinates, "created": utc_now()})
 
 
 def _write_labels(
     group: zarr.Group,
     conditions: Sequence[ConditionLabels],
     dilemmas: Sequence[DilemmaLabels],
+    value: str,
     labels: Mapping[str, Sequence[str]],
 ) -> None:
+    """`value` is the name on disk of the dilemmas' values."""
     arrays.write_coordinate(group, "condition", [c.name for c in conditions])
     arrays.write_coordinate(group, "kind", [c.kind for c in conditions], dim="condition")
     arrays.write_coordinate(group, "mask", [c.mask for c in conditions], dim="condition")
     arrays.write_coordinate(group, "dilemma", [d.id for d in dilemmas])
-    arrays.write_coordinate(group, "value", [d.value for d in dilemmas], dim="dilemma")
+    arrays.write_coordinate(group, value, [d.value for d in dilemmas], dim="dilemma")
     spoken = [d.language for d in dilemmas]
     arrays.write_coordinate(group, "dilemma_language", spoken, dim="dilemma")
     for dim, of_dim in labels.items():

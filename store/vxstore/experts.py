@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vxstore.errors import StoreError
 from vxstore.io import arrays
-from vxstore.schema import FORMAT_VERSION, RECORD, ROOT, STATISTICS, ArraySpec
+from vxstore.schema import EXPERTS_VERSION, RECORD, ROOT, STATISTICS, ArraySpec
 
 ROUTED = "routed_count"
 LABELS = ("expert", "unit")
@@ -51,7 +51,8 @@ def count_experts(attrs: Mapping[str, Any]) -> int:
 
 def check_attrs(path: str, attrs: Mapping[str, Any]) -> None:
     """Raise StoreError if the attributes on experts cannot be, or are not of this format."""
-    if attrs["format_version"] != FORMAT_VERSION and "num_experts" not in attrs:
+    version = attrs["format_version"]
+    if version != EXPERTS_VERSION and "num_experts" not in attrs:
         return
     for name in ("num_experts", "experts_per_token"):
         found = attrs.get(name)
@@ -61,10 +62,10 @@ def check_attrs(path: str, attrs: Mapping[str, Any]) -> None:
                 f"{path}: {name}: found {str(found)[:40]!r}, expected a number above zero; its "
                 "metadata are damaged"
             )
-    if attrs["format_version"] != FORMAT_VERSION:
+    if version < EXPERTS_VERSION:
         raise StoreError(
-            f"{path}: format_version: found {attrs['format_version']}, expected {FORMAT_VERSION} "
-            "of a store with experts; its metadata are damaged"
+            f"{path}: format_version: found {version}, expected at least {EXPERTS_VERSION} of a "
+            "store with experts; its metadata are damaged"
         )
 
 
@@ -117,7 +118,13 @@ def write_labels(group: zarr.Group, num_neurons: int, num_experts: int) -> tuple
 
 
 def check_layout(what: str, dataset: xr.Dataset, num_experts: int) -> None:
-    """Raise StoreError unless `/` or `/record`, opened, has all that experts need."""
+    """Raise StoreError unless `/` or `/record`, opened, has all that experts need, or nothing."""
+    if not num_experts:
+        if ROUTED in dataset.variables:
+            raise StoreError(
+                f"{what}: found {ROUTED}, but no num_experts in the root; its metadata are damaged"
+            )
+        return
     missing = [n for n in (ROUTED, "routed_expert", *LABELS) if n not in dataset.variables]
     if missing:
         raise StoreError(f"{what}: {', '.join(missing)} of its experts are missing")

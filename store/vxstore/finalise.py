@@ -12,9 +12,11 @@ import zarr
 from numpy.typing import NDArray
 
 from vxstore.errors import StoreError
-from vxstore.experts import ROUTED, SUMMED, by_neuron
+from vxstore.experts import ROUTED, SUMMED, by_neuron, root_arrays
 from vxstore.io import arrays
 from vxstore.io.metadata import STATE_COMPLETE, commit
+from vxstore.io.storage import find_storage
+from vxstore.names import names_on_disk
 from vxstore.read import read_root_attrs
 
 DAMAGE = (StoreError, ValueError, RuntimeError, OSError)
@@ -93,6 +95,18 @@ def complete(path: str) -> None:
     commit(path, {"state": STATE_COMPLETE})
 
 
+def forget_sums(path: str) -> None:
+    """Empty the root of a store that is to be completed again: its arrays read as never written.
+
+    In stores of formats 1 and 2 the old sums stay until then: without them -1 / -1, a probability
+    of 1, would be read everywhere.
+    """
+    attrs = read_root_attrs(path)
+    if attrs["format_version"] >= 3:
+        for name in root_arrays(attrs):
+            find_storage(path).remove(f"{name}/c")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Parts:
     """Numbers that are one a part, all sealed; `cell_P` is its (value, language), by number.
@@ -141,7 +155,8 @@ def read_cells(path: str, root: zarr.Group, record: zarr.Group) -> list[tuple[in
         name: {label: n for n, label in enumerate(arrays.read_array(root, name))}
         for name in ("value", "language")
     }
-    labels = [arrays.read_array(record, name) for name in ("value", "language")]
+    on_disk = names_on_disk("record", arrays.plain_attrs(root)["format_version"])
+    labels = [arrays.read_array(record, on_disk.get(name, name)) for name in index]
     try:
         return [(index["value"][v], index["language"][g]) for v, g in zip(*labels, strict=True)]
     except KeyError as error:

@@ -1,14 +1,18 @@
 """Writing a derived group (a score, the effects of an evaluation): begun, filled, then finished."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import zarr
 from numpy.typing import NDArray
 
+from vxstore.experts import count_experts, write_labels
 from vxstore.io import arrays
 from vxstore.io.metadata import FILE, commit
 from vxstore.io.storage import find_storage
+from vxstore.names import names_on_disk
+from vxstore.read import read_root_attrs
 from vxstore.schema import ArraySpec
 
 
@@ -20,29 +24,61 @@ def write_group(
     coordinates: Mapping[str, Sequence[str] | range],
     attrs: Mapping[str, Any],
 ) -> None:
-    """Write a derived group (effects) whole; `complete` is set last, then vouched for."""
+    """Write a derived group (effects) whole; `complete` is set last, then vouched for.
+
+    Dimensions have the names that they have in memory.
+    """
     group = begin_group(path, name, coordinates)
     for array_name, values in data.items():
-        arrays.write_array(group, array_name, specs[array_name], values)
-    finish_group(path, group, attrs)
+        group.write_array(array_name, specs[array_name], values)
+    group.finish(attrs)
 
 
 def begin_group(
     path: str, name: str, coordinates: Mapping[str, Sequence[str] | range]
-) -> zarr.Group:
-    """A derived group, empty but for its labels; what was there is no longer vouched for."""
-    storage = find_storage(path)
+) -> "DerivedGroup":
+    """A derived group, empty but for its labels; what was there is no longer vouched for.
+
+    In a store with experts, a group with the coordinate `neuron` gets `expert` and `unit` too.
+    """
+    storage, root_attrs = find_storage(path), read_root_attrs(path)
     if storage.size(f"{name}/{FILE}") is not None:
         commit(path, {}, without=[name])
     storage.remove(name)
     group = arrays.open_group(path, mode="r+").require_group(name)
     group.update_attributes({"complete": False})
+    on_disk = names_on_disk(name, root_attrs["format_version"])
     for dim, labels in coordinates.items():
-        arrays.write_coordinate(group, dim, labels)
-    return group
+        arrays.write_coordinate(group, on_disk.get(dim, dim), labels)
+    neurons = len(coordinates.get("neuron", ()))
+    of_neuron = write_labels(group, neurons, count_experts(root_attrs)) if neurons else ()
+    return DerivedGroup(path, group, on_disk, of_neuron)
 
 
-def finish_group(path: str, group: zarr.Group, attrs: Mapping[str, Any]) -> None:
-    """Mark a derived group complete, and vouch for it."""
-    group.update_attributes({**attrs, "complete": True})
-    commit(path, {})
+class DerivedGroup:
+    """A derived group that `begin_group` made. Dimensions have the names they have in memory."""
+
+    def __init__(
+        self, path: str, group: zarr.Group, on_disk: Mapping[str, str], of_neuron: Sequence[str]
+    ) -> None:
+        self._path, self._group = path, group
+        self._on_disk, self._of_neuron = on_disk, of_neuron
+
+    def create_array(self, name: str, spec: ArraySpec, shape: tuple[int, ...]) -> zarr.Array[Any]:
+        """Create an empty array; its chunks hold whole layers, if it has any."""
+        return arrays.create_whole(self._group, name, self._placed(spec), shape)
+
+    def write_array(self, name: str, spec: ArraySpec, data: NDArray[Any]) -> None:
+        """Write all of an array."""
+        arrays.write_array(self._group, name, self._placed(spec), data)
+
+    def finish(self, attrs: Mapping[str, Any]) -> None:
+        """Mark the group complete, and vouch for it."""
+        if self._of_neuron:
+            attrs = {**attrs, "coordinates": " ".join(self._of_neuron)}
+        self._group.update_attributes({**attrs, "complete": True})
+        commit(self._path, {})
+
+    def _placed(self, spec: ArraySpec) -> ArraySpec:
+        dims = tuple(self._on_disk.get(dim, dim) for dim in spec.dims)
+        return dataclasses.replace(spec, dims=dims)

@@ -6,7 +6,7 @@ from typing import Any
 from vxstore.errors import StoreError
 from vxstore.io import arrays
 from vxstore.io.metadata import FILE, is_listed, read_root
-from vxstore.io.storage import find_storage
+from vxstore.io.storage import OF_WINDOWS, find_storage
 from vxstore.read import STATE_CREATING, read_root_attrs
 
 
@@ -19,7 +19,9 @@ def holds_store(path: str) -> bool:
     if storage.size(FILE) is None:
         # A kill in the middle of the first write leaves a *.partial behind.
         here = storage.children()
-        if storage.size("") is None and all(name.endswith(".partial") for name in here):
+        passed_over = (".DS_Store", *OF_WINDOWS)
+        rest = [n for n in here if not (n.endswith(".partial") or n in passed_over)]
+        if storage.size("") is None and not rest:
             return False
     elif read_root(path)["attributes"].get("state") == STATE_CREATING:
         return False

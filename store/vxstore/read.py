@@ -4,11 +4,12 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from vxstore import experts
 from vxstore.errors import StoreError
 from vxstore.io import arrays
-from vxstore.io.guard import guarded
+from vxstore.io.guard import LARGEST_CHUNK, guarded
 from vxstore.io.metadata import (
     FILE,
     OTHERS,
@@ -20,6 +21,7 @@ from vxstore.io.metadata import (
     read_root,
 )
 from vxstore.io.storage import find_storage
+from vxstore.names import names_on_disk
 from vxstore.schema import FORMAT_NAME, FORMAT_VERSION
 
 STATE_CREATING = "creating"
@@ -80,6 +82,37 @@ class Store:
     def __init__(self, path: str) -> None:
         self.path = path
         self.attrs = read_root_attrs(path)
+
+    def __repr__(self) -> str:
+        """What the store is of and how far it is, on a few lines."""
+        try:
+            about = self._describe()
+        except (StoreError, OSError, RuntimeError, ValueError) as error:
+            return f"<vxstore.Store {self.path!r}: {error}>"
+        lines = (f"  {name + ':':<13}{what}" for name, what in about.items())
+        return "\n".join((f"<vxstore.Store {self.path!r}>", *lines))
+
+    def _describe(self) -> dict[str, str]:
+        of = self._open("", whole=self.complete)
+        num_experts = experts.count_experts(self.attrs)
+        by_layer = (
+            f"{num_experts} experts x {of.sizes['neuron'] // num_experts:,}"
+            if num_experts
+            else f"{of.sizes['neuron']:,}"
+        )
+        recorded = "complete"
+        if not self.complete:
+            sealed = self.record()["sealed"].values
+            recorded = f"{int(sealed.sum()):,} of {sealed.size:,} parts recorded"
+        return {
+            "model": f"{self.attrs.get('model')} ({self.attrs.get('dtype')})",
+            "neurons": f"{of.sizes['layer']} layers x {by_layer}",
+            "values": ", ".join(of["value"].values.tolist()),
+            "languages": ", ".join(of["language"].values.tolist()),
+            "state": recorded,
+            "scores": ", ".join(self.names("scores")) or "none",
+            "evaluations": ", ".join(self.names("evaluation")) or "none",
+        }
 
     @property
     def complete(self) -> bool:
@@ -155,10 +188,10 @@ class Store:
             dataset: xr.Dataset = xr.open_zarr(store, group=group, consolidated=False)
         what = f"{self.path}/{group}".rstrip("/")
         num_experts = experts.count_experts(root["attributes"])
-        if num_experts and group in ("", "record"):
+        if group in ("", "record"):
             experts.check_layout(what, dataset, num_experts)
         _check_coordinates(what, dataset, num_experts)
-        return dataset
+        return _for_users(dataset, group, root["attributes"]["format_version"])
 
 
 def _check_coordinates(what: str, dataset: xr.Dataset, num_experts: int) -> None:
@@ -173,6 +206,28 @@ def _check_coordinates(what: str, dataset: xr.Dataset, num_experts: int) -> None
             sound = sound and (name not in dataset.sizes or len(known) == labels.size)
         if not sound:
             raise StoreError(f"{what}: the labels in {name} are damaged; restore them from a copy")
+
+
+def _for_users(dataset: xr.Dataset, group: str, version: int) -> xr.Dataset:
+    """Coordinates under their names in memory, and labels of a type that xarray plots.
+
+    Zarr's `string` arrives as NumPy's StringDType, and pandas' strings are objects: xarray refuses
+    either on an axis.
+    """
+    names = {at: name for name, at in names_on_disk(group, version).items() if at in dataset.coords}
+    labels = {
+        name: label.copy(data=as_unicode(label.values))
+        for name, label in dataset.coords.items()
+        if label.dtype.kind not in "if"
+    }
+    return dataset.assign_coords(labels).rename(names)
+
+
+def as_unicode(labels: NDArray[Any]) -> NDArray[Any]:
+    """Strings as NumPy's own, which are padded to the longest; as objects if that were too much."""
+    texts = [str(label) for label in labels]
+    too_much = 4 * len(texts) * max(map(len, texts), default=0) > LARGEST_CHUNK
+    return np.array(texts, dtype=object if too_much else np.str_)
 
 
 def open_store(path: str) -> Store:

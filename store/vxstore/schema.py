@@ -1,8 +1,9 @@
-"""Formats 1 and 2 of the activation store: which arrays there are, and how they are laid out.
+"""Formats 1 to 3 of the activation store: which arrays there are, and how they are laid out.
 
 Dimension names: part (a set of whole stories of one value, language and stance), layer, neuron,
-value, language, condition (what is switched off), dilemma, order (of the two options). What a
-store with experts has beside these is in `vxstore.experts`.
+value, language, condition (what is switched off), dilemma, order (of the two options). These are
+the names in memory; `vxstore.names` says which are others in a store. What a store with experts
+has beside these is in `vxstore.experts`.
 """
 
 import math
@@ -10,8 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 FORMAT_NAME = "vxstore"
-DENSE_VERSION, FORMAT_VERSION = 1, 2
-"""Format of a store without experts, and of one with: of that, the highest that is read."""
+FORMAT_VERSION = 3
+"""Format of a new store, and the highest that is read."""
+EXPERTS_VERSION = 2
+"""Format whose stores all have experts; those of format 1 have none."""
 POOLED = "pooled"
 """Label, along `language` in the scores, of the counts summed over all languages."""
 
@@ -100,6 +103,11 @@ COORDINATES: Mapping[str, str] = {
     "neuron": "hidden unit of the feed-forward block, from 0",
     "value": "human value",
     "language": "language of the text",
+    "scored_language": "language of the texts, or all languages pooled",
+    "dilemma_value": "human value of the evaluation dilemma",
+    "dilemma_language": "language of the evaluation dilemma",
+    "part_value": "human value of the part's stories",
+    "part_language": "language of the part's stories",
     "stance": "stance of the stories towards the value",
     "part": "part of the corpus, from 0",
     "expert": "expert that the neuron belongs to, from 0",

@@ -3,7 +3,6 @@
 Sums and counts travel; nothing is divided here.
 """
 
-import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,10 +21,10 @@ from vxstore.experts import (
 )
 from vxstore.identity import holds_store
 from vxstore.io import arrays, lock
-from vxstore.io.metadata import commit
+from vxstore.io.metadata import commit, utc_now
+from vxstore.names import names_on_disk
 from vxstore.read import STATE_CREATING, STATE_RECORDING, read_root_attrs
 from vxstore.schema import (
-    DENSE_VERSION,
     FORMAT_NAME,
     FORMAT_VERSION,
     layered_chunks,
@@ -100,9 +99,7 @@ def create(
     arrays.write_coordinate(root, "value", values)
     arrays.write_coordinate(root, "language", languages)
 
-    created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    version = FORMAT_VERSION if num_experts else DENSE_VERSION
-    about = {"format": FORMAT_NAME, "format_version": version, "created": created}
+    about = {"format": FORMAT_NAME, "format_version": FORMAT_VERSION, "created": utc_now()}
     commit(path, {**about, **attrs, "state": STATE_RECORDING})
 
 
@@ -119,9 +116,11 @@ def _create_record(
         sharded = shards if len(full) > 1 else None
         arrays.create_array(record, name, spec, full, chunks=chunks, shards=sharded)
     of_neuron = _write_numbers(record, ("part", "layer", "neuron"), shape)
-    for label in OF_PART:
-        arrays.write_coordinate(record, label, [getattr(p, label) for p in parts], dim="part")
-    record.update_attributes({"coordinates": " ".join((*OF_PART, *of_neuron))})
+    on_disk = names_on_disk("record", FORMAT_VERSION)
+    names = {label: on_disk.get(label, label) for label in OF_PART}
+    for label, name in names.items():
+        arrays.write_coordinate(record, name, [getattr(p, label) for p in parts], dim="part")
+    record.update_attributes({"coordinates": " ".join((*names.values(), *of_neuron))})
 
 
 def _write_numbers(
@@ -186,8 +185,15 @@ class Recorder:
         arrays.write_region(self._arrays["sealed"], part, np.asarray(True))
 
     def unseal(self, part: int) -> None:
-        """Have a part recorded anew: what it holds means nothing from now on."""
+        """Have a part recorded anew: what it holds means nothing from now on.
+
+        Nor does it look as if it did: no quotient of its counts is a probability any more, except
+        those by `routed_count` in stores of format 2.
+        """
         arrays.write_region(self._arrays["sealed"], part, np.asarray(False))
+        arrays.write_region(self._arrays["token_count"], part, np.asarray(-1, dtype="int64"))
+        if self._attrs["format_version"] >= 3:
+            arrays.forget_region(self._arrays["active_count"], part)
 
 
 def _check_counts(part: int, counts: PartCounts, attrs: Mapping[str, Any]) -> None:

@@ -1,11 +1,13 @@
 """Other architectures and number types walk the whole road too."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import vxstore
 from vxdist.cli import main
@@ -53,3 +55,9 @@ def test_the_whole_road(
     shift = store.effect("choice").mean_shift.values
     assert np.isfinite(shift).all()
     assert np.abs(shift).max() > 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tree = xr.open_datatree(store.path, engine="zarr").load()
+    assert tree["record/sealed"].all()
+    assert (tree["evaluation/choice/effect/mean_shift"].values == shift).all()
+    assert tree["scores/vape"].scored_language.values.tolist() == ["en", "zh", "pooled"]

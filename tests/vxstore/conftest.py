@@ -3,10 +3,12 @@
 import dataclasses
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from vxdist.evaluate.outcomes.choice import Choice
 from vxdist.reduce.selectors.vape import Vape
@@ -22,6 +24,7 @@ from vxstore.groups import write_group
 from vxstore.schema import EFFECT, POOLED, SCORES
 from vxstore.write import PartCounts, PartLabels, Recorder, create
 
+DATA = Path(__file__).parents[1] / "data"
 VALUES, LANGUAGES, STANCES = ("calm", "zeal", "thrift"), ("zh", "en"), ("aligned", "violating")
 RUN = {
     "model": "tiny",
@@ -147,6 +150,32 @@ def make_store(
         return path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def copy_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """A copy of a witness of some format, to be written to."""
+
+    def copy(name: str) -> str:
+        return str(shutil.copytree(DATA / f"{name}.zarr", tmp_path_factory.mktemp("w") / "s.zarr"))
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def counts_of() -> Callable[[xr.Dataset, int], PartCounts]:
+    """What a part was recorded with, from the record."""
+
+    def read(record: xr.Dataset, part: int) -> PartCounts:
+        by_layer: dict[str, Any] = {
+            f"{name}_L{'E' if name == 'routed_count' else 'N'}": counts.values
+            for name, counts in record.isel(part=part).items()
+            if "layer" in counts.dims
+        }
+        scalars = {name: int(record[name][part]) for name in ("token_count", "story_count")}
+        return PartCounts(**by_layer, **scalars)
+
+    return read
 
 
 @pytest.fixture(scope="session")

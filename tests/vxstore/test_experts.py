@@ -63,7 +63,7 @@ class TestLayout:
         assert (root.routed_count.dtype, record.routed_count.dtype) == ("int64", "int32")
         assert root.routed_count.attrs["units"] == record.routed_count.attrs["units"] == "tokens"
         assert root.routed_expert.values.tolist() == [0, 1, 2]
-        assert (root.attrs["format_version"], root.attrs["num_experts"]) == (2, 3)
+        assert (root.attrs["format_version"], root.attrs["num_experts"]) == (3, 3)
 
     def test_one_part_is_one_shard_and_chunks_are_checked(self, store: str) -> None:
         for name, last in (("record/routed_count", [1, 4, 3]), ("routed_count", [4, 3, 3, 2])):
@@ -73,14 +73,14 @@ class TestLayout:
             if codecs[0]["name"] == "sharding_indexed":
                 codecs = codecs[0]["configuration"]["codecs"]
             assert [codec["name"] for codec in codecs] == ["bytes", "zstd", "crc32c"]
-            assert doc["fill_value"] == -1
+            assert doc["fill_value"] == -(2**30)
             listed = json.loads((Path(store) / "zarr.json").read_text())["attributes"]
             assert f"{name}/zarr.json" in listed["metadata_digests"]
 
     def test_a_dense_store_has_nothing_of_it(self, make_store: MakeStore) -> None:
         path = Path(make_store())
         attrs = json.loads((path / "zarr.json").read_text())["attributes"]
-        assert attrs["format_version"] == 1
+        assert attrs["format_version"] == 3
         assert not {"num_experts", "coordinates"} & set(attrs)
         names = {file.name for file in path.rglob("*")}
         assert not {"routed_count", "routed_expert", "expert", "unit"} & names
@@ -89,7 +89,7 @@ class TestLayout:
         """It would divide by all tokens, and never say so."""
         with (
             mock.patch.object(read, "FORMAT_VERSION", 1),
-            pytest.raises(StoreError, match=r"store format 2.*reads up to 1.*newer vxdist"),
+            pytest.raises(StoreError, match=r"store format 3.*reads up to 1.*newer vxdist"),
         ):
             vxstore.open(store)
 

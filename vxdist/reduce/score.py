@@ -14,12 +14,10 @@ import zarr
 from vxdist.errors import UserError
 from vxdist.reduce.counts import LanguageCounts
 from vxdist.reduce.selectors import Selection, Selector
-from vxstore.experts import count_experts, write_labels
-from vxstore.groups import begin_group, finish_group
+from vxstore.groups import begin_group
 from vxstore.identity import check_name, finished_alike
-from vxstore.io import arrays
 from vxstore.read import Store, open_store
-from vxstore.schema import POOLED, SCORES, ArraySpec, layered_chunks
+from vxstore.schema import POOLED, SCORES
 
 Thresholds = dict[str, dict[str, Any]]
 """What a selector reports, by language."""
@@ -37,9 +35,9 @@ def write_score(
 
     `kind` is the selector's name in the table, `config` the sections of the configuration to keep
     with the score. Returns the thresholds by language, also of a score that is there already and
-    was made with the same settings. Raises StoreError if the
-    store is missing or not complete, has one value only or no tokens of one, or the name is taken
-    by other settings; UserError if a setting is out of range.
+    was made with the same settings. Raises StoreError if the store is missing or not complete, or
+    the name is taken by other settings; UserError if a setting is out of range, or the store has
+    one value only, no tokens of one, or not the statistics that the selector needs.
     """
     check_name(name, "reduce.name")
     selector.check()
@@ -108,32 +106,23 @@ def _write(
         "language": list(selections),
     }
     group = begin_group(store.path, f"scores/{name}", labels)
-    if of_neuron := write_labels(group, root.sizes["neuron"], count_experts(root.attrs)):
-        attrs = {**attrs, "coordinates": " ".join(of_neuron)}
     for array, spec in {**selector.arrays, **SCORES}.items():
         shape = tuple(len(labels[dim]) for dim in spec.dims)
-        found = [_array(selection, array) for selection in selections.values()]
-        _write_array(group, array, spec, shape, found)
-    finish_group(store.path, group, attrs)
+        target = group.create_array(array, spec, shape)
+        _fill(target, [_array(selection, array) for selection in selections.values()])
+    group.finish(attrs)
 
 
 def _array(selection: Selection, name: str) -> Any:
     return selection.selected_LNV if name == "selected" else selection.arrays[name]
 
 
-def _write_array(
-    group: zarr.Group,
-    name: str,
-    spec: ArraySpec,
-    shape: tuple[int, ...],
-    by_language: Sequence[Any],
-) -> None:
-    """Write an array whose last dimension is the language, some layers at a time."""
-    chunks = layered_chunks(spec.dims, shape, np.dtype(spec.dtype).itemsize)
-    target = arrays.create_array(group, name, spec, shape, chunks=chunks)
-    for first in range(0, shape[0], chunks[0]):
-        layers = slice(first, min(first + chunks[0], shape[0]))
+def _fill(target: zarr.Array[Any], by_language: Sequence[Any]) -> None:
+    """Write an array whose last dimension is the language, whole chunks of layers at a time."""
+    num_layers, step = target.shape[0], target.chunks[0]
+    for first in range(0, num_layers, step):
+        layers = slice(first, min(first + step, num_layers))
         block = np.stack(
             [found(layers) if callable(found) else found[layers] for found in by_language], axis=-1
         )
-        target[layers] = block.astype(spec.dtype)
+        target[layers] = block.astype(target.dtype)

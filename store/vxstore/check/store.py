@@ -10,10 +10,11 @@ from vxstore.check.derived import bad_labels, check_group
 from vxstore.check.findings import COPY, DERIVED_GROUP, PART, ROOT_SUM, Report
 from vxstore.check.parts import check_parts
 from vxstore.errors import StoreError
+from vxstore.finalise import forget_sums
 from vxstore.io.guard import check_array
 from vxstore.io.lock import hold
 from vxstore.io.metadata import DERIVED, FILE, OTHERS, commit, read_document, read_root
-from vxstore.io.storage import find_storage
+from vxstore.io.storage import find_storage, is_foreign
 from vxstore.read import STATE_RECORDING, Store, read_root_attrs
 from vxstore.write import Recorder
 
@@ -54,8 +55,14 @@ def _check_documents(path: str, report: Report) -> bool:
     if digests is None:
         report.notes.append("written by an early vxdist: its metadata carry no digests")
     files = list(storage.files())
-    documents = [name for name in files if name.endswith(f"/{FILE}")]
+    foreign = [name for name in files if is_foreign(name)]
+    documents = [name for name in files if name.endswith(f"/{FILE}") and not is_foreign(name)]
     report.notes += [f"{name}: left behind by a kill" for name in files if ".partial" in name]
+    if foreign:
+        report.notes.append(
+            f"{len(foreign)} files that are not the store's own, such as {foreign[0]}, are passed "
+            "over; they can be removed"
+        )
     readable = True
     for name in sorted({*documents, *(digests or ())}):
         array = name.removesuffix(f"/{FILE}")
@@ -116,6 +123,7 @@ def repair(path: str, report: Report, *, take_over: bool = False) -> list[str]:
         bad = sorted({"/".join(names[:2]) for names in found})
         commit(path, {"state": STATE_RECORDING} if again else {}, without=bad)
         if again:
+            forget_sums(path)
             recorder = Recorder(path)
             for part in report.bad_parts:
                 recorder.unseal(part)

@@ -1,6 +1,6 @@
 """The few ways vxstore makes, fills and reads Zarr arrays: checksummed, labelled, chunk-aligned."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -16,11 +16,12 @@ from zarr.storage import WrapperStore
 
 from vxstore.errors import StoreError
 from vxstore.io.guard import guarded
-from vxstore.io.storage import find_storage
+from vxstore.io.storage import find_storage, is_foreign
 from vxstore.schema import COORDINATES, ArraySpec, layered_chunks
 
 WRITE_ALL: ArrayConfigLike = {"write_empty_chunks": True}
-LOST = {"i": -1, "f": float("nan")}
+LOST_BY = {"neuron": -(2**31), "routed_expert": -(2**30)}
+"""What missing counts read as, by dimension; those with neither read as -1."""
 METADATA = ("zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata")
 """What zarr looks for and need not be there; every other file is a chunk."""
 
@@ -41,8 +42,8 @@ def create_array(
 ) -> zarr.Array[Any]:
     """Create an empty, checksummed array.
 
-    A chunk that was never written, or is lost, reads as -1 or NaN (false for bool), which no
-    count or sum can be; so damage never looks like a zero.
+    A chunk that was never written, or is lost, reads as a number below zero or NaN (false for
+    bool), which no count or sum can be; so damage never looks like a zero.
     """
     return group.create_array(
         name,
@@ -53,20 +54,38 @@ def create_array(
         compressors=compressors(),
         dimension_names=spec.dims,
         attributes={"units": spec.units, "long_name": spec.long_name},
-        # What a lost chunk reads as: no count, and no sum.
-        fill_value=LOST.get(np.dtype(spec.dtype).kind, False),
+        fill_value=fill_value(spec),
         config=WRITE_ALL,
         overwrite=True,
     )
 
 
+def fill_value(spec: ArraySpec) -> int | float | bool:
+    """What a missing chunk of an array reads as, which no count and no sum can be.
+
+    Counts by neuron, by expert and of all tokens have different ones, so that their quotients are
+    not between 0 and 1: -1 / -1 would look like a probability of 1.
+    """
+    kind = np.dtype(spec.dtype).kind
+    if kind != "i":
+        return float("nan") if kind == "f" else False
+    return next((number for dim, number in LOST_BY.items() if dim in spec.dims), -1)
+
+
+def create_whole(
+    group: zarr.Group, name: str, spec: ArraySpec, shape: tuple[int, ...]
+) -> zarr.Array[Any]:
+    """Create an empty array of one chunk or, with a dimension `layer`, of whole layers a chunk."""
+    chunks = shape
+    if "layer" in spec.dims and len(shape) > 1:
+        chunks = layered_chunks(spec.dims, shape, np.dtype(spec.dtype).itemsize)
+    return create_array(group, name, spec, shape, chunks=chunks)
+
+
 def write_array(group: zarr.Group, name: str, spec: ArraySpec, data: NDArray[Any]) -> None:
     """Create an array and write all of `data`; arrays with a `layer` hold whole layers a chunk."""
     data = np.asarray(data, dtype=spec.dtype)
-    chunks = data.shape
-    if "layer" in spec.dims and data.ndim > 1:
-        chunks = layered_chunks(spec.dims, data.shape, data.dtype.itemsize)
-    create_array(group, name, spec, data.shape, chunks=chunks)[...] = data
+    create_whole(group, name, spec, data.shape)[...] = data
 
 
 def write_coordinate(
@@ -104,12 +123,26 @@ def write_region(array: zarr.Array[Any], index: int, data: NDArray[Any]) -> None
     assert data.dtype == array.dtype, f"{array.path}: {data.dtype} is not {array.dtype}"
     if array.shards is not None:
         # zarr reads a shard before it replaces it, and what a kill left may be unreadable.
-        key = "/".join(("c", str(index), *("0" for _ in data.shape)))
-        sync((array.store_path / key).delete())
+        forget_region(array, index)
     array[index : index + 1] = data[None]
 
 
-class _WholeStore(WrapperStore[ZarrStore]):
+def forget_region(array: zarr.Array[Any], index: int) -> None:
+    """Have entry `index` of the first dimension, which must be one shard, read as never written."""
+    key = "/".join(("c", str(index), *("0" for _ in array.shape[1:])))
+    sync((array.store_path / key).delete())
+
+
+class _CleanStore(WrapperStore[ZarrStore]):
+    """Does not list files that an operating system leaves in folders; zarr would warn of each."""
+
+    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        async for name in super().list_dir(prefix):
+            if not is_foreign(name):
+                yield name
+
+
+class _WholeStore(_CleanStore):
     """What is finished has all its chunks: a missing one is damage, not a fill value."""
 
     async def get(
@@ -125,7 +158,7 @@ class _WholeStore(WrapperStore[ZarrStore]):
 def zarr_store(path: str, *, read_only: bool = True, whole: bool = False) -> ZarrStore:
     """The store at a path or URL, for zarr; with `whole`, a missing chunk is an error."""
     store = find_storage(path).zarr_store(read_only=read_only)
-    return _WholeStore(store) if whole else store
+    return _WholeStore(store) if whole else _CleanStore(store)
 
 
 def open_group(

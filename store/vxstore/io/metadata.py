@@ -5,6 +5,7 @@ root's attribute `metadata_digests` holds the SHA-256 of each zarr.json of what 
 its first, `metadata_digest`, its own (taken with 64 zeros in the digest's place).
 """
 
+import datetime
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 
 from vxstore.errors import StoreError
 from vxstore.io.guard import LARGEST_METADATA, check_array
-from vxstore.io.storage import Storage, find_storage
+from vxstore.io.storage import Storage, find_storage, is_foreign
 
 FILE = "zarr.json"
 OWN, OTHERS = "metadata_digest", "metadata_digests"
@@ -79,7 +80,7 @@ def read_group(path: str, group: str, root: Document) -> dict[str, Document]:
     arrays = {}
     for child in storage.children(group):
         name = f"{prefix}{child}/{FILE}"
-        if child == FILE or storage.size(name) is None:
+        if child == FILE or is_foreign(child) or storage.size(name) is None:
             continue
         if vouched and digests is not None and name not in digests:
             if child in DERIVED or child == "effect":
@@ -114,8 +115,9 @@ def _differs(path: str, name: str) -> StoreError:
 def commit(path: str, attrs: Mapping[str, Any], *, without: Sequence[str] = ()) -> None:
     """Set root attributes and vouch for all that is finished, but for the groups `without`.
 
-    In a complete store the metadata are consolidated too, so that `xarray.open_zarr(path)` opens
-    it without a warning. Raises StoreError if what was vouched for before is damaged.
+    The metadata are consolidated too (in stores of formats 1 and 2 once they are complete), so that
+    `xarray.open_zarr(path)` opens the store without a warning. Raises StoreError if what was
+    vouched for before is damaged.
     """
     storage = find_storage(path)
     root = read_root(path)
@@ -124,7 +126,7 @@ def commit(path: str, attrs: Mapping[str, Any], *, without: Sequence[str] = ()) 
     merged = {OWN: ZEROS} | root.get("attributes", {}) | dict(attrs) | {OWN: ZEROS}
     merged[OTHERS] = {f"{name}/{FILE}": _digest(data) for name, data in sorted(found.items())}
     doc = {"attributes": merged, "zarr_format": 3, "node_type": "group"}
-    if merged.get("state") == STATE_COMPLETE:
+    if merged.get("state") == STATE_COMPLETE or merged.get("format_version", 0) >= 3:
         doc["consolidated_metadata"] = {
             "kind": "inline",
             "must_understand": False,
@@ -135,6 +137,11 @@ def commit(path: str, attrs: Mapping[str, Any], *, without: Sequence[str] = ()) 
     for child in storage.children():
         if child.endswith(".partial"):  # of a kill within an earlier commit; zarr warns of it
             storage.remove(child)
+
+
+def utc_now() -> str:
+    """The time, for an attribute `created`: ISO 8601, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def _whole(doc: Document) -> Document:
@@ -163,7 +170,9 @@ def _finished(
     prefix = f"{group}/" if group else ""
     for child in storage.children(group):
         name = prefix + child
-        if child == FILE or name in without or storage.size(f"{name}/{FILE}") is None:
+        if child == FILE or is_foreign(child) or name in without:
+            continue
+        if storage.size(f"{name}/{FILE}") is None:
             continue
         doc, data = read_document(storage, f"{name}/{FILE}", f"{path}/{name}/{FILE}")
         if doc.get("node_type") == "array":

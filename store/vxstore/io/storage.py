@@ -17,6 +17,8 @@ from zarr.storage import FsspecStore, LocalStore
 
 from vxstore.errors import StoreError
 
+OF_WINDOWS = ("Thumbs.db", "desktop.ini")
+
 
 class Storage(Protocol):
     """Files by name, '/' between the parts of a name."""
@@ -49,6 +51,12 @@ class Storage(Protocol):
 def is_url(path: str) -> bool:
     """Whether a store's path names another machine's storage."""
     return "://" in path
+
+
+def is_foreign(name: str) -> bool:
+    """Whether a file is not one of a store's but what another program left in its folders, such as
+    .DS_Store, ._zarr.json or Thumbs.db. No group and no array begins with a dot."""
+    return any(at.startswith(".") or at in OF_WINDOWS for at in name.split("/"))
 
 
 def find_storage(path: str) -> Storage:

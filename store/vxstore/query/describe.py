@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 
 from vxstore.experts import count_experts
+from vxstore.names import names_on_disk
 from vxstore.query.lookup import get_array, get_attrs, read_array, read_labels
 from vxstore.read import Store
 
@@ -68,8 +69,12 @@ def counts(store: Store) -> pd.DataFrame:
         data = {name: read_array(store, get_array(store, name)).reshape(-1) for name in names}
         return pd.DataFrame(data, index=cells).reset_index()
     sealed = read_array(store, get_array(store, "record/sealed"))
+    on_disk = names_on_disk("record", store.attrs["format_version"])
     by_part = pd.DataFrame(
-        {label: read_labels(store, f"record/{label}") for label in cells.names}
+        {
+            name: read_labels(store, f"record/{on_disk.get(name, name)}")
+            for name in ("value", "language")
+        }
         | {name: read_array(store, get_array(store, f"record/{name}")) for name in names}
     )
     summed = by_part[sealed].astype(dict.fromkeys(names, "int64")).groupby(list(cells.names)).sum()

@@ -284,7 +284,7 @@ def test_repair_removes_a_damaged_score_or_evaluation(
 
 def test_repair_does_not_pretend(copy: str) -> None:
     """Labels and metadata of the counts are nowhere else: only a copy has them."""
-    for name in ("active_count/zarr.json", "record/value/c/0", "zarr.json", "language/c/0"):
+    for name in ("active_count/zarr.json", "record/part_value/c/0", "zarr.json", "language/c/0"):
         file = Path(copy) / name
         whole = file.read_bytes()
         file.write_bytes(whole[:-1])

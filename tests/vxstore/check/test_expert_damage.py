@@ -198,12 +198,19 @@ def edit_attrs(path: Path, edit: Change) -> None:
         (lambda attrs: attrs.update(num_experts=True), "num_experts: found 'True'"),
         (lambda attrs: attrs.update(num_experts="3"), "num_experts: found '3'"),
         (lambda attrs: attrs.update(num_experts=2.0), "num_experts: found '2.0'"),
-        (lambda attrs: attrs.pop("num_experts"), "num_experts: found 'None'"),
+        (lambda attrs: attrs.pop("num_experts"), "found routed_count, but no num_experts"),
+        (
+            lambda attrs: (attrs.pop("num_experts"), attrs.update(format_version=2)),
+            "num_experts: found 'None'",
+        ),
         (lambda attrs: attrs.update(num_experts=4), "do not go with 4 experts"),
         (lambda attrs: attrs.update(num_experts=1 << 70), "do not go with"),
         (lambda attrs: attrs.update(num_experts=2), "do not go with 2 experts"),
         (lambda attrs: attrs.update(experts_per_token="2"), "experts_per_token: found '2'"),
-        (lambda attrs: attrs.update(format_version=1), "expected 2 of a store with experts"),
+        (
+            lambda attrs: attrs.update(format_version=1),
+            "expected at least 2 of a store with experts",
+        ),
     ],
 )
 def test_attributes_of_strangers(copy: str, edit: Change, told: str) -> None:

@@ -1,0 +1,64 @@
+"""The settings of a run, saved as YAML beside its store, from where it can be replayed.
+
+The settings that made a score or an evaluation are also attributes of its group: those stay, one
+set for each, whatever is run later (`vxstore info STORE --settings NAME`).
+"""
+
+import dataclasses
+import sys
+from typing import Any
+
+import yaml
+
+from vxdist.config import Config
+from vxdist.ranks import is_first_rank
+from vxstore.io.storage import beside
+from vxstore.read import open_store
+
+LATER = ("reduce", "evaluate", "report")
+"""Stages that have a section of their own; locate decides all the others."""
+GROUPS = {"reduce": ("scores", "selector"), "evaluate": ("evaluation", "outcome")}
+"""Where a stage writes in the store, and the setting that names its group where `name` does not."""
+
+
+def save_settings(config: Config, stage: str) -> None:
+    """Save the settings of a stage that ran.
+
+    A later stage replaces only its own section, and keeps even that while it describes another
+    score or evaluation that is in the store.
+    """
+    if not is_first_rank():
+        return
+    storage, name = beside(config.store, ".yaml")
+    settings = dataclasses.asdict(config)
+    del settings["take_over"]
+    if (saved := storage.read(name)) is not None:
+        settings = _merge(config.store, stage, yaml.safe_load(saved.decode()), settings)
+    text = yaml.safe_dump(settings, allow_unicode=True, sort_keys=False)
+    head = f"# vxdist: resolved settings; replay with `vxdist run --config {name}`\n"
+    try:
+        storage.write(name, (head + text).encode())
+    except OSError as error:
+        print(f"warning: {name} was not written ({error.strerror})", file=sys.stderr)
+
+
+def _merge(
+    path: str, stage: str, saved: dict[str, Any], settings: dict[str, Any]
+) -> dict[str, Any]:
+    """The saved sections, with those of this stage replaced by its settings."""
+    sections = [stage] if stage in LATER else [key for key in settings if key not in LATER]
+    replaced = {
+        key: settings[key]
+        for key in sections
+        if not _is_of_another(path, key, saved.get(key), settings[key])
+    }
+    return {**settings, **saved, **replaced}
+
+
+def _is_of_another(path: str, section: str, saved: Any, settings: Any) -> bool:
+    """Whether a saved section made another group than these settings, which is in the store."""
+    if section not in GROUPS or not isinstance(saved, dict):
+        return False
+    kind, default = GROUPS[section]
+    names = [found.get("name") or found.get(default) for found in (saved, settings)]
+    return names[0] != names[1] and names[0] in open_store(path).names(kind)
