@@ -375,3 +375,9 @@ def make_config(tmp_path: Path) -> Callable[..., Config]:
         )
 
     return make
+
+
+@pytest.fixture
+def points() -> Points:
+    """An outcome that is measured in points."""
+    return Points()

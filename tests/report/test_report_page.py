@@ -129,7 +129,7 @@ def test_neurons_of_experts(maker: "StoreMaker", write: Callable[["StoreMaker"],
     assert "L1/E3/U1" in page.texts
     assert not any(re.fullmatch(r"L\d+/N\d+", text) for text in page.texts)
     assert "as layer, expert and unit" in page.text
-    assert page.text.count("share of the value’s own tokens routed to its expert") == 1
+    assert page.text.count("fraction of the value’s own tokens routed to its expert") == 1
     assert "of the tokens that its expert saw of the values it belongs to" in page.text
     caveat = page.text.index("An expert sees some tokens only")
     assert "4 experts, 2 for each token" in page.text[caveat:]

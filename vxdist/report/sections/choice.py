@@ -72,10 +72,10 @@ def read_letters(intact: xr.Dataset, languages: tuple[str, ...]) -> tuple[Letter
 def _warning(letters: tuple[Letters, ...]) -> str:
     if not any(of.same_letter >= BIASED for of in letters):
         return ""
-    shares = [f"{percent(of.same_letter)} of the dilemmas in {of.language}" for of in letters]
+    fractions = [f"{percent(of.same_letter)} of the dilemmas in {of.language}" for of in letters]
     return (
         "With the two options swapped, the intact model still prefers the same letter in "
-        f"{listing(shares)}: it answers by position more than by what the options say, and the "
+        f"{listing(fractions)}: it answers by position more than by what the options say, and the "
         "shifts above are changes in the small preference that is left when both orders are "
         "averaged."
     )

@@ -88,8 +88,8 @@ class Scale:
 
     def at(self, number: float) -> float:
         """The position of a number."""
-        share = (number - self.low) / (self.high - self.low)
-        return round(self.MARGIN + share * (self.WIDTH - 2 * self.MARGIN), 1)
+        fraction = (number - self.low) / (self.high - self.low)
+        return round(self.MARGIN + fraction * (self.WIDTH - 2 * self.MARGIN), 1)
 
     def ticks(self) -> list[tuple[float, str]]:
         """Positions of round numbers along the scale, zero among them, and their labels."""

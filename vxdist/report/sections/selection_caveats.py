@@ -72,10 +72,10 @@ def _experts(content: Content) -> Caveat:
         title="An expert sees some tokens only",
         text=(
             f"Each layer has {plural(recording.num_experts, 'expert')}{each}. A neuron’s p is the "
-            "share of the tokens routed to its expert, not of all: how often the expert is chosen "
-            "for a value is not part of it. Neurons whose expert saw no token of some value have "
-            "no p for it, and were left out. Where an expert saw few tokens of a value, the p of "
-            "its neurons is uncertain, and what looks specific may be chance: below, the fewest "
+            "fraction of the tokens routed to its expert, not of all: how often the expert is "
+            "chosen for a value is not part of it. Neurons whose expert saw no token of some value "
+            "have no p for it, and were left out. Where an expert saw few tokens of a value, the p "
+            "of its neurons is uncertain, and what looks specific may be chance: below, the fewest "
             "tokens of one value that the expert of a selected neuron saw."
         ),
         head=("Left out", "Fewest tokens seen, median", "Least"),
