@@ -78,6 +78,8 @@ class StoreMaker:
     experts: int = 0
     """The first sees every token, each other one as many of the rest."""
     model: str = "models/tiny"
+    reduce: bool = True
+    """Whether it holds the score vape."""
     evaluate: bool = True
     controls: int = 3
     dilemmas: int = 4
@@ -98,7 +100,8 @@ class StoreMaker:
     def write(self) -> str:
         """Write the store; returns its path."""
         self._record()
-        self._scores()
+        if self.reduce:
+            self._scores()
         if self.evaluate:
             self._evaluation()
         return self.path
