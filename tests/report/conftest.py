@@ -1,33 +1,69 @@
 """Small stores with known numbers, written with vxstore's own functions."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from vxdist.config import Config, CorpusConfig, ModelConfig, ReportConfig
-from vxdist.evaluate.effects import measure
 from vxdist.evaluate.outcomes.choice import Choice
 from vxdist.reduce.selectors.vape import Vape
-from vxdist.report.outcome import NUMBERS
-from vxdist.stats.verdict import excludes_zero, sum_up
 from vxstore.evaluation import (
     ConditionLabels,
     ConditionRecorder,
     DilemmaLabels,
     create_evaluation,
 )
+from vxstore.experts import share, tokens_given
 from vxstore.finalise import finalise
 from vxstore.groups import write_group
 from vxstore.read import open_store
-from vxstore.schema import EFFECT, POOLED, SCORES
+from vxstore.schema import EFFECT, POOLED, SCORES, ArraySpec
 from vxstore.write import PartCounts, PartLabels, Recorder, create
 
 HOSTILE = "<script>alert(1)</script>"
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Points:
+    """An outcome that is no decision: points, one number for each dilemma."""
+
+    arrays: Mapping[str, ArraySpec] = field(
+        default_factory=lambda: {
+            "score": ArraySpec(
+                dims=("condition", "dilemma"),
+                dtype="float64",
+                units="points",
+                long_name="number of points for the value",
+            )
+        }
+    )
+    attrs: Mapping[str, Any] = field(
+        default_factory=lambda: {
+            "outcome": "points",
+            "effect_of": "score",
+            "decision_boundary": None,
+        }
+    )
+
+
+def _spec(dtype: str, *more: str) -> ArraySpec:
+    dims = ("mask", "value", "language", *more)
+    return ArraySpec(dims=dims, dtype=dtype, units="1", long_name="of an effect")
+
+
+SPECS = {
+    "passes": _spec("bool"),
+    "control_shift": _spec("float64", "draw"),
+    "placebo_passes": _spec("bool", "draw"),
+    **EFFECT,
+}
 
 
 @dataclass(kw_only=True)
@@ -42,19 +78,30 @@ class StoreMaker:
     experts: int = 0
     """The first sees every token, each other one as many of the rest."""
     model: str = "models/tiny"
+    reduce: bool = True
+    """Whether it holds the score vape."""
     evaluate: bool = True
     controls: int = 3
     dilemmas: int = 4
     effect: float = 0.5
     """How far each mask shifts every dilemma, in nats; control draws shift by up to 0.1."""
     verdict: bool = True
-    """Whether the effects are written as now, or as before there were verdicts."""
+    """Whether the effects have a verdict; earlier versions wrote none."""
+    outcome: Points | None = None
+    """What is measured; None is the choice of letters."""
+    intervention: str | None = None
+    """None names none, as earlier versions did."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """More settings of the evaluation."""
+    empty: tuple[str, ...] = ()
+    """Values whose masks hold no neuron."""
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(5))
 
     def write(self) -> str:
         """Write the store; returns its path."""
         self._record()
-        self._scores()
+        if self.reduce:
+            self._scores()
         if self.evaluate:
             self._evaluation()
         return self.path
@@ -110,7 +157,7 @@ class StoreMaker:
         """Layer 1 is selected for the first value, its first neuron for all; neuron 0/0 is dead."""
         labels = [*self.languages, POOLED]
         shape = (self.layers, self.neurons, len(self.values), len(labels))
-        probability = self.rng.uniform(0.2, 0.8, shape)
+        probability = self._probability()
         entropy = np.full((*shape[:2], len(labels)), math.log(len(self.values)))
         entropy[1] = np.linspace(0.5, 1.0, self.neurons)[::-1, None] * entropy[1, 0]
         entropy[0, 0] = np.nan
@@ -118,7 +165,7 @@ class StoreMaker:
         selected[1, :, 0] = selected[1, 0] = True
         thresholds: dict[str, float] = {"filter_threshold": 0.75, "activation_threshold": 0.7}
         if self.experts:
-            entropy[0, 1] = probability[0, 1] = np.nan
+            entropy[0, 1] = np.nan
             thresholds["unrouted_count"] = 1
         write_group(
             self.path,
@@ -142,6 +189,48 @@ class StoreMaker:
             },
         )
 
+    def _probability(self) -> Floats:
+        """Activation probability, (layer, neuron, value, language), pooled last."""
+        root = open_store(self.path).root().load()
+        active = root.active_count.transpose("layer", "neuron", "value", "language").values
+        given = np.broadcast_to(tokens_given(root, slice(None)), active.shape)
+        active, given = (np.concatenate([n, n.sum(-1, keepdims=True)], -1) for n in (active, given))
+        return share(active, given)
+
+    def add_score(
+        self,
+        name: str,
+        number: Floats,
+        selected: NDArray[np.bool_],
+        *,
+        languages: Sequence[str],
+        ascending: bool = False,
+    ) -> None:
+        """A score of another selector, ranked by its array `contrast`, and nothing else.
+
+        `number` is by layer, neuron, perhaps value, and language.
+        """
+        dims = ("layer", "neuron", "value", "language")
+        spec = ArraySpec(
+            dims=dims if number.ndim == 4 else (*dims[:2], "language"),
+            dtype="float64",
+            units="1",
+            long_name="contrast between the value and the others",
+        )
+        write_group(
+            self.path,
+            f"scores/{name}",
+            {"contrast": spec, **SCORES},
+            {"contrast": number, "selected": selected},
+            {
+                "layer": range(self.layers),
+                "neuron": range(self.neurons),
+                "value": list(self.values),
+                "language": list(languages),
+            },
+            {"selector": "contrast", "ranked_by": "contrast", "ascending": ascending},
+        )
+
     def _evaluation(self) -> None:
         conditions = [ConditionLabels(name="intact", kind="intact", mask="", draw=-1)]
         conditions += [ConditionLabels(name=v, kind="mask", mask=v, draw=-1) for v in self.values]
@@ -157,74 +246,117 @@ class StoreMaker:
             for n in range(self.dilemmas)
         ]
         masked = np.zeros((len(conditions), self.layers, self.neurons, len(self.languages)), bool)
-        masked[1:, 1] = True
+        for c, condition in enumerate(conditions):
+            masked[c, 1] = condition.kind != "intact" and condition.mask not in self.empty
+        attrs = {} if self.intervention is None else {"intervention": self.intervention}
         create_evaluation(
             self.path,
             "choice",
             conditions=conditions,
             dilemmas=dilemmas,
             languages=self.languages,
-            measures=Choice.arrays,
-            labels=Choice.labels,
+            measures=Choice.arrays if self.outcome is None else self.outcome.arrays,
+            labels=Choice.labels if self.outcome is None else {},
             masked_CLNG=masked,
-            attrs={"settings": {"scores": "vape", "prompts": {"en": f"Choose {HOSTILE}: {{a}}"}}},
+            attrs={**attrs, **self._outcome_attrs()},
         )
         recorder = ConditionRecorder(self.path, "choice")
-        # The first letter wins every time: positive if aligned comes first, else negative.
-        intact = np.tile([2.0, -1.5], (len(dilemmas), 1))
-        for c, condition in enumerate(conditions):
-            spread = self.rng.uniform(-0.1, 0.1, (len(dilemmas), 1))
-            shift = {"intact": 0.0, "mask": self.effect + spread, "control": spread}[condition.kind]
-            measured = {"log_odds": intact + shift, "option_mass": np.full(intact.shape, 0.625)}
-            recorder.write(c, measured)
-        scored = open_store(self.path).unfinished_evaluation("choice")
-        arrays, attrs = measure(scored, confidence=0.95, resamples=500, seed=0)
-        arrays |= self._effects(recorder, conditions, dilemmas, masked)
-        outside = np.isin(arrays["control_rank"], [0, 1])
-        arrays["passes"] = excludes_zero(arrays["shift_low"], arrays["shift_high"]) & outside
-        if self.controls:
-            attrs["verdict"] = sum_up(arrays["passes"], arrays["placebo_passes"])
-        labels: dict[str, Any] = {
-            "mask": list(self.values),
-            "value": list(self.values),
-            "language": list(self.languages),
-        }
-        if self.controls:
-            labels["draw"] = range(self.controls)
-        if not self.verdict:
-            for name in ("passes", "control_shift", "placebo_passes"):
-                arrays.pop(name, None)
-            attrs, _ = {}, labels.pop("draw", None)
-        attrs |= {"confidence": 0.95, "bootstrap_resamples": 500, "controls": self.controls}
-        group = "evaluation/choice/effect"
-        write_group(self.path, group, EFFECT, arrays, labels, attrs)
+        shift_CD = np.stack([self._shift(condition, len(dilemmas)) for condition in conditions])
+        for c, shift_D in enumerate(shift_CD):
+            recorder.write(c, self._measured(shift_D))
+        self._effects(shift_CD, conditions, dilemmas, masked)
         recorder.complete()
+
+    def _outcome_attrs(self) -> dict[str, Any]:
+        prompts = {"en": f"Choose {HOSTILE}: {{a}}", "zh": "选择", "fr": "Choisissez"}
+        settings = {"scores": "vape", **self.settings}
+        if self.outcome is None:
+            return {"settings": {"prompts": prompts, **settings}}
+        return {"settings": settings, **self.outcome.attrs}
+
+    def _shift(self, condition: ConditionLabels, dilemmas: int) -> Floats:
+        spread = self.rng.uniform(-0.1, 0.1, dilemmas)
+        if condition.kind == "intact" or condition.mask in self.empty:
+            return 0 * spread
+        return spread + self.effect * (condition.kind == "mask")
+
+    def _measured(self, shift_D: Floats) -> dict[str, Floats]:
+        if self.outcome is not None:
+            return {"score": 3.0 + shift_D}
+        # The first letter wins every time: positive if aligned comes first, else negative.
+        intact = np.tile([2.0, -1.5], (len(shift_D), 1))
+        return {
+            "log_odds": intact + shift_D[:, None],
+            "option_mass": np.full(intact.shape, 0.625),
+        }
 
     def _effects(
         self,
-        recorder: ConditionRecorder,
+        shift_CD: Floats,
         conditions: list[ConditionLabels],
         dilemmas: list[DilemmaLabels],
-        masked: np.ndarray[Any, Any],
-    ) -> dict[str, np.ndarray[Any, Any]]:
-        log_odds = np.asarray(recorder.array("log_odds")[:]).mean(axis=-1)
+        masked: NDArray[np.bool_],
+    ) -> None:
         shape = (len(self.values), len(self.values), len(self.languages))
-        found = {name: np.full(shape, np.nan) for name in NUMBERS}
+        cells = []
         for m, v, g in np.ndindex(shape):
             of = [d.value == self.values[v] and d.language == self.languages[g] for d in dilemmas]
-            shift = (log_odds - log_odds[0])[:, of].mean(axis=1)
             draws = [c.kind == "control" and c.mask == self.values[m] for c in conditions]
-            mean = shift[1 + m]
-            found["mean_shift"][m, v, g] = mean
-            found["shift_low"][m, v, g] = mean - 0.125
-            found["shift_high"][m, v, g] = mean + 0.125
-            found["flip_rate"][m, v, g] = 0.25
-            found["dilemma_count"][m, v, g] = sum(of)
-            if self.controls:
-                found["control_mean"][m, v, g] = shift[draws].mean()
-                found["control_rank"][m, v, g] = (shift[draws] < mean).mean()
-        found["masked_count"] = masked[1 : 1 + len(self.values)].sum(axis=(1, 2))
-        return {name: a.astype(EFFECT[name].dtype) for name, a in found.items()}
+            cells.append(self._cell(shift_CD[1 + m, of], shift_CD[draws][:, of]))
+        arrays = {
+            name: np.array([cell[name] for cell in cells]).reshape(*shape, *np.shape(of_cell))
+            for name, of_cell in cells[0].items()
+        }
+        arrays["masked_count"] = masked[1 : 1 + len(self.values)].sum(axis=(1, 2))
+        labels: dict[str, Any] = {"mask": list(self.values), "value": list(self.values)}
+        labels |= {"language": list(self.languages)}
+        attrs: dict[str, Any] = {"confidence": 0.95, "bootstrap_resamples": 500}
+        attrs |= {"controls": self.controls}
+        if self.verdict:
+            labels |= {"draw": range(self.controls)} if self.controls else {}
+            attrs |= {"verdict": self._sum_up(arrays)}
+        arrays = {name: a.astype(SPECS[name].dtype) for name, a in arrays.items()}
+        write_group(self.path, "evaluation/choice/effect", SPECS, arrays, labels, attrs)
+
+    def _cell(self, shift_D: Floats, control_KD: Floats) -> dict[str, Any]:
+        """One cell; the interval of a draw spans its dilemmas, that of a mask is 0.25 wide."""
+        mean, control_K = shift_D.mean(), control_KD.mean(axis=-1)
+        half = 0.125 if mean else 0.0
+        found = {
+            "mean_shift": mean,
+            "shift_low": mean - half,
+            "shift_high": mean + half,
+            "flip_rate": 0.25 if self.outcome is None else np.nan,
+            "dilemma_count": len(shift_D),
+            "control_mean": control_K.mean() if self.controls else np.nan,
+            "control_rank": np.nan,
+        }
+        if self.controls:
+            found["control_rank"] = ((control_K < mean) + (control_K == mean) / 2).mean()
+        if not self.verdict:
+            return found
+        found["passes"] = abs(mean) > half and found["control_rank"] in (0, 1)
+        if not self.controls:
+            return found
+        one_side_K = (control_KD.min(axis=-1) > 0) | (control_KD.max(axis=-1) < 0)
+        all_C = np.array([mean, *control_K])
+        alone_K = [np.sum(all_C <= c) in (1, len(all_C)) for c in control_K]
+        passes_K = one_side_K & alone_K & (control_KD.shape[1] > 1)
+        return {**found, "control_shift": control_K, "placebo_passes": passes_K}
+
+    def _sum_up(self, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
+        own = np.arange(len(self.values))
+        passes, placebo = arrays["passes"], arrays.get("placebo_passes")
+        drawn = np.zeros(0, int) if placebo is None else placebo.sum(axis=(0, 1, 2))
+        own_drawn = drawn if placebo is None else placebo[own, own].sum(axis=(0, 1))
+        return {
+            "cells": passes.size,
+            "passed": int(passes.sum()),
+            "passed_own": int(passes[own, own].sum()),
+            "placebo": drawn.tolist(),
+            "placebo_own": own_drawn.tolist(),
+            "beyond_controls": bool(drawn.size and passes.sum() > drawn.max()),
+        }
 
 
 @pytest.fixture
@@ -246,3 +378,9 @@ def make_config(tmp_path: Path) -> Callable[..., Config]:
         )
 
     return make
+
+
+@pytest.fixture
+def points() -> Points:
+    """An outcome that is measured in points."""
+    return Points()

@@ -1,6 +1,7 @@
 """The page in a browser, where one is installed: is it drawn, and does it fit?"""
 
 import html
+import itertools
 import json
 import re
 import shutil
@@ -32,7 +33,8 @@ addEventListener("load", function () {
   function cells(selector) {
     return Array.from(document.querySelectorAll(selector)).map(function (cell) {
       var box = cell.getBoundingClientRect(), style = getComputedStyle(cell);
-      return {width: box.width, height: box.height, tip: cell.dataset.tip, text: cell.textContent,
+      return {left: box.left, top: box.top, width: box.width, height: box.height,
+              tip: cell.dataset.tip, text: cell.textContent,
               paint: style.backgroundColor + style.backgroundImage};
     });
   }
@@ -43,12 +45,23 @@ addEventListener("load", function () {
   out.textContent = JSON.stringify({
     layers: cells(".layers tbody td[data-tip]"), effects: cells(".effects td[data-tip]"),
     marks: cells(".own-effects circle.mean"), tip: tip && !tip.hidden ? tip.textContent : null,
+    ticks: cells(".layers .ticks td b"),
     page: document.documentElement.scrollWidth, window: window.innerWidth,
     alerted: window.alerted});
   document.body.appendChild(out);
 });
 </script>
 """
+FRAME = """<!DOCTYPE html>
+<body style="margin: 0"><script>
+addEventListener("load", function () {
+  var inner = document.querySelector("iframe").contentDocument.getElementById("probe");
+  document.body.appendChild(document.importNode(inner, true));
+});
+</script>
+<iframe style="border: 0; width: WIDTHpx; height: 1000px" srcdoc="PAGE"></iframe>
+"""
+"""A page in a frame: the window itself is at least 500 pixels wide."""
 
 
 def chromium(tmp_path: Path, page: Path, *options: str) -> str:
@@ -72,6 +85,9 @@ def probe(tmp_path: Path, page: Path, width: int) -> dict[str, Any]:
     source = page.read_text(encoding="utf-8")
     source = re.sub(r"<meta http-equiv=.Content-Security-Policy.[^>]*>", PROBE, source)
     probed = tmp_path / "probed.html"
+    if width < 500:
+        framed = FRAME.replace("WIDTH", str(width)).replace("PAGE", html.escape(source))
+        source = framed
     probed.write_text(source, encoding="utf-8")
     dom = chromium(tmp_path, probed, "--dump-dom", f"--window-size={width},1000")
     found = re.search(r'<pre id="probe">(.*?)</pre>', dom, re.DOTALL)
@@ -86,7 +102,7 @@ def page(maker: "StoreMaker", make_config: Callable[..., Config], tmp_path: Path
     return tmp_path / "tiny.html"
 
 
-@pytest.mark.parametrize("width", [1200, 500])
+@pytest.mark.parametrize("width", [1200, 500, 390])
 def test_figures_are_drawn_and_fit(page: Path, tmp_path: Path, width: int) -> None:
     seen = probe(tmp_path, page, width)
     assert len(seen["layers"]) == 3 * 3 * 3
@@ -101,6 +117,23 @@ def test_figures_are_drawn_and_fit(page: Path, tmp_path: Path, width: int) -> No
     assert len({cell["paint"] for cell in seen["effects"]}) > 3
     assert seen["tip"] == seen["effects"][0]["tip"]
     assert seen["page"] <= seen["window"]
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_layer_numbers_do_not_collide(
+    maker: "StoreMaker", make_config: Callable[..., Config], tmp_path: Path, width: int
+) -> None:
+    maker.layers, maker.evaluate = 30, False
+    run(make_config(maker.write()), Output())
+    seen = probe(tmp_path, tmp_path / "tiny.html", width)
+    shown = [tick for tick in seen["ticks"] if tick["width"]]
+    rows = {tick["top"]: [t for t in shown if t["top"] == tick["top"]] for tick in shown}
+    assert len(rows) == 3
+    for row in rows.values():
+        assert len(row) >= 8
+        middles = [tick["left"] + tick["width"] / 2 for tick in row]
+        # Two digits of 12 pixels are 15 wide; the boxes around them are wider.
+        assert min(b - a for a, b in itertools.pairwise(middles)) >= 18
 
 
 def test_hostile_names_run_nothing(page: Path, tmp_path: Path) -> None:

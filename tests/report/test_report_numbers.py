@@ -1,5 +1,6 @@
-"""What the report computes, checked by hand."""
+"""What the report shows of selections and effects, checked by hand."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -10,30 +11,39 @@ import pytest
 import vxstore
 from vxdist.config import Config
 from vxdist.report import text
-from vxdist.report.caveats import caveats
 from vxdist.report.content import gather
-from vxdist.report.outcome import Outcome
+from vxdist.report.evaluation import Evaluation
+from vxdist.report.findings import verdict
+from vxdist.report.sections.caveats import caveats
+from vxdist.report.sections.choice import read_letters
+from vxdist.report.sections.overview import statement, tiles
+from vxdist.report.sections.own_effects import Scale
+from vxdist.report.sections.vape import entropy_fraction
 from vxdist.report.selection import Selection
-from vxdist.report.tables import Scale
-from vxdist.report.words import statement, tiles, verdict
 
 if TYPE_CHECKING:
     from conftest import StoreMaker
 
 
 def selection(belongs: list[list[bool]], **changes: object) -> Selection:
-    """Neurons of one layer with entropies 0.1, 0.2, ...; p is 0.9 for own values, else 0.3."""
-    belongs_SV = np.array(belongs, dtype=bool)
-    count = len(belongs_SV)
+    """Neurons of layer 1 of two, ranked 0.1, 0.2, ...; p is 0.9 for their values, else 0.3."""
+    belongs_SV = np.array(belongs, dtype=bool).reshape(len(belongs), -1 if belongs else 3)
+    neuron_K, value_K = np.nonzero(belongs_SV)
+    probability_SV = np.where(belongs_SV, 0.9, 0.3)
+    others_SV = probability_SV.sum(axis=1, keepdims=True) - probability_SV
     fields: dict[str, object] = {
         "language": "en",
         "num_layers": 2,
-        "layer_S": np.ones(count, dtype=np.int64),
-        "neuron_S": np.arange(count),
-        "entropy_S": 0.1 * (1 + np.arange(count)),
-        "probability_SV": np.where(belongs_SV, 0.9, 0.3),
-        "belongs_SV": belongs_SV,
-        "dead_count": 0,
+        "num_values": belongs_SV.shape[1],
+        "layer_K": np.ones_like(neuron_K),
+        "neuron_K": neuron_K,
+        "value_K": value_K,
+        "number_K": 0.1 * (1 + neuron_K),
+        "probability_K": probability_SV[belongs_SV],
+        "others_K": others_SV[belongs_SV] / max(1, belongs_SV.shape[1] - 1),
+        "ascending": True,
+        "ranked_count": 0,
+        "unscored_count": 0,
         "thresholds": {},
     }
     return Selection(**{**fields, **changes})  # type: ignore[arg-type]
@@ -45,52 +55,65 @@ def test_overlap_by_hand() -> None:
     assert of.jaccard == pytest.approx(1 / 6)
     assert of.values_per_neuron == pytest.approx(4 / 3)
     assert of.count_LV.tolist() == [[0, 0, 0], [2, 1, 1]]
-    assert of.entropy_share == pytest.approx(0.3 / math.log(3))
+    assert of.count_L.tolist() == [0, 3]
+    assert entropy_fraction(of) == pytest.approx(0.3 / math.log(3))
     own, others = of.own_and_others
     assert own == pytest.approx(0.9)
     assert others == pytest.approx((0.6 + 0.6 + 0.3 + 0.3) / 4)
 
 
 def test_nothing_selected_has_no_numbers_but_no_error() -> None:
-    of = selection([], belongs_SV=np.zeros((0, 3), bool), probability_SV=np.zeros((0, 3)))
-    numbers = (of.jaccard, of.values_per_neuron, of.entropy_share, *of.own_and_others)
+    of = selection([])
+    numbers = (of.jaccard, of.values_per_neuron, entropy_fraction(of), *of.own_and_others)
     assert all(math.isnan(number) for number in numbers)
     assert of.top(0, 5) == []
     assert of.count_LV.sum() == 0
 
 
 def test_one_value_has_no_others() -> None:
-    of = selection([[True], [True]])
-    assert math.isnan(of.entropy_share)
+    of = selection([[True], [True]], others_K=np.full(2, np.nan))
+    assert math.isnan(entropy_fraction(of))
+    assert math.isnan(of.own_and_others[1])
     assert math.isnan(of.top(0, 1)[0].others)
 
 
-def test_top_is_lowest_entropy_first_and_ties_in_order() -> None:
-    of = selection([[True], [False], [True], [True]], entropy_S=np.array([0.5, 0.1, 0.2, 0.2]))
-    assert [neuron.name for neuron in of.top(0, 2)] == ["L1/N2", "L1/N3"]
+def test_probabilities_that_are_not_known_are_left_out() -> None:
+    of = selection([[True, False], [True, False]], probability_K=np.array([np.nan, 0.5]))
+    assert of.own_and_others[0] == 0.5
 
 
-def read(maker: "StoreMaker", make_config: Callable[..., Config]) -> Outcome:
-    outcome = gather(make_config(maker.write())).outcome
-    assert outcome is not None
-    return outcome
+def test_top_is_first_ranked_first_and_ties_in_order() -> None:
+    belongs = [[True], [False], [True], [True]]
+    lowest = selection(belongs, number_K=np.array([0.5, 0.2, 0.2]))
+    assert [neuron.name for neuron in lowest.top(0, 2)] == ["L1/N2", "L1/N3"]
+    highest = selection(belongs, number_K=np.array([0.5, 0.7, 0.7]), ascending=False)
+    assert [neuron.name for neuron in highest.top(0, 2)] == ["L1/N2", "L1/N3"]
+
+
+def read(maker: "StoreMaker", make_config: Callable[..., Config]) -> Evaluation:
+    evaluation = gather(make_config(maker.write())).evaluation
+    assert evaluation is not None
+    return evaluation
 
 
 def test_effects_equal_the_store(maker: "StoreMaker", make_config: Callable[..., Config]) -> None:
-    outcome = read(maker, make_config)
+    evaluation = read(maker, make_config)
     effect = vxstore.open(maker.path).effect("choice").load()
-    assert len(outcome.cells) == 3 * 3 * 2
-    for cell in outcome.cells:
+    assert len(evaluation.cells) == 3 * 3 * 2
+    assert evaluation.verdict == effect.attrs["verdict"]
+    for cell in evaluation.cells:
         at = effect.sel(mask=cell.mask, value=cell.value, language=cell.language)
         assert cell.mean_shift == float(at.mean_shift)
+        assert cell.control_shifts == tuple(at.control_shift.values.tolist())
         assert np.mean(cell.control_shifts) == pytest.approx(float(at.control_mean))
         assert cell.masked_count == 8
-        assert cell.passes
+        assert cell.passes is bool(at.passes) is True
         assert cell.among == "above all 3"
 
 
 def test_position_bias_and_mass(maker: "StoreMaker", make_config: Callable[..., Config]) -> None:
-    english, _ = read(maker, make_config).letters
+    evaluation = read(maker, make_config)
+    english, _ = read_letters(evaluation.intact, evaluation.languages)
     assert (english.same_letter, english.first_letter, english.aligned) == (1.0, 1.0, 1.0)
     assert (english.mass_mean, english.mass_least) == (0.625, 0.625)
     assert english.dilemma_count == 12
@@ -99,11 +122,10 @@ def test_position_bias_and_mass(maker: "StoreMaker", make_config: Callable[..., 
 def test_clear_masks_lead_and_no_draw_passes_for_one(
     maker: "StoreMaker", make_config: Callable[..., Config]
 ) -> None:
-    outcome = read(maker, make_config)
-    assert outcome.verdict is not None
-    assert sum(outcome.verdict["placebo"]) < 18
-    assert "always fewer than the masks" in verdict(outcome)
-    assert "1 of 4 evaluations" in verdict(outcome)
+    evaluation = read(maker, make_config)
+    assert sum(evaluation.verdict["placebo"]) < 18
+    assert "always fewer than the masks" in verdict(evaluation)
+    assert "1 of 4 evaluations" in verdict(evaluation)
 
 
 def test_masks_like_controls_show_no_effect(
@@ -119,17 +141,16 @@ def test_placebo_rate_is_that_of_chance(
     """Where every interval excludes zero, a draw among four is outside the rest in half."""
     maker.effect, maker.values = 0.0, [f"v{n}" for n in range(8)]
     maker.dilemmas = 2  # two dilemmas: same sign in half of the cells, and then no zero inside
-    outcome = read(maker, make_config)
-    assert outcome.verdict is not None
-    share = np.mean(outcome.verdict["placebo"]) / len(outcome.cells)
+    evaluation = read(maker, make_config)
+    share = np.mean(evaluation.verdict["placebo"]) / len(evaluation.cells)
     assert 0.2 < share < 0.5
 
 
 def test_no_controls_is_said(maker: "StoreMaker", make_config: Callable[..., Config]) -> None:
     maker.controls = 0
     content = gather(make_config(maker.write()))
-    assert content.outcome is not None
-    assert not any(cell.beyond_controls for cell in content.outcome.cells)
+    assert content.evaluation is not None
+    assert not any(cell.beyond_controls for cell in content.evaluation.cells)
     assert "No control draws were made" in " ".join(statement(content))
 
 
@@ -137,9 +158,7 @@ def test_one_dilemma_has_no_interval_and_no_pass(
     maker: "StoreMaker", make_config: Callable[..., Config]
 ) -> None:
     maker.dilemmas = 1
-    told = read(maker, make_config).verdict
-    assert told is not None
-    assert told["placebo"] == [0, 0, 0]
+    assert read(maker, make_config).verdict["placebo"] == [0, 0, 0]
 
 
 def test_a_verdict_that_is_not_recorded_is_not_made_up(
@@ -147,13 +166,54 @@ def test_a_verdict_that_is_not_recorded_is_not_made_up(
 ) -> None:
     maker.verdict = False
     content = gather(make_config(maker.write()))
-    assert content.outcome is not None
-    assert content.outcome.verdict is None
-    assert {cell.passes for cell in content.outcome.cells} == {None}
-    assert content.outcome.cells[0].among == "above all 3"
-    for said in (statement(content), [caveat.text for caveat in caveats(content)]):
-        assert "not recorded" in " ".join(said)
+    assert content.evaluation is not None
+    assert content.evaluation.verdict == {}
+    assert {cell.passes for cell in content.evaluation.cells} == {None}
+    assert content.evaluation.cells[0].among == "above all 3"
+    for texts in (statement(content), [caveat.text for caveat in caveats(content)]):
+        assert "is not recorded by the vxdist that wrote this store" in " ".join(texts)
+        assert "no model work is needed" in " ".join(texts)
     assert not [tile for tile in tiles(content) if "pass both tests" in tile.caption]
+
+
+def test_the_verdict_of_the_store_is_shown_even_where_it_disagrees_with_the_cells(
+    maker: "StoreMaker", make_config: Callable[..., Config]
+) -> None:
+    """The report draws no conclusion of its own."""
+    evaluation = read(maker, make_config)
+    less = {**evaluation.verdict, "passed": 1, "placebo": [2, 0, 0], "beyond_controls": False}
+    shown = verdict(dataclasses.replace(evaluation, verdict=less))
+    assert "in 0, 0 and 2 cells (3 draws): there is no effect beyond the controls" in shown
+
+
+def test_a_mask_without_neurons_has_no_effect_and_no_rank(
+    maker: "StoreMaker", make_config: Callable[..., Config]
+) -> None:
+    maker.empty = ("thrift",)
+    content = gather(make_config(maker.write()))
+    assert content.evaluation is not None
+    for cell in content.evaluation.cells:
+        if cell.mask == "thrift":
+            assert cell.among == "–"
+            assert math.isnan(cell.mean_shift)
+            assert not cell.passes
+            assert not cell.excludes_zero
+    empty = next(c for c in caveats(content) if c.title == "Masks without a neuron")
+    assert "thrift in en and thrift in zh" in empty.text
+
+
+def test_a_shift_level_with_a_draw_is_neither_above_nor_below(
+    maker: "StoreMaker", make_config: Callable[..., Config]
+) -> None:
+    cell = read(maker, make_config).cells[0]
+    shift = cell.mean_shift
+    level = dataclasses.replace(
+        cell, control_rank=0.5, control_shifts=(shift - 1, shift, shift + 1)
+    )
+    assert level.among == "above 1 of 3, level with 1"
+    assert level.draws_below == (1, 2)
+    earlier = dataclasses.replace(cell, control_rank=0.5, control_shifts=(), draws=1)
+    assert earlier.among == "above 0 of 1, level with 1"
 
 
 @pytest.mark.parametrize(
@@ -177,6 +237,13 @@ def test_signed(number: float, digits: int, shown: str) -> None:
 )  # fmt: skip
 def test_percent_never_rounds_to_certainty(share: float, shown: str) -> None:
     assert text.percent(share, 3) == shown
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"), [(1, "the one control draw"), (8, "all 8 control draws")]
+)
+def test_every(count: int, shown: str) -> None:
+    assert text.every(count, "control draw") == shown
 
 
 @pytest.mark.parametrize(("low", "high"), [(-0.031, 0.058), (0.0, 1e-6), (-7.0, 90.0)])

@@ -108,10 +108,9 @@ def test_numbers_are_those_of_the_store(
         assert signed(float(shift), digits) in page.texts
     low, high = (float(effect[name][0, 0, 0]) for name in ("shift_low", "shift_high"))
     assert f"[{signed(low, 3)}, {signed(high, 3)}]" in page.texts
-    scores = store.scores("vape").load().sel(language="en")
-    top = scores.isel(layer=1, neuron=7)
-    own = float(top.activation_probability[0])
-    others = float(top.activation_probability[1:].mean())
+    top = store.root().load().isel(layer=1, neuron=7).sel(language="en")
+    probability = (top.active_count / top.token_count).values
+    own, others = float(probability[0]), float(probability[1:].mean())
     at = page.texts.index("L1/N7")
     row = [t for t in page.texts[at + 1 :] if t.strip()][:4]
     assert row == [f"{0.5 * math.log(3):.4f}", f"{own:.3f}", f"{others:.3f}", "1"]
@@ -130,7 +129,7 @@ def test_neurons_of_experts(maker: "StoreMaker", write: Callable[["StoreMaker"],
     assert "L1/E3/U1" in page.texts
     assert not any(re.fullmatch(r"L\d+/N\d+", text) for text in page.texts)
     assert "as layer, expert and unit" in page.text
-    assert page.text.count("share of the value’s own tokens routed to its expert") == 1
+    assert page.text.count("fraction of the value’s own tokens routed to its expert") == 1
     assert "of the tokens that its expert saw of the values it belongs to" in page.text
     caveat = page.text.index("An expert sees some tokens only")
     assert "4 experts, 2 for each token" in page.text[caveat:]
@@ -166,10 +165,10 @@ def test_caveats_have_their_numbers(
     assert "ln 3 = 1.0986 nats" in text
     # Eight neurons for one value, one of them for the other two: overlaps 1/8, 1/8 and 1.
     assert f"8 {1.25 / 3:.3f} 1.25 of 3" in text
-    assert "Behind each cell lie 4 dilemmas" in text
+    assert "Each cell rests on 4 dilemmas" in text
     assert "in 12% of cells" in text
-    assert "lies outside all by chance in 50% of cells" in text
-    assert "18 cells of the effect matrix were looked at" in text
+    assert "is outside all 3 draws by chance in 50% of cells" in text
+    assert "The effect matrix has 18 cells (3 masks, 3 values, 2 languages)" in text
     assert "en 12 100% 100% 100%" in text
 
 
@@ -178,7 +177,7 @@ def test_works_without_an_evaluation(
 ) -> None:
     maker.evaluate = False
     text = Page(write(maker)).text
-    assert "There is no finished evaluation named choice (there: none)" in text
+    assert "The store has no finished evaluation yet." in text
     assert "Selected neurons" in text
     assert "L1/N7" in text
 

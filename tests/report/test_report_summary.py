@@ -51,7 +51,7 @@ def test_works_without_an_evaluation(
     maker.evaluate = False
     text = "\n".join(printed(make_config(maker.write()), capsys))
     assert "L1/N7 L1/N6" in text
-    assert "no evaluation named choice yet" in text
+    assert "The store has no finished evaluation yet" in text
 
 
 def test_names_cannot_steer_the_terminal(

@@ -1,4 +1,4 @@
-"""Everything the page shows, gathered from the store as plain data."""
+"""Everything that the page shows, gathered from the store as plain data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,24 +12,14 @@ import vxstore
 from vxdist.config import Config, CorpusConfig
 from vxdist.corpus import load_corpus
 from vxdist.errors import UserError
-from vxdist.report.outcome import Outcome, read_outcome
-from vxdist.report.selection import Selection, read_selections
+from vxdist.report.elements import Name
+from vxdist.report.evaluation import Evaluation, read_evaluation
+from vxdist.report.pick import pick
+from vxdist.report.score import Score, read_score
 from vxstore.experts import count_experts
-from vxstore.query.lookup import default_score
-from vxstore.schema import POOLED
 
 PAGE_LANGUAGE = "en"
 UNKNOWN = "not recorded"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Name:
-    """What a value is called on the page, and in the corpus's other languages."""
-
-    id: str
-    label: str
-    native: tuple[tuple[str, str], ...] = ()
-    """(language, name) pairs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +30,7 @@ class Recording:
     attrs: Mapping[str, Any]
     num_layers: int
     num_neurons: int
+    """Of each layer."""
     parts: int
     tokens: int
     stories: int
@@ -53,20 +44,22 @@ class Recording:
         """Experts of each layer; 0 if the model has none."""
         return count_experts(self.attrs)
 
+    @property
+    def total_neurons(self) -> int:
+        """Neurons of all layers."""
+        return self.num_layers * self.num_neurons
+
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """A store, as far as the page is concerned."""
+    """What a page shows of a store. `evaluation` is None where `missing` says why."""
 
     recording: Recording
     names: Mapping[str, Name]
     languages: tuple[str, ...]
-    score: str
-    score_settings: Mapping[str, Any]
-    selections: tuple[Selection, ...]
-    outcome: Outcome | None
-    evaluation_name: str
-    other_evaluations: tuple[str, ...]
+    score: Score
+    evaluation: Evaluation | None
+    missing: str
     top_neurons: int
     corpus_limits: str
     version: str = field(default_factory=lambda: version("vxdist"))
@@ -75,62 +68,35 @@ class Content:
         """What a value is called."""
         return self.names.get(value, Name(id=value, label=value))
 
-    @property
-    def by_language(self) -> tuple[Selection, ...]:
-        """The selections, without the pooled one."""
-        return tuple(s for s in self.selections if s.language != POOLED)
-
 
 def gather(config: Config) -> Content:
-    """Read the store. Raises UserError (StoreError) if it, or the score, is not there."""
+    """Read the store.
+
+    Raises UserError (StoreError) if the store is missing, not complete or damaged, or does not have
+    the score or the evaluation asked for.
+    """
     if config.report.top_neurons < 1:
-        raise UserError(f"report.top_neurons: {config.report.top_neurons} must be at least 1")
+        raise UserError(
+            f"report.top_neurons: found {config.report.top_neurons}, expected at least 1"
+        )
     store = vxstore.open(config.store)
     root = store.root()
     values, languages = (
         [str(label) for label in root[dim].values] for dim in ("value", "language")
     )
-    evaluations = store.names("evaluation")
-    name = config.report.evaluation or config.evaluation_name
-    score = _find_score(config, store, name)
-    scores = store.scores(score)
-    outcome = None
-    if name in evaluations and _is_shown(config, store, name, score):
-        # Which neurons were off in each draw is large, and the page does not show it.
-        evaluation = store.evaluation(name).drop_vars("masked").load()
-        outcome = read_outcome(name, evaluation, store.effect(name).load())
+    picked = pick(config, store)
     card = _card(config.corpus)
+    evaluation = None if picked.evaluation is None else read_evaluation(store, picked.evaluation)
     return Content(
         recording=_recording(store, root),
         names={value: _name(value, card) for value in values},
         languages=tuple(languages),
-        score=score,
-        score_settings=dict(scores.attrs.get("settings", {})),
-        selections=read_selections(scores, root),
-        outcome=outcome,
-        evaluation_name=name,
-        other_evaluations=tuple(n for n in evaluations if n != name),
+        score=read_score(store, picked.score, root, values),
+        evaluation=evaluation,
+        missing=picked.missing,
         top_neurons=config.report.top_neurons,
         corpus_limits=" ".join(str(card.get("limits", "")).split()),
     )
-
-
-def _find_score(config: Config, store: vxstore.Store, evaluation: str) -> str:
-    """The score asked for; else that of the evaluation; else the only one."""
-    asked = config.report.score or config.reduce.name
-    if asked is None and evaluation in store.names("evaluation"):
-        asked = _score_of(store, evaluation)
-    return asked or default_score(store, config.reduce.selector)
-
-
-def _is_shown(config: Config, store: vxstore.Store, evaluation: str, score: str) -> bool:
-    """Whether the evaluation ablated neurons of the score, or was asked for by name."""
-    return config.report.evaluation is not None or _score_of(store, evaluation) in ("", score)
-
-
-def _score_of(store: vxstore.Store, evaluation: str) -> str:
-    """The score whose neurons an evaluation ablated; empty if it does not say."""
-    return str(store.evaluation(evaluation).attrs.get("settings", {}).get("scores", ""))
 
 
 def _recording(store: vxstore.Store, root: xr.Dataset) -> Recording:
@@ -156,7 +122,7 @@ def _model_name(source: str) -> str:
 
 
 def _card(config: CorpusConfig) -> Mapping[str, Any]:
-    """The corpus card, empty if the corpus is not at hand: a report needs the store only."""
+    """The corpus card; empty if the corpus is not available, which a report does not need."""
     try:
         return load_corpus(config).card
     except (UserError, OSError):
@@ -164,7 +130,7 @@ def _card(config: CorpusConfig) -> Mapping[str, Any]:
 
 
 def _name(value: str, card: Mapping[str, Any]) -> Name:
-    """The card is a user's file: take from it what fits, and no more."""
+    """The card is a user's file: take what has the expected form, and ignore the rest."""
     known = card.get("values")
     names = known.get(value) if isinstance(known, Mapping) else None
     if not isinstance(names, Mapping):

@@ -9,12 +9,14 @@ from vxdist.output import Output
 from vxdist.ranks import is_first_rank
 from vxdist.report.content import gather
 from vxdist.report.page import render
+from vxstore.io.storage import is_url
 
 
 def run(config: Config, output: Output) -> None:
     """Write the report of a store, from rank 0, and print its path.
 
-    Raises UserError if the store or its scores are missing, or the file cannot be written.
+    Raises UserError if the store, or the score or evaluation asked for, is missing, or the file
+    cannot be written.
     """
     if not is_first_rank():
         return
@@ -25,19 +27,19 @@ def run(config: Config, output: Output) -> None:
 
 
 def report_path(config: Config) -> Path:
-    """Where the report goes: `report.path`, or beside the store.
+    """The file of the report: `report.path`, or one beside the store.
 
     Raises UserError if the store is a URL and `report.path` is not given.
     """
     if config.report.path is not None:
         return Path(config.report.path)
-    if "://" in config.store:
-        raise UserError(f"report.path: {config.store} is a URL; say where the report is to go")
+    if is_url(config.store):
+        raise UserError(f"report.path: {config.store} is a URL; name the HTML file to write")
     return Path(config.store.rstrip("/").removesuffix(".zarr") + ".html")
 
 
 def _write(path: Path, page: str) -> None:
-    """Write under another name, then rename: a reader never meets half a page."""
+    """Write under another name, then rename, so that nobody reads half a page."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,4 +47,4 @@ def _write(path: Path, page: str) -> None:
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise UserError(f"report.path: {path}: {error.strerror}; give another") from error
+        raise UserError(f"report.path: {path}: {error.strerror}; name another file") from error

@@ -1,6 +1,7 @@
-"""Numbers as a reader meets them, and text made safe for a terminal."""
+"""Numbers as a reader sees them, and text made safe for a terminal."""
 
 import math
+from collections.abc import Sequence
 
 NONE = "–"
 MINUS = "\N{MINUS SIGN}"
@@ -15,21 +16,21 @@ def signed(number: float, digits: int) -> str:
 
 
 def interval(low: float, high: float, digits: int) -> str:
-    """An interval in square brackets; a dash where there is none."""
+    """An interval in square brackets; a dash if there is none."""
     if math.isnan(low) or math.isnan(high):
         return NONE
     return f"[{signed(low, digits)}, {signed(high, digits)}]"
 
 
-def percent(share: float, digits: int = 0) -> str:
-    """A share in percent, never rounded up to 100 nor down to 0; a dash for NaN."""
-    if math.isnan(share):
+def percent(fraction: float, digits: int = 0) -> str:
+    """A fraction in percent, never rounded up to 100 nor down to 0; a dash for NaN."""
+    if math.isnan(fraction):
         return NONE
-    text = f"{share:.{digits}%}"
+    text = f"{fraction:.{digits}%}"
     least = 10.0**-digits
-    if share < 1 and float(text[:-1]) >= 100:
+    if fraction < 1 and float(text[:-1]) >= 100:
         return f"more than {100 - least:.{digits}f}%"
-    if share > 0 and float(text[:-1]) <= 0:
+    if fraction > 0 and float(text[:-1]) <= 0:
         return f"less than {least:.{digits}f}%"
     return text
 
@@ -44,9 +45,23 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
-def listing(words: list[str]) -> str:
+def every(count: int, noun: str) -> str:
+    """`the one control draw`, `all 8 control draws`."""
+    return f"the one {noun}" if count == 1 else f"all {plural(count, noun)}"
+
+
+def listing(words: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
+
+
+def span(numbers: Sequence[float], digits: int = 0) -> str:
+    """`3`, or `2–5`; a dash if there is no number but NaN."""
+    known = [n for n in numbers if not math.isnan(n)]
+    if not known:
+        return NONE
+    least, most = f"{min(known):,.{digits}f}", f"{max(known):,.{digits}f}"
+    return least if least == most else f"{least}–{most}"
 
 
 def digits_for(largest: float) -> int:

@@ -1,0 +1,120 @@
+"""The effects of the masks: the matrix as a heat map, and below it the tables of its cells."""
+
+import math
+from dataclasses import dataclass
+
+from vxdist.report.content import Content
+from vxdist.report.elements import MapRow, Name, Section, Shade, make_shade
+from vxdist.report.evaluation import Cell, Evaluation, Measure
+from vxdist.report.findings import describe_source
+from vxdist.report.interventions import InterventionWords, describe_intervention
+from vxdist.report.notes import outcome_notes
+from vxdist.report.sections.effect_table import EffectTable, make_table
+from vxdist.report.sections.own_effects import OwnEffects, make_own_effects
+from vxdist.report.text import every, interval, percent, plural, signed
+
+
+@dataclass(frozen=True, kw_only=True)
+class EffectMap:
+    """The effect matrix of one language; rows are masks, columns the values of the dilemmas."""
+
+    language: str
+    columns: tuple[Name, ...]
+    rows: tuple[MapRow, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EffectsView:
+    """`maps` on one scale, up to `largest`; `source` says where the neurons came from, if that is
+    not the score shown; `beyond` is the legend of cells that pass, empty if none can."""
+
+    words: InterventionWords
+    measure: Measure
+    reading: str
+    source: str
+    beyond: str
+    largest: str
+    maps: tuple[EffectMap, ...]
+    own: OwnEffects
+    table: EffectTable
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoEffects:
+    """Why there are no effects to show."""
+
+    missing: str
+
+
+def make_section(content: Content) -> Section:
+    """The effects of the evaluation shown, or why there is none."""
+    evaluation = content.evaluation
+    if evaluation is None:
+        return Section(title="Effects", view=NoEffects(missing=content.missing))
+    words = describe_intervention(evaluation.intervention)
+    view = EffectsView(
+        words=words,
+        measure=evaluation.measure,
+        reading=outcome_notes(content).reading,
+        source=describe_source(content, evaluation),
+        beyond=_beyond(evaluation),
+        largest=signed(evaluation.largest_shift, evaluation.digits).lstrip("+"),
+        maps=tuple(_effect_map(content, evaluation, g) for g in evaluation.languages),
+        own=make_own_effects(content, evaluation),
+        table=make_table(content, evaluation),
+    )
+    return Section(title=f"Effects of {words.title}", view=view)
+
+
+def _beyond(evaluation: Evaluation) -> str:
+    if not evaluation.verdict or not evaluation.controls:
+        return ""
+    return f"and outside {every(evaluation.controls, 'control draw')}"
+
+
+def _effect_map(content: Content, evaluation: Evaluation, language: str) -> EffectMap:
+    names = tuple(content.name(mask) for mask in evaluation.masks)
+    by_key = {(c.mask, c.value): c for c in evaluation.cells if c.language == language}
+    rows = tuple(
+        MapRow(
+            name=row,
+            shades=tuple(
+                _effect_shade(evaluation, by_key[row.id, column.id], row, column)
+                for column in names
+            ),
+        )
+        for row in names
+    )
+    return EffectMap(language=language, columns=names, rows=rows)
+
+
+def _effect_shade(evaluation: Evaluation, cell: Cell, row: Name, column: Name) -> Shade:
+    largest, digits = evaluation.largest_shift, evaluation.digits
+    missing = math.isnan(cell.mean_shift)
+    alpha = 0.0 if missing or not largest else abs(cell.mean_shift) / largest
+    classes = ["missing" if missing else "up" if cell.mean_shift > 0 else "down"]
+    classes += ["own"] * cell.own + ["clear"] * cell.excludes_zero
+    classes += ["passes"] * bool(cell.passes)
+    tip = "\n".join(_explain(evaluation, cell, row, column))
+    return make_shade(signed(cell.mean_shift, digits), alpha, " ".join(classes), tip)
+
+
+def _explain(evaluation: Evaluation, cell: Cell, row: Name, column: Name) -> list[str]:
+    """The lines of a cell's tooltip."""
+    head = f"Mask {row.label}, {column.label} dilemmas, {cell.language}"
+    if not cell.masked_count:
+        return [head, "The mask holds no neuron"]
+    fine, measure = evaluation.digits + 1, evaluation.measure
+    dilemmas = plural(cell.dilemma_count, "dilemma")
+    flips = f"Flips {percent(cell.flip_rate)} of {dilemmas}"
+    return [
+        head,
+        f"Mean shift {measure.with_units(signed(cell.mean_shift, fine))} "
+        f"{interval(cell.shift_low, cell.shift_high, fine)}",
+        flips if measure.has_decision else dilemmas,
+        *[f"Controls: mean {signed(cell.control_mean, fine)}; the mask is {cell.among}"]
+        * bool(cell.draws),
+        f"{plural(cell.masked_count, 'neuron')} in the mask",
+        *["The interval excludes zero"] * cell.excludes_zero,
+        *[f"The shift is outside {every(cell.draws, 'control draw')}"] * cell.beyond_controls,
+    ]
