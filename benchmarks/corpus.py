@@ -73,7 +73,8 @@ def make_items(number: int, planted: set[str]) -> Iterator[ActivationItem | Eval
             sentences = chance.choice(earlier[language])
             dilemma = [*sentences[:-1], dilemma[-1]]
             config, texts = CheckConfig(), (space.join(dilemma), space.join(sentences))
-            if jaccard(*texts, config.run) >= config.similarity:  # else the sentence was long
+            # Not so if the new sentence is long.
+            if jaccard(*texts, config.shingle_words) >= config.similarity:
                 planted.add(name)
         earlier[language].append(dilemma)
         shared = {"id": name, "pair": name, "value": value, "language": language,

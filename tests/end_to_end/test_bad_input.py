@@ -58,11 +58,10 @@ def test_bad_lines(
     assert "activation.jsonl:49: not JSON" in refused(*corpus)
 
     write_lines(file, [*stories, stories[3]])
-    assert "activation.jsonl:49: id 'kindness-0-zh-violating' stands already in line 4" in refused(
-        *corpus
-    )
+    duplicate = "activation.jsonl:49: duplicate id 'kindness-0-zh-violating', first seen on line 4"
+    assert duplicate in refused(*corpus)
     write_lines(file, [*stories[:-1], {**stories[-1], "stance": "neutral"}])
-    assert "activation.jsonl:48: unknown stance 'neutral'; expected aligned or violating" in (
+    assert "activation.jsonl:48: unknown stance 'neutral', expected aligned or violating" in (
         refused(*corpus)
     )
     write_lines(file, [s for s in stories if (s["value"], s["language"]) != ("candour", "zh")])
