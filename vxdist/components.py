@@ -1,7 +1,7 @@
 """Components chosen by name: selectors, outcomes and interventions.
 
 A table is a dict literal, name to "module:Class". A class is imported when it is chosen, or when
-its settings are asked for; so modules of components import torch within functions only.
+its settings are needed, so modules of components import torch only within functions.
 """
 
 import dataclasses
@@ -39,9 +39,9 @@ def settings_of(component: Any) -> type[Any] | None:
 
 
 def compose(section: type[Section], tables: Mapping[str, Table]) -> type[Section]:
-    """`section`, a dataclass, with one more field for each component that has settings.
+    """The dataclass `section` with an additional field for each component that has settings.
 
-    `tables` maps the setting that chooses a component to the components it chooses from.
+    `tables` maps each setting that chooses a component to the table it chooses from.
     """
     fields = []
     for key, table in tables.items():
@@ -60,7 +60,7 @@ def compose(section: type[Section], tables: Mapping[str, Table]) -> type[Section
 
 
 def make_component(table: Table, name: str, section: Any, key: str) -> Any:
-    """The component `name`, with its settings from `section`.
+    """An instance of the component `name`, with its settings from `section`.
 
     Raises UserError, naming the setting `key`, if there is no such component.
     """

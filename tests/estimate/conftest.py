@@ -22,7 +22,7 @@ def estimate() -> Callable[..., Any]:
 
         options = ["--model.path", str(ROOT / "docs" / "models" / model), "--store", "none"]
         options += ["--model.dtype", "bfloat16", "--trainer.accelerator", "gpu", *settings]
-        config, assume = parse("plan", options), Assumptions()
+        config, assume = parse("estimate", options), Assumptions()
         wanted = Wanted(**{"gpus": 16, "gpu_memory": "80GB"} | machine)
         return make_estimate(
             config, find_machine(config.trainer, wanted, assume), Imagined(), assume

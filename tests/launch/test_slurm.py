@@ -156,7 +156,7 @@ def test_stopped_ahead_of_the_limit_then_nodes_lost_then_a_rank(
     first.send_signal(signal.SIGUSR1)
     output = end(first)
     assert "scontrol: requeued" in output
-    assert output.count("the same command goes on") == 2, "both ranks stop in order"
+    assert output.count("run the same command again") == 2, "both ranks stop in order"
     assert not lock.exists()
     done = sealed(store)
     assert 2 <= done < 16
@@ -192,7 +192,7 @@ def test_stopped_ahead_of_the_limit_then_nodes_lost_then_a_rank(
 def test_requeued_if_anything_is_left_but_not_for_ever(
     submit: Submit, job: Path, stage: str, attempt: int, dies: int, code: int, said: str
 ) -> None:
-    """Of a torchrun that is told to stop: it may be just done, and other stages may follow."""
+    """If torchrun is asked to stop, it may have just finished, and other stages may follow."""
     torchrun = job / "venv" / "bin" / "torchrun"
     torchrun.parent.mkdir(parents=True)
     torchrun.write_text(f"#!/bin/bash\ntrap 'exit {dies}' TERM\ntouch {job}/on\nsleep 60 & wait\n")
