@@ -145,7 +145,7 @@ def test_the_denominator_is_never_guessed(
     assert main(["import", "lape", make_file("a.pt"), "--language", "zh", "--store", store]) == 2
     error = capsys.readouterr().err
     assert len(error.strip().splitlines()) == 1
-    assert "--denominator is missing; choose what to divide by. tokens: " in error
+    assert "--denominator is missing; choose what to divide by: tokens (token_num or n" in error
     assert not Path(store).exists()
 
 

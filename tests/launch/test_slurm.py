@@ -175,7 +175,7 @@ def test_stopped_ahead_of_the_limit_then_nodes_lost_then_a_rank(
     lose(job, "RANK=1")
     output = end(third)
     assert "scontrol" not in output
-    assert len(re.findall(r"going on with \d+ of 16 parts", output)) == 2
+    assert len(re.findall(r"resuming: \d+ of 16 parts are missing", output)) == 2
     assert vxstore.open(str(store)).complete
     assert not lock.exists()
 
@@ -184,7 +184,7 @@ def test_stopped_ahead_of_the_limit_then_nodes_lost_then_a_rank(
     ("stage", "attempt", "dies", "code", "said"),
     [
         ("locate", 2, 1, 0, "scontrol: requeued"),
-        ("locate", 3, 1, 1, "error: requeued 3 times and not done yet; submit it again"),
+        ("locate", 3, 1, 1, "error: requeued 3 times and still not done; submit it again"),
         ("locate", 2, 0, 0, ""),
         ("run", 2, 0, 0, "scontrol: requeued"),
     ],

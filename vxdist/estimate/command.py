@@ -72,9 +72,8 @@ def _parser() -> Parser:
     parser.add_argument("--fraction", type=float, metavar="N", help=text)
     text = "number of stories of a corpus that does not exist yet, over all values and languages"
     parser.add_argument("--stories", type=int, metavar="N", help=text)
-    parser.add_argument(
-        "--tokens-per-story", type=float, metavar="N", help="their mean length in tokens"
-    )
+    text = "mean length of those stories in tokens"
+    parser.add_argument("--tokens-per-story", type=float, metavar="N", help=text)
     text = "number of evaluation dilemmas of that corpus, over all values and languages"
     parser.add_argument("--dilemmas", type=int, metavar="N", help=text)
     text = "mean length of a question (dilemma and options) in tokens"
@@ -82,8 +81,10 @@ def _parser() -> Parser:
     rates = ",".join(f"{name}={rate:g}" for name, rate in defaults.characters_per_token.items())
     text = f"used if the model has no tokenizer; default: {rates}"
     parser.add_argument("--characters-per-token", metavar="LANGUAGE=N,...", help=text)
-    parser.add_argument("--node-memory", metavar="SIZE", help="CPU memory of one node, to check")
-    parser.add_argument("--disk", metavar="SIZE", help="disk space for the store, to check")
+    parser.add_argument(
+        "--node-memory", metavar="SIZE", help="CPU memory of one node; checked if given"
+    )
+    parser.add_argument("--disk", metavar="SIZE", help="disk space for the store; checked if given")
     parser.add_argument("--format", choices=("table", "json"), default="table")
     return parser
 

@@ -168,7 +168,7 @@ def _show_store(console: Console, estimate: Estimate) -> None:
 def _show_verdict(console: Console, estimate: Estimate, advice: Sequence[str]) -> None:
     chosen = estimate.chosen
     verdict = "fits" if chosen.fits else "does not fit"
-    zero3 = "needed" if _needs_zero3(estimate) else "not needed"
+    zero3 = "required" if _needs_zero3(estimate) else "not required"
     print_title(
         console,
         f"{estimate.strategy} {verdict}: {show_bytes(chosen.needed)} needed, "

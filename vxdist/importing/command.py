@@ -9,10 +9,10 @@ from vxdist.parser import Parser
 
 FORMATS = ("lape",)
 DENOMINATORS = {
-    "tokens": "the number of tokens (token_num or n); gives probabilities, at most 1",
-    "questions": "question_num, as in ValueExploration's code; gives active tokens per question",
+    "tokens": "token_num or n, for probabilities of at most 1",
+    "questions": "question_num, as in ValueExploration's code, for active tokens per question",
 }
-_DIVIDE_BY = "; ".join(f"{name}: {text}" for name, text in DENOMINATORS.items())
+_DIVIDE_BY = ", or ".join(f"{name} ({text})" for name, text in DENOMINATORS.items())
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -71,7 +71,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--denominator",
         choices=tuple(DENOMINATORS),
-        help="required; what to divide counts by. " + _DIVIDE_BY,
+        help=f"required; what to divide counts by: {_DIVIDE_BY}",
     )
     parser.add_argument(
         "--pattern",
@@ -99,7 +99,7 @@ def _parser() -> Parser:
 
 def _check(options: argparse.Namespace) -> None:
     if options.denominator is None:
-        raise UserError(f"--denominator is missing; choose what to divide by. {_DIVIDE_BY}")
+        raise UserError(f"--denominator is missing; choose what to divide by: {_DIVIDE_BY}")
     for file in options.files:
         if not file.isprintable():
             raise UserError(f"{file!r}: the file name has unprintable characters; rename it")
