@@ -73,7 +73,7 @@ def make_items(number: int, planted: set[str]) -> Iterator[ActivationItem | Eval
             sentences = chance.choice(earlier[language])
             dilemma = [*sentences[:-1], dilemma[-1]]
             config, texts = CheckConfig(), (space.join(dilemma), space.join(sentences))
-            if jaccard(*texts, config.run) >= config.similarity:  # otherwise the sentence was long
+            if jaccard(*texts, config.run) >= config.similarity:  # else the sentence was long
                 planted.add(name)
         earlier[language].append(dilemma)
         shared = {"id": name, "pair": name, "value": value, "language": language,

@@ -69,9 +69,9 @@ class Usual:
 
         return hook
 
-    def run(self, model: PreTrainedModel, share: slice) -> None:
+    def run(self, model: PreTrainedModel, part: slice) -> None:
         """Run and time some of the batches."""
-        for positions in self._batches[share]:
+        for positions in self._batches[part]:
             texts = [self._plan.stories[p].token_ids_T for p in positions]
             width = max(map(len, texts))
             token_ids_BT = torch.zeros(len(texts), width, dtype=torch.int64)

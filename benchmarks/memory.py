@@ -29,8 +29,8 @@ from vxdist.config import CorpusConfig
 from vxdist.corpus import load_corpus
 from vxdist.estimate.assumptions import Assumptions
 from vxdist.estimate.estimate import make_estimate
-from vxdist.estimate.machine import Wanted, find_machine
-from vxdist.estimate.texts import Imagined
+from vxdist.estimate.machine import MachineOptions, find_machine
+from vxdist.estimate.texts import CorpusSize
 from vxdist.locate.stage import create_store, describe_run, plan_run
 from vxdist.locate.work import LocateWork
 from vxdist.model.hook_points import HookPoints
@@ -102,8 +102,8 @@ def write_corpus(folder: Path) -> str:
 def predict(arguments: list[str]) -> dict[str, Any]:
     """Bytes as `vxdist estimate` estimates them."""
     config, assume = parse("estimate", [*arguments, "--store", "none"]), Assumptions()
-    machine = find_machine(config.trainer, Wanted(), assume)
-    estimate = make_estimate(config, machine, Imagined(), assume)
+    machine = find_machine(config.trainer, MachineOptions(), assume)
+    estimate = make_estimate(config, machine, CorpusSize(), assume)
     return {
         "model": config.model.path,
         "dtype": config.model.dtype,

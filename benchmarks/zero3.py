@@ -67,10 +67,10 @@ class Memory:
     @contextlib.contextmanager
     def sampled(self) -> Iterator[None]:
         """Sample every 2 ms while the context is open."""
-        over = threading.Event()
+        ended = threading.Event()
 
         def sample() -> None:
-            while not over.wait(SAMPLE_SECONDS):
+            while not ended.wait(SAMPLE_SECONDS):
                 self._peak = {kind: max(v, self._peak[kind]) for kind, v in self._now().items()}
 
         sampler = threading.Thread(target=sample)
@@ -78,7 +78,7 @@ class Memory:
         try:
             yield
         finally:
-            over.set()
+            ended.set()
             sampler.join()
 
     def _now(self) -> dict[str, float]:

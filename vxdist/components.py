@@ -16,9 +16,9 @@ Table = Mapping[str, str]
 Section = TypeVar("Section")
 
 
-def find_table(where: str) -> Table:
+def find_table(location: str) -> Table:
     """The table at "module:NAME"."""
-    table: Table = _find(where)
+    table: Table = _import(location)
     return table
 
 
@@ -29,7 +29,7 @@ def find_class(table: Table, name: str, key: str) -> Any:
     """
     if name not in table:
         raise UserError(f"{key}: found {name!r}, expected one of {', '.join(table)}")
-    return _find(table[name])
+    return _import(table[name])
 
 
 def settings_of(component: Any) -> type[Any] | None:
@@ -71,6 +71,6 @@ def make_component(table: Table, name: str, section: Any, key: str) -> Any:
     return component(getattr(section, name, None) or settings())
 
 
-def _find(where: str) -> Any:
-    module, _, name = where.partition(":")
+def _import(location: str) -> Any:
+    module, _, name = location.partition(":")
     return getattr(importlib.import_module(module), name)

@@ -80,8 +80,8 @@ class Ways:
         loader: Sequence[Batch] | Any = DataLoader(schedule, batch_size=None)
         with ThreadPoolExecutor(max_workers=1) as writer:
             written = []
-            for made in loader:
-                batch = made.to(self.device)
+            for prepared in loader:
+                batch = prepared.to(self.device)
                 work.step(self.model, batch)
                 if batch.ends_task:
                     written.append(writer.submit(work.finish(batch.task)))

@@ -53,17 +53,17 @@ def _measure(
     counted_T: torch.Tensor | None,
     copied: float,
 ) -> dict[str, Any]:
-    got = _zeros(value_TN)
-    run(value_TN, counted_T, *got)
-    wanted, sizes = _exact(value_TN, counted_T)
-    errors = [((got[n] - wanted[n]).abs() / sizes[n]).max() for n in (1, 2)]
+    found = _zeros(value_TN)
+    run(value_TN, counted_T, *found)
+    expected, sizes = _exact(value_TN, counted_T)
+    errors = [((found[n] - expected[n]).abs() / sizes[n]).max() for n in (1, 2)]
     again = _zeros(value_TN)
     seconds = median_seconds(lambda: run(value_TN, counted_T, *again), value_TN.device, 20)
     return {
         "microseconds": round(seconds * 1e6, 1),
         "gigabytes_read_per_second": round(value_TN.nbytes / seconds / 1e9, 1),
         "share_of_copy_bandwidth": round(value_TN.nbytes / seconds / copied, 4),
-        "counts_exact": torch.equal(got[0], wanted[0]),
+        "counts_exact": torch.equal(found[0], expected[0]),
         "largest_error": float(f"{float(max(errors)):.2e}"),
     }
 

@@ -67,16 +67,16 @@ def _smaller_batches(estimate: Estimate) -> Iterator[str]:
         "locate": config.locate.tokens_per_batch,
         "evaluate": config.evaluate.tokens_per_batch,
     }
-    found = {}
+    fitting: dict[str, int | None] = {}
     for load in estimate.loads:
         stage = load.title
         if estimate.chosen.needed_by(stage) <= estimate.chosen.available:
             continue
         halves = (limits[stage] >> n for n in range(1, limits[stage].bit_length()))
         possible = (limit for limit in halves if limit >= load.longest)
-        found[stage] = next((n for n in possible if _fits(estimate, stage, cuts[stage](n))), None)
-    if None not in found.values():
-        for stage, limit in found.items():
+        fitting[stage] = next((n for n in possible if _fits(estimate, stage, cuts[stage](n))), None)
+    if None not in fitting.values():
+        for stage, limit in fitting.items():
             yield f"{stage}.tokens_per_batch: {limit} fits"
 
 

@@ -5,6 +5,7 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from vxdist.errors import UserError
 from vxdist.estimate.assumptions import Assumptions
@@ -26,25 +27,24 @@ def run(arguments: Sequence[str]) -> None:
     # These import torch and transformers, which are slow to load.
     from vxdist.estimate.advice import find_advice
     from vxdist.estimate.estimate import make_estimate
-    from vxdist.estimate.machine import Wanted, find_machine
+    from vxdist.estimate.machine import MachineOptions, find_machine
     from vxdist.estimate.show import show, to_json
-    from vxdist.estimate.texts import Imagined
+    from vxdist.estimate.texts import CorpusSize
     from vxdist.estimate.units import parse_bytes
     from vxdist.settings import parse
     from vxstore.cli.output import print_json
 
     config = parse("estimate", ["--store", NO_STORE, *settings])
     assume = _assume(options)
-    given = vars(options)
-    wanted = Wanted(**{f.name: given[f.name] for f in dataclasses.fields(Wanted)})
-    imagined = Imagined(**{f.name: given[f.name] for f in dataclasses.fields(Imagined)})
+    machine_options = MachineOptions(**_pick(MachineOptions, options))
+    corpus_size = CorpusSize(**_pick(CorpusSize, options))
     available = {
-        name: parse_bytes(given[name], f"--{name.replace('_', '-')}")
+        name: parse_bytes(getattr(options, name), f"--{name.replace('_', '-')}")
         for name in ("node_memory", "disk")
-        if given[name] is not None
+        if getattr(options, name) is not None
     }
-    machine = find_machine(config.trainer, wanted, assume)
-    estimate = make_estimate(config, machine, imagined, assume)
+    machine = find_machine(config.trainer, machine_options, assume)
+    estimate = make_estimate(config, machine, corpus_size, assume)
     advice = find_advice(estimate, **available)
     if options.format == "json":
         print_json(to_json(estimate, advice, assume))
@@ -87,6 +87,11 @@ def _parser() -> Parser:
     parser.add_argument("--disk", metavar="SIZE", help="disk space for the store; checked if given")
     parser.add_argument("--format", choices=("table", "json"), default="table")
     return parser
+
+
+def _pick(kind: type[Any], options: argparse.Namespace) -> dict[str, Any]:
+    """The options that are fields of the dataclass `kind`."""
+    return {field.name: getattr(options, field.name) for field in dataclasses.fields(kind)}
 
 
 def _check_unknown(parser: argparse.ArgumentParser, settings: Sequence[str]) -> None:

@@ -60,7 +60,9 @@ def find_cost(
     gathering = 0.0
     if strategy == "zero3" and ranks > 1:
         group = config.trainer.shard_group or ranks
-        within = machine.nodes == 1 or group <= machine.devices
+        within_node = machine.nodes == 1 or group <= machine.devices
         received = size.decoder * ITEM_BYTES[config.model.dtype] * (1 - 1 / group)
-        gathering = load.steps(ranks) * received / (machine.node_link if within else machine.link)
+        gathering = (
+            load.steps(ranks) * received / (machine.node_link if within_node else machine.link)
+        )
     return Cost(operations=total, computing=computing, gathering=gathering)

@@ -14,7 +14,7 @@ from vxdist.estimate.disk import Group, measure_store
 from vxdist.estimate.machine import Machine
 from vxdist.estimate.memory import Activations, Memory, Planner
 from vxdist.estimate.shape import Size, measure_model
-from vxdist.estimate.texts import Imagined, Lengths, measure_texts, questions_per_dilemma
+from vxdist.estimate.texts import CorpusSize, Lengths, measure_texts, questions_per_dilemma
 from vxdist.estimate.trace import measure_activations
 from vxdist.estimate.work import Load, count_labels, cut_questions, cut_stories
 from vxdist.evaluate.checks import masked_values
@@ -55,7 +55,7 @@ class Estimate:
 
 
 def make_estimate(
-    config: Config, machine: Machine, imagined: Imagined, assume: Assumptions
+    config: Config, machine: Machine, corpus_size: CorpusSize, assume: Assumptions
 ) -> Estimate:
     """Estimate a run from its corpus, the model's configuration and, if there is one, tokenizer.
 
@@ -63,7 +63,7 @@ def make_estimate(
     """
     corpus, source = load_corpus(config.corpus), find_config(config.model)
     shape = describe_model(source)
-    lengths = measure_texts(config, corpus, source, shape, imagined, assume)
+    lengths = measure_texts(config, corpus, source, shape, corpus_size, assume)
     locate, evaluate = cut_stories(config, lengths), cut_questions(config, corpus, lengths)
     model = build_without_weights(source)
     size = measure_model(model, shape)

@@ -198,9 +198,9 @@ def _assumptions(estimate: Estimate, assume: Assumptions) -> str:
     if "given" in (stories, questions):
         assumed.append(f"text lengths spread by {assume.length_spread:.0%} around their mean")
     if estimate.strategy == "zero3":
-        within, between = machine.node_link / 1e9, machine.link / 1e9
+        node_link, link = machine.node_link / 1e9, machine.link / 1e9
         assumed.append(
-            f"each device gathers weights at {within:g} GB/s within a node and {between:g} GB/s "
+            f"each device gathers weights at {node_link:g} GB/s within a node and {link:g} GB/s "
             "between nodes, while it computes"
         )
     assumed.append(f"counts and scores are compressed to {assume.compression:.0%}")

@@ -37,7 +37,7 @@ class Lengths:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Imagined:
+class CorpusSize:
     """Size of a corpus that does not exist yet; None takes that of the configured corpus."""
 
     stories: int | None = None
@@ -51,7 +51,7 @@ def measure_texts(
     corpus: Corpus,
     source: ModelSource,
     shape: ModelShape,
-    imagined: Imagined,
+    corpus_size: CorpusSize,
     assume: Assumptions,
 ) -> Lengths:
     """Lengths of all stories, and of all questions of one condition.
@@ -59,25 +59,27 @@ def measure_texts(
     Raises UserError if a given number is not above 0, or a counted text is longer than the model's
     limit.
     """
-    for name, number in vars(imagined).items():
+    for name, number in vars(corpus_size).items():
         check_amount(name, number, MOST)
     values = masked_values(config.evaluate, corpus)
     dilemmas = [item for item in corpus.evaluation if item.value in values]
     if any((source.directory / name).is_file() for name in TOKENIZER_FILES):
-        known = _count(config, corpus, dilemmas, source, shape)
+        measured = _count(config, corpus, dilemmas, source, shape)
     else:
-        known = _estimate(config, corpus, dilemmas, assume)
+        measured = _estimate(config, corpus, dilemmas, assume)
     per_dilemma = questions_per_dilemma(_outcome(config))
     return Lengths(
-        stories=_imagine(known.stories, imagined.stories, imagined.tokens_per_story, assume),
-        questions=_imagine(
-            {language: known.questions.get(language, []) for language in corpus.languages},
-            None if imagined.dilemmas is None else per_dilemma * imagined.dilemmas,
-            imagined.tokens_per_dilemma,
+        stories=_resize(
+            measured.stories, corpus_size.stories, corpus_size.tokens_per_story, assume
+        ),
+        questions=_resize(
+            {language: measured.questions.get(language, []) for language in corpus.languages},
+            None if corpus_size.dilemmas is None else per_dilemma * corpus_size.dilemmas,
+            corpus_size.tokens_per_dilemma,
             assume,
         ),
-        story_source="given" if imagined.tokens_per_story else known.story_source,
-        question_source="given" if imagined.tokens_per_dilemma else known.question_source,
+        story_source="given" if corpus_size.tokens_per_story else measured.story_source,
+        question_source="given" if corpus_size.tokens_per_dilemma else measured.question_source,
     )
 
 
@@ -143,8 +145,8 @@ def _gather(pairs: Any) -> dict[Any, list[int]]:
     return lengths
 
 
-def _imagine(
-    known: Mapping[Any, Sequence[int]],
+def _resize(
+    groups: Mapping[Any, Sequence[int]],
     texts: int | None,
     mean: float | None,
     assume: Assumptions,
@@ -154,18 +156,18 @@ def _imagine(
     A number that is None stays as it is; without a mean, each group keeps its own.
     """
     if texts is None and mean is None:
-        return known
-    total = texts or sum(map(len, known.values()))
-    imagined = {}
-    for n, (group, lengths) in enumerate(known.items()):
-        number = total * (n + 1) // len(known) - total * n // len(known)
+        return groups
+    total = texts or sum(map(len, groups.values()))
+    resized = {}
+    for n, (group, lengths) in enumerate(groups.items()):
+        number = total * (n + 1) // len(groups) - total * n // len(groups)
         if mean is None and not lengths:
             raise UserError(
                 "--tokens-per-dilemma: not given, and the corpus has no dilemmas; give it"
             )
         group_mean = mean or sum(lengths) / len(lengths)
-        imagined[group] = _spread(number, group_mean, assume.length_spread)
-    return imagined
+        resized[group] = _spread(number, group_mean, assume.length_spread)
+    return resized
 
 
 def _spread(number: int, mean: float, spread: float) -> list[int]:

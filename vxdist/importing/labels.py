@@ -132,12 +132,12 @@ def _refuse_duplicates(files: Sequence[Path], labels: Sequence[PartLabels]) -> N
 
 def _refuse_gaps(labels: Sequence[PartLabels]) -> None:
     """Every value must have a file in every language."""
-    have = {(label.value, label.language) for label in labels}
+    present = {(label.value, label.language) for label in labels}
     missing = [
         f"{value} in {language}"
         for value in in_order(label.value for label in labels)
         for language in in_order(label.language for label in labels)
-        if (value, language) not in have
+        if (value, language) not in present
     ]
     if missing:
         raise UserError(

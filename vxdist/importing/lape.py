@@ -51,8 +51,8 @@ def read_lape(file: Path) -> LapeCounts:
     over_zero_LN = _read_active(file, found)
     tokens = {key: _read_number(file, found, key) for key in TOKENS if key in found}
     if len(set(tokens.values())) > 1:
-        both = " and ".join(f"{key} {number}" for key, number in tokens.items())
-        raise UserError(f"{file}: found {both}, expected the same number of tokens; remove one")
+        numbers = " and ".join(f"{key} {number}" for key, number in tokens.items())
+        raise UserError(f"{file}: found {numbers}, expected the same number of tokens; remove one")
     token_num = next(iter(tokens.values()), None)
     if token_num is not None and over_zero_LN.max() > token_num:
         raise UserError(
@@ -102,8 +102,10 @@ def _read_active(file: Path, found: Mapping[Any, Any]) -> NDArray[np.integer[Any
         or item.ndim != 2
         or item.numel() == 0
     ):
-        what = _describe(item) if ACTIVE in found else "no such key"
-        raise UserError(f"{file}: {ACTIVE}: found {what}, expected integers [layers, neurons]")
+        description = _describe(item) if ACTIVE in found else "no such key"
+        raise UserError(
+            f"{file}: {ACTIVE}: found {description}, expected integers [layers, neurons]"
+        )
     active_LN: NDArray[np.integer[Any]] = item.numpy()
     for count in (active_LN.min(), active_LN.max()):
         if not 0 <= count <= MOST:

@@ -59,14 +59,14 @@ def _convert(file: Path, folder: Path) -> None:
     logging.disable_progress_bar()
     partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{folder.name[:12]}."))
     try:
-        where = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
+        source = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
         try:
             # transformers draws progress bars here that none of its settings turns off.
             with contextlib.redirect_stderr(io.StringIO()):
                 model = AutoModelForCausalLM.from_pretrained(
-                    **where, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+                    **source, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
                 )
-                tokenizer = AutoTokenizer.from_pretrained(**where)
+                tokenizer = AutoTokenizer.from_pretrained(**source)
         except (ValueError, KeyError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"{file}: transformers cannot read this GGUF file: {reason}") from error

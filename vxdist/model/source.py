@@ -104,8 +104,8 @@ def _package_file(path: str) -> Path:
     folder = Path(next(iter(spec.submodule_search_locations)))
     file = folder / inside
     if not inside or not file.is_file():
-        have = ", ".join(sorted(p.name for p in folder.glob("*.gguf"))) or "no .gguf file"
-        raise UserError(f"model.path: package {name} has no file {inside!r}; it holds {have}")
+        contents = ", ".join(sorted(p.name for p in folder.glob("*.gguf"))) or "no .gguf file"
+        raise UserError(f"model.path: package {name} has no file {inside!r}; it holds {contents}")
     return file
 
 

@@ -144,8 +144,8 @@ class Heartbeat:
         if beats != self._peer_beats:
             self._peer_beats, self._peer_seen = beats, now
         elif now - self._peer_seen > self._timeout:
-            known = store.check([f"name/{self._next}"])
-            name = store.get(f"name/{self._next}").decode() if known else f"rank {self._next}"
+            has_name = store.check([f"name/{self._next}"])
+            name = store.get(f"name/{self._next}").decode() if has_name else f"rank {self._next}"
             reason = f"{name} has sent no heartbeat for {now - self._peer_seen:.0f} s"
             self._record(Abort(reason=reason, code=STOPPED))
 

@@ -38,14 +38,14 @@ def find_launch(config: TrainerConfig, environ: Mapping[str, str] = os.environ) 
         devices = _slurm_devices(environ, world_size, num_nodes)
     else:
         return _launch_alone(config, environ)
-    for key, asked, found in (
+    for key, configured, started in (
         ("devices", config.devices, devices),
         ("num_nodes", config.num_nodes, num_nodes),
     ):
-        if asked is not None and asked != found:
+        if configured is not None and configured != started:
             raise UserError(
-                f"trainer.{key}: {asked}, but {starter} started {found}; make them agree, or "
-                "omit the setting"
+                f"trainer.{key}: {configured}, but {starter} started {started}; make them agree, "
+                "or omit the setting"
             )
     if devices * num_nodes != world_size:
         raise UserError(

@@ -126,7 +126,7 @@ class Peers(pl.Callback):
         if isinstance(error, Stopped):
             reason = f"{self._name} was stopped"
         else:
-            reason = f"{self._where()} failed: {_describe(error)[:500]}"
+            reason = f"{self._location()} failed: {_describe(error)[:500]}"
         code = USER_ERROR if isinstance(error, UserError | OSError) else STOPPED
         self._own_abort = self._own_abort or Abort(reason=reason, code=code)
         self._heartbeat.announce(self._own_abort)
@@ -136,22 +136,22 @@ class Peers(pl.Callback):
 
         Before an error with a traceback, a line that says where it happened is printed.
         """
-        where, heartbeat = self._where(), self._heartbeat
+        location, heartbeat = self._location(), self._heartbeat
         abort = None if heartbeat is None else heartbeat.abort
-        if not where or isinstance(error, PeerFailed | PeerGone):
+        if not location or isinstance(error, PeerFailed | PeerGone):
             return None
         if abort is not None and abort != self._own_abort:
             # A peer failed first, and this is a consequence: a broken collective, a released lock.
             return self._because(abort)
         if isinstance(error, UserError):
-            return UserError(f"{where}: {error}")
+            return UserError(f"{location}: {error}")
         if not isinstance(error, Stopped):
-            print(f"{where}: {_describe(error)}", file=sys.stderr, flush=True)
+            print(f"{location}: {_describe(error)}", file=sys.stderr, flush=True)
         elif heartbeat is not None and heartbeat.store_closed:
             return Stopped(f"{self._name}: {heartbeat.store_host} has ended; {error}")
         return None
 
-    def _where(self) -> str:
+    def _location(self) -> str:
         """This rank, if there are others, and the step that failed, or else the last one."""
         rank = self._name if self._launch.world_size > 1 else None
         step = self._failed_step or (self._step and f"after {self._step}")

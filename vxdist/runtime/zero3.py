@@ -35,8 +35,8 @@ def check_zero3(config: TrainerConfig, *, devices: int) -> None:
     `devices` is the number of ranks per node. Raises UserError, naming the setting.
     """
     if config.strategy != "zero3":
-        asked = {"offload": config.offload != "none", "shard_group": config.shard_group is not None}
-        for key in (key for key, is_asked in asked.items() if is_asked):
+        used = {"offload": config.offload != "none", "shard_group": config.shard_group is not None}
+        for key in (key for key, is_used in used.items() if is_used):
             raise UserError(
                 f"trainer.{key}: {getattr(config, key)} needs sharded weights; add "
                 f"trainer.strategy: zero3 (found {config.strategy}), or omit it"
