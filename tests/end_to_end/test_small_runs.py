@@ -219,7 +219,7 @@ def test_sigterm_stops_with_3_and_the_same_command_goes_on(
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=10)
     assert process.returncode == 3, output
-    assert "the same command goes on" in output
+    assert "run the same command again to resume" in output
     assert "Traceback" not in output
     assert 0 < vxstore.open(str(store)).record()["sealed"].values.sum() < 24
     assert main(["locate", *options]) == 0
@@ -230,7 +230,7 @@ def test_sigterm_stops_with_3_and_the_same_command_goes_on(
 def test_sigterm_while_the_model_loads(
     run_options: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vxdist.model import loop
+    from vxdist.runtime import loop
 
     real_load = loop.load_model
 

@@ -14,6 +14,7 @@ from vxdist.components import make_component
 from vxdist.config import Config, EvaluateConfig
 from vxdist.corpus import Corpus, EvaluationItem, load_corpus
 from vxdist.errors import UserError
+from vxdist.evaluate.checks import check_controls, check_dilemmas, check_values
 from vxdist.evaluate.conditions import make_conditions, mask_neurons
 from vxdist.evaluate.effects import is_measured, write_effects
 from vxdist.evaluate.outcomes import OUTCOMES, Outcome
@@ -109,7 +110,7 @@ def run(config: Config, output: Output) -> None:
 
 def _prepare(config: Config, corpus: Corpus, source: ModelSource) -> _Run:
     settings, store = config.evaluate, open_store(config.store)
-    values = _values(settings, corpus)
+    values = check_values(settings, corpus)
     items = [item for item in corpus.evaluation if item.value in values]
     outcome = make_component(OUTCOMES, settings.outcome, settings, "evaluate.outcome")
     intervention = make_component(
@@ -136,31 +137,12 @@ def _prepare(config: Config, corpus: Corpus, source: ModelSource) -> _Run:
     )
 
 
-def _values(settings: EvaluateConfig, corpus: Corpus) -> list[str]:
-    wanted = list(corpus.values if settings.values is None else settings.values)
-    if not wanted or len(set(wanted)) < len(wanted):
-        raise UserError(f"evaluate.values: {wanted} must name at least one, each once")
-    for value in wanted:
-        if value not in corpus.values:
-            raise UserError(
-                f"evaluate.values: {value!r} is not in the corpus; there are "
-                f"{', '.join(corpus.values)}"
-            )
-    return wanted
-
-
 def _check(
     config: Config, store: Store, source: ModelSource, items: Sequence[EvaluationItem]
 ) -> None:
-    settings = config.evaluate
     check_name(config.evaluation_name, "evaluate.name")
-    if settings.controls < 0 or settings.control_pool < 1:
-        raise UserError("evaluate.controls must be 0 or more, evaluate.control_pool 1 or more")
-    if not items:
-        raise UserError(
-            f"corpus.path: {config.corpus.path} has no evaluation dilemmas of these values; "
-            "evaluate needs an evaluation.jsonl"
-        )
+    check_controls(config.evaluate)
+    check_dilemmas(config, len(items))
     if source.fingerprint != store.attrs["model_fingerprint"]:
         raise UserError(
             f"{store.path} was recorded with model {store.attrs['model']}, and model.path is "

