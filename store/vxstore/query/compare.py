@@ -42,11 +42,10 @@ def compare(
     ranked_by_b, only_a and only_b (labels the other lacks, by `value` and `language`; they are
     left out) and two tables over what both have. `selection`: language, value, count_a, count_b,
     count_both, jaccard (both / either; NaN if neither selects any). `ranking`: language, value (if
-    either score ranks each value on its own), alive_count (neurons with a finite number in both),
-    alive_spearman (rank correlation of the two orders: 1 if both rank alike, whichever direction
-    their numbers have), passed_count and passed_spearman (the same of the neurons that took part
-    in both rankings); NaN where the numbers do not differ. `pooled` is compared if both were
-    recorded in the same languages: it means something else otherwise.
+    either score ranks by value), alive_count (neurons with a finite number in both), alive_spearman
+    (rank correlation of the two orders, whatever the direction of the numbers; NaN where these do
+    not differ), passed_count and passed_spearman (the same of those that took part in both
+    rankings). `pooled` is compared only if both were recorded in the same languages.
 
     Raises StoreError if a store is not complete or has no such score, if they are of different
     models or nothing says that they are of one, or have no value or no language in common.

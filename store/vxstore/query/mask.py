@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vxstore.declared import SELECTED
 from vxstore.experts import count_experts
@@ -43,13 +44,17 @@ def mask(
         **({"experts": num_experts} if num_experts else {}),
         "masks": {
             value: {
-                language: {
-                    str(layer): np.flatnonzero(selected_N).tolist()
-                    for layer, selected_N in enumerate(selected_VGLN[v, g])
-                    if selected_N.any()
-                }
+                language: _neurons_by_layer(selected_VGLN[v, g])
                 for g, language in enumerate(languages)
             }
             for v, value in enumerate(values)
         },
+    }
+
+
+def _neurons_by_layer(selected_LN: NDArray[np.bool_]) -> dict[str, list[int]]:
+    return {
+        str(layer): np.flatnonzero(selected_N).tolist()
+        for layer, selected_N in enumerate(selected_LN)
+        if selected_N.any()
     }

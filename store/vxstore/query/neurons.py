@@ -175,13 +175,7 @@ def neuron(
     Raises StoreError if the store is not complete, has no such layer, neuron or score.
     """
     root, values, languages = open_root(store)
-    if isinstance(neuron, tuple):
-        neuron = experts.find_neuron(store.path, store.attrs, root.sizes["neuron"], neuron)
-    for dim, at in (("layer", layer), ("neuron", neuron)):
-        if not 0 <= at < root.sizes[dim]:
-            raise StoreError(
-                f"{store.path} has no {dim} {at}; there are 0 to {root.sizes[dim] - 1:,}"
-            )
+    neuron = _find_neuron(store, root, layer, neuron)
     found = open_score(store, score) if score is not None or store.names("scores") else None
     about: dict[str, Any] = {
         "store": store.path,
@@ -194,6 +188,18 @@ def neuron(
         "values": _count_table(store, root, values, languages, layer, neuron),
     }
     return about if found is None else about | rank_tables(found, root, about)
+
+
+def _find_neuron(store: Store, root: xr.Dataset, layer: int, neuron: int | tuple[int, int]) -> int:
+    """The number of a neuron in its layer. Raises StoreError if there is none such."""
+    if isinstance(neuron, tuple):
+        neuron = experts.find_neuron(store.path, store.attrs, root.sizes["neuron"], neuron)
+    for dim, at in (("layer", layer), ("neuron", neuron)):
+        if not 0 <= at < root.sizes[dim]:
+            raise StoreError(
+                f"{store.path} has no {dim} {at}; there are 0 to {root.sizes[dim] - 1:,}"
+            )
+    return neuron
 
 
 def _count_table(
