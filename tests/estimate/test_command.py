@@ -11,6 +11,7 @@ from vxdist.cli import main
 
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "docs" / "models"
+MACHINE = ["--gpus", "16", "--gpu-memory", "80GB"]
 Ask = Callable[..., Any]
 
 
@@ -65,10 +66,9 @@ def test_idle_devices_and_a_small_disk_are_reported(ask: Ask) -> None:
 def test_the_earlier_name_of_the_command_still_works(capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--config", str(ROOT / "configs" / "llama3.1-70b.yaml")]
     options += ["--model.path", str(MODELS / "Llama-3.1-70B-Instruct")]
-    options += ["--gpus", "16", "--gpu-memory", "80GB"]
     outputs = []
     for command in ("plan", "estimate"):
-        assert main([command, *options]) == 0
+        assert main([command, *options, *MACHINE]) == 0
         outputs.append(capsys.readouterr().out)
     assert outputs[0] == outputs[1]
 
@@ -81,6 +81,11 @@ def test_the_earlier_name_of_the_command_still_works(capsys: pytest.CaptureFixtu
         (["--gpus", "8", "--gpu-memory", "80"], "expected a size such as 80GB"),
         (["--gpu", "8"], "did you mean --gpus?"),
         (["--gpus", "8", "--gpu-memory", "80GB", "--model.path", "nowhere/at/all"], "nowhere"),
+        # The checks of the stages themselves.
+        ([*MACHINE, "--evaluate.values", "[freedom,freedom]"], "at least one value, each once"),
+        ([*MACHINE, "--evaluate.controls", "-1"], "evaluate.controls: -1 must be 0 or more"),
+        ([*MACHINE, "--locate.parts_per_group", "99"], "99 is more than the 24 stories of"),
+        ([*MACHINE, "--trainer.shard_group", "3"], "3 must be 2 or more and divide the 8 ranks"),
     ],
 )
 def test_refused_in_one_line(
