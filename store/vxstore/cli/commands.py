@@ -24,6 +24,9 @@ Arguments = argparse.Namespace
 
 def info(arguments: Arguments) -> None:
     """`vxstore info`"""
+    if arguments.settings is not None:
+        output.print_yaml(query.settings(_open(arguments.store), arguments.settings))
+        return
     about = query.describe(_open(arguments.store))
     if arguments.format == "csv":
         output.print_csv(("field", "value", "language", "content"), show.facts(about))
