@@ -27,7 +27,7 @@ OTHERS = {
     "corpus": ("corpus", "check, build or import a corpus"),
     "import": ("importing", "make a store of counts that other software recorded"),
     "models": ("models", "list the models that are supported, or describe one"),
-    "plan": ("forecast", "say what a run will need, before it is paid for"),
+    "plan": ("estimate", "say what a run will need, before it is paid for"),
 }
 """Commands with options of their own, and the packages they are in."""
 

@@ -6,6 +6,8 @@ One YAML file holds all sections; each stage reads the ones it needs.
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from vxstore.statistics import DEFAULT
+
 PROMPTS = {
     "en": ("{dilemma}\n\nWhat would you do?\nA. {a}\nB. {b}\n\nAnswer with one letter, A or B."),
     "zh": "{dilemma}\n\n你会怎么做?\nA. {a}\nB. {b}\n\n只回答一个字母:A 或 B。",
@@ -63,6 +65,8 @@ class LocateConfig:
     """Largest share of a batch that may be padding."""
     span: Literal["all", "response"] = "all"
     """Tokens that count: the whole story, or the choice and its rationale only."""
+    statistics: list[str] = field(default_factory=lambda: list(DEFAULT))
+    """Statistics to record for every neuron; active_count must be among them."""
 
 
 @dataclass(kw_only=True)

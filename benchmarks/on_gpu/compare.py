@@ -83,8 +83,8 @@ class Roads:
             for made in loader:
                 batch = made.to(self.device)
                 work.step(self.model, batch)
-                if batch.ends_unit:
-                    written.append(writer.submit(work.finish(batch.unit)))
+                if batch.ends_task:
+                    written.append(writer.submit(work.finish(batch.task)))
             for future in written:
                 future.result()
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from vxstore import experts
+from vxstore import experts, statistics
 from vxstore.errors import StoreError
 from vxstore.io import arrays
 from vxstore.io.guard import guarded
@@ -69,6 +69,7 @@ def _check_format(path: str, attrs: dict[str, Any]) -> None:
             "install a newer vxdist"
         )
     experts.check_attrs(path, attrs)
+    statistics.check_names(path, attrs)
 
 
 class Store:

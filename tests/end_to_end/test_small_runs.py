@@ -208,7 +208,7 @@ def test_sigterm_stops_with_3_and_the_same_command_goes_on(
 def test_sigterm_while_the_model_loads(
     run_options: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vxdist.model import loop
+    from vxdist.runtime import loop
 
     real_load = loop.load_model
 

@@ -8,8 +8,10 @@ import numpy as np
 
 from vxdist.config import ForecastConfig
 from vxdist.model.load import ModelShape
-from vxstore.experts import LABELS, describe_experts, record_arrays, root_arrays
+from vxstore.experts import LABELS, describe_experts
+from vxstore.recorded import record_arrays, root_arrays
 from vxstore.schema import EFFECT, EVALUATION, SCORES, ArraySpec, layered_chunks, record_chunks
+from vxstore.statistics import DEFAULT
 
 OF_CONDITION = ("condition", "kind", "condition_mask")
 OF_DILEMMA = ("dilemma", "dilemma_value", "dilemma_language")
@@ -39,6 +41,7 @@ def measure_store(
     masks: int,
     dilemmas: int,
     assume: ForecastConfig,
+    statistics: Sequence[str] = DEFAULT,
 ) -> tuple[Group, ...]:
     """Every group of a store with one score and, if `conditions` is not 0, one evaluation."""
     sizes = {
@@ -54,15 +57,16 @@ def measure_store(
         **dict.fromkeys(OF_DILEMMA, dilemmas),
     }
     experts = describe_experts(shape.num_experts, shape.num_neurons, {})
+    attrs = {**experts, "statistics": list(statistics)}
     own = ("layer", "neuron", *(LABELS if experts else ()))
     routed = ("routed_expert",) if experts else ()
     of_text = ("value", "language")
     pooled = {**sizes, "language": languages + 1}
     groups = [
-        _Group("root", root_arrays(experts), (*own, *routed, *of_text), _layers, sizes),
+        _Group("root", root_arrays(attrs), (*own, *routed, *of_text), _layers, sizes),
         _Group(
             "record",
-            record_arrays(experts),
+            record_arrays(attrs),
             ("part", *own, *routed, *of_text, "stance"),
             _part,
             {**sizes, "value": parts, "language": parts, "stance": parts},

@@ -15,6 +15,7 @@ from vxdist.estimate.texts import Imagined, Lengths, measure_texts
 from vxdist.estimate.trace import measure_activations
 from vxdist.estimate.work import Load, count_labels, cut_questions, cut_stories
 from vxdist.evaluate.conditions import make_conditions
+from vxdist.hooks.measures import choose
 from vxdist.model.load import ModelShape, build_without_weights, describe_model
 from vxdist.model.source import ModelSource, find_config
 
@@ -133,4 +134,5 @@ def _measure_store(
         masks=len(masked),
         dilemmas=sum(map(len, lengths.questions.values())) // 2,
         assume=assume,
+        statistics=[row.name for row in choose(config.locate.statistics)],
     )

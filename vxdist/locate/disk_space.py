@@ -1,24 +1,28 @@
 """Looking for room before a model is loaded."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from vxdist.errors import UserError
 from vxstore.io.storage import is_url
-
-BYTES_PER_NEURON = 12
-"""Of one part: an int32 and two float32, before compression."""
+from vxstore.statistics import Statistic
 
 
-def check_place(path: str, *, num_parts: int, neurons: int) -> None:
-    """Make sure that the disk has room for the store; of a URL nothing is known.
+def check_place(
+    path: str, *, num_parts: int, neurons: int, statistics: Sequence[Statistic]
+) -> None:
+    """Make sure that the disk has room for the store, uncompressed; of a URL nothing is known.
 
     That the place can be written is known by then: the lock lies there. Raises UserError.
     """
     if is_url(path):
         return
     folder = Path(path).absolute().parent
-    need = num_parts * neurons * BYTES_PER_NEURON
+    per_neuron = sum(np.dtype(row.record_dtype).itemsize for row in statistics)
+    need = num_parts * neurons * per_neuron
     free = shutil.disk_usage(folder).free
     if free < need:
         raise UserError(

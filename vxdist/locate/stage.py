@@ -5,6 +5,7 @@ from typing import Any
 
 from vxdist.config import Config
 from vxdist.corpus import Corpus, load_corpus
+from vxdist.hooks.measures import choose
 from vxdist.locate.disk_space import check_place
 from vxdist.locate.token_cache import read_stories
 from vxdist.locate.work import LocateWork
@@ -18,6 +19,7 @@ from vxdist.runtime.strategy import resolve_strategy
 from vxstore.errors import StoreError
 from vxstore.finalise import complete, count_layers, sum_layers
 from vxstore.identity import holds_store, refuse_other
+from vxstore.statistics import DEFAULT
 from vxstore.write import PartLabels, Recorder, create
 
 PACKAGES = ("vxdist", "torch", "transformers", "lightning", "zarr", "numpy")
@@ -30,6 +32,7 @@ def run(config: Config) -> None:
     """
     launch = find_launch(config.trainer)
     resolve_strategy(config.trainer, launch)
+    statistics = choose(config.locate.statistics)
     corpus = load_corpus(config.corpus)
     source = find_model(config.model)
     shape = describe_model(source)
@@ -38,9 +41,9 @@ def run(config: Config) -> None:
     identity = describe_run(config, corpus, source, shape, plan)
 
     if launch.rank == 0:
-        _prepare_store(config.store, corpus, shape, plan, identity)
+        _prepare_store(config, corpus, shape, plan, identity)
     if _missing(config.store) > 0:
-        work = LocateWork(plan, config.store)
+        work = LocateWork(plan, config.store, statistics)
         run_loop(work, source, config, then=lambda rank, of: _sum(config, rank, of))
     elif launch.rank == 0:
         _sum(config, rank=0, world_size=1)  # an earlier run was killed while it summed
@@ -68,6 +71,7 @@ def describe_run(
     config: Config, corpus: Corpus, source: ModelSource, shape: ModelShape, plan: Plan
 ) -> dict[str, Any]:
     """Attributes of the store: what was run, and the digests by which a resume knows itself."""
+    names = [row.name for row in choose(config.locate.statistics)]
     return {
         "model": source.name,
         "model_revision": source.revision,
@@ -85,6 +89,7 @@ def describe_run(
             "max_padding": config.locate.max_padding,
             "span": config.locate.span,
         },
+        **({} if names == list(DEFAULT) else {"statistics": names}),
         "planned_token_count": plan.token_count,
         "padding": plan.padding,
         "versions": {name: version(name) for name in PACKAGES},
@@ -92,9 +97,10 @@ def describe_run(
 
 
 def _prepare_store(
-    path: str, corpus: Corpus, shape: ModelShape, plan: Plan, identity: dict[str, Any]
+    config: Config, corpus: Corpus, shape: ModelShape, plan: Plan, identity: dict[str, Any]
 ) -> None:
     """Create the store, or make sure that the one there is this run's."""
+    path = config.store
     if holds_store(path):
         refuse_other(path, identity)
         missing = _missing(path)
@@ -103,7 +109,12 @@ def _prepare_store(
         else:
             print(f"locate: going on with {missing} of {len(plan.parts)} parts")
         return
-    check_place(path, num_parts=len(plan.parts), neurons=shape.num_layers * shape.num_neurons)
+    check_place(
+        path,
+        num_parts=len(plan.parts),
+        neurons=shape.num_layers * shape.num_neurons,
+        statistics=choose(config.locate.statistics),
+    )
     create_store(path, corpus, shape, plan, identity)
     print(
         f"locate: {len(plan.stories)} stories in {len(plan.parts)} parts, {plan.token_count:,} "

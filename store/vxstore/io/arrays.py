@@ -52,7 +52,7 @@ def create_array(
         shards=shards,
         compressors=compressors(),
         dimension_names=spec.dims,
-        attributes={"units": spec.units, "long_name": spec.long_name},
+        attributes={"units": spec.units, "long_name": spec.long_name, **spec.attributes},
         # What a lost chunk reads as: no count, and no sum.
         fill_value=LOST.get(np.dtype(spec.dtype).kind, False),
         config=WRITE_ALL,

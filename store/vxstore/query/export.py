@@ -16,7 +16,7 @@ from vxstore.query.lookup import open_root, open_scores, pick, reading, recorded
 from vxstore.query.mask import mask
 from vxstore.query.neurons import apart
 from vxstore.read import Store
-from vxstore.schema import ROOT
+from vxstore.statistics import recorded_names
 
 WHAT = ("neurons", "counts")
 
@@ -121,10 +121,11 @@ def count_rows(
 ) -> Iterator[pd.DataFrame]:
     """The counts, a table for each layer, one row for each (language, value, layer, neuron).
 
-    Further columns: token_count, active_count and, where recorded, activation_sum and
-    activation_square_sum; in a store with experts, expert and unit behind neuron, and routed_count,
-    the tokens routed to the neuron's expert, which the counts and sums are to be divided by. None
-    is all values and languages; `pooled` is none of them. No more than one layer is in memory.
+    Further columns: token_count and the statistics that are recorded, as they are stored (a maximum
+    over no tokens is minus infinity); in a store with experts, expert and unit behind neuron, and
+    routed_count, the tokens routed to the neuron's expert, which the counts and sums are to be
+    divided by. None is all values and languages; `pooled` is none of them. No more than one layer
+    is in memory.
     Raises StoreError if the store is not complete, is damaged, or has no such value or language,
     naming the known ones.
     """
@@ -143,7 +144,7 @@ def _count_blocks(
 ) -> Iterator[pd.DataFrame]:
     """A generator, apart from `count_rows` so that what was asked wrongly is told at once."""
     shape = len(languages), len(values), root.sizes["neuron"]
-    per_neuron = [name for name, spec in ROOT.items() if "neuron" in spec.dims and name in root]
+    per_neuron = [name for name in recorded_names(store.attrs) if name in root]
     code_GVN = np.indices(shape, dtype=np.int32)
     for layer in range(root.sizes["layer"]):
         columns: dict[str, Any] = {
