@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 from vxstore.errors import StoreError, UserError
 
 if TYPE_CHECKING:
-    from vxstore.query import compare, describe, effects, export, layers, neuron, settings, top
+    from vxstore.query.compare import compare
+    from vxstore.query.describe import describe
+    from vxstore.query.effects import effects
+    from vxstore.query.export import export
+    from vxstore.query.layers import layers
+    from vxstore.query.neurons import neuron, top
+    from vxstore.query.settings import settings
     from vxstore.read import Store
     from vxstore.read import open_store as open
 

@@ -8,7 +8,10 @@ has beside these is in `vxstore.experts`.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
+
+from vxstore.statistics import DEFAULT, STATISTICS, Statistic
 
 FORMAT_NAME = "vxstore"
 FORMAT_VERSION = 3
@@ -17,8 +20,6 @@ EXPERTS_VERSION = 2
 """Format whose stores all have experts; those of format 1 have none."""
 POOLED = "pooled"
 """Label, along `language` in the scores, of the counts summed over all languages."""
-STATISTICS = ("active_count", "activation_sum", "activation_square_sum")
-"""Arrays by neuron, in `/` and `/record`; a store of imported counts has the first only."""
 
 LAWS = ("valid_min", "valid_max", "quotient_of", "subset_of")
 CHUNK_BYTES = 1 << 20
@@ -40,27 +41,34 @@ class ArraySpec:
     valid_max: float | None = None
     quotient_of: str | None = None
     subset_of: str | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    """Attributes beside units and long_name."""
+
+
+def root_array(of: Statistic) -> ArraySpec:
+    """The array of a statistic in `/`."""
+    return ArraySpec(
+        dims=("layer", "neuron", "value", "language"),
+        dtype=of.total_dtype,
+        units=of.units,
+        long_name=of.long_name,
+        attributes=of.attributes,
+    )
+
+
+def record_array(of: Statistic) -> ArraySpec:
+    """The array of a statistic in `/record`."""
+    return ArraySpec(
+        dims=("part", "layer", "neuron"),
+        dtype=of.record_dtype,
+        units=of.units,
+        long_name=of.record_long_name,
+        attributes=of.attributes,
+    )
 
 
 ROOT: Mapping[str, ArraySpec] = {
-    "active_count": ArraySpec(
-        dims=("layer", "neuron", "value", "language"),
-        dtype="int64",
-        units="tokens",
-        long_name="tokens on which the neuron's activation is above zero",
-    ),
-    "activation_sum": ArraySpec(
-        dims=("layer", "neuron", "value", "language"),
-        dtype="float64",
-        units="1",
-        long_name="sum of the activation over tokens",
-    ),
-    "activation_square_sum": ArraySpec(
-        dims=("layer", "neuron", "value", "language"),
-        dtype="float64",
-        units="1",
-        long_name="sum of the squared activation over tokens",
-    ),
+    **{name: root_array(STATISTICS[name]) for name in DEFAULT},
     "token_count": ArraySpec(
         dims=("value", "language"),
         dtype="int64",
@@ -76,24 +84,7 @@ ROOT: Mapping[str, ArraySpec] = {
 }
 
 RECORD: Mapping[str, ArraySpec] = {
-    "active_count": ArraySpec(
-        dims=("part", "layer", "neuron"),
-        dtype="int32",
-        units="tokens",
-        long_name="tokens of the part on which the neuron's activation is above zero",
-    ),
-    "activation_sum": ArraySpec(
-        dims=("part", "layer", "neuron"),
-        dtype="float32",
-        units="1",
-        long_name="sum of the activation over the tokens of the part",
-    ),
-    "activation_square_sum": ArraySpec(
-        dims=("part", "layer", "neuron"),
-        dtype="float32",
-        units="1",
-        long_name="sum of the squared activation over the tokens of the part",
-    ),
+    **{name: record_array(STATISTICS[name]) for name in DEFAULT},
     "token_count": ArraySpec(
         dims=("part",), dtype="int64", units="tokens", long_name="tokens counted in the part"
     ),

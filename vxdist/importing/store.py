@@ -141,9 +141,7 @@ def _fill(path: str, parts: Sequence[ImportedPart]) -> None:
         recorder.write_part(
             number,
             PartCounts(
-                active_count_LN=part.counts.over_zero_LN,
-                activation_sum_LN=None,
-                activation_square_sum_LN=None,
+                statistics={"active_count": part.counts.over_zero_LN},
                 token_count=part.divisor,
                 story_count=part.counts.question_num or 0,
             ),

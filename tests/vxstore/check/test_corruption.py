@@ -13,7 +13,7 @@ import xarray as xr
 
 from vxdist.reduce.score import write_score
 from vxdist.reduce.selectors.vape import Vape, VapeSettings
-from vxstore import schema
+from vxstore import schema, statistics
 from vxstore.check.findings import Report
 from vxstore.check.store import check, repair
 from vxstore.errors import StoreError, UserError
@@ -301,7 +301,7 @@ def swap(path: str, name: str, one: int, other: int) -> None:
     there.write_bytes(data)
 
 
-@pytest.mark.parametrize("name", schema.STATISTICS)
+@pytest.mark.parametrize("name", statistics.DEFAULT)
 def test_exchanged_shards_of_a_finished_store(copy: str, name: str) -> None:
     """Their checksums hold, and the sums do not."""
     swap(copy, f"record/{name}", 0, 4)
