@@ -1,16 +1,16 @@
 # vxdist: `make demo` and `make test` set themselves up; see the README.
 PYTHON ?= python3.11
 BIN := .venv/bin
-# torch is installed first, at the pinned version, so that no other package picks a build of it.
+# torch is installed first, at the pinned version, so that no other package chooses a build of it.
 
 .PHONY: help demo test lint types unit soak clean
 
 help:
-	@echo "make demo   install, run the whole road on a real model, write a report (7 minutes)"
-	@echo "make test   install, then lint, types and tests"
-	@echo "make lint | types | unit   one of them"
-	@echo "make soak   kill runs and damage stores ten times as often as the tests do (half an hour)"
-	@echo "make clean  remove .venv and what the demo wrote"
+	@echo "make demo   install, run all stages on a real model, and write a report (7 minutes)"
+	@echo "make test   install, then run lint, types and tests"
+	@echo "make lint | types | unit   run one of them"
+	@echo "make soak   kill runs and damage stores ten times as often as in the tests (half an hour)"
+	@echo "make clean  remove .venv and the output of the demo"
 
 .venv/ready: constraints.txt pyproject.toml Makefile
 	@test -d .venv || $(PYTHON) -m venv .venv
@@ -32,7 +32,7 @@ lint: .venv/ready
 types: .venv/ready
 	$(BIN)/mypy
 
-# Many tests wait for processes of their own, so two at a time; those of a file share what they set up.
+# Two workers, as many tests wait for subprocesses; the tests of a file share their fixtures.
 unit: .venv/ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 

@@ -1,11 +1,11 @@
-"""What `vxdist corpus check` takes at the paper's scale: seconds of each check, and what it finds.
+"""Cost of `vxdist corpus check` at the paper's scale: seconds per check, and what each finds.
 
     python benchmarks/corpus.py --items 150000
 
-The corpus is made of the seed's sentences, drawn anew for each text, so that most texts share some
-with others, as those of one language model do. One in a hundred is an earlier text with one
-sentence changed: what the search for near-duplicates must find. Prints JSON; `over_reading` is the
-time of a check over that of reading the same files.
+The corpus is made of the seed's sentences, drawn at random for each text, so that most texts share
+some with others, as texts of one language model do. One in a hundred is an earlier text with one
+sentence changed, which the search for near-duplicates must find. Prints JSON; `over_reading` is the
+time of a check divided by the time to read the same files.
 """
 
 import argparse
@@ -34,13 +34,13 @@ from vxdist.corpus.write import write_corpus
 SENTENCE = re.compile(r"[^。！？.!?]+[。！？.!?]+[”\"’]?")
 SENTENCES = {"dilemma": 4, "rationale": 5}
 EVALUATION = 30
-"""One item in so many is an evaluation dilemma, as in the paper: 200 beside 6,000."""
+"""One item in this many is an evaluation dilemma, as in the paper (200 per 6,000)."""
 PLANTED = 100
-"""One text in so many is nearly an earlier one."""
+"""One text in this many is a near-duplicate of an earlier one."""
 
 
 def main() -> None:
-    """Make a corpus, check it, and print what that took."""
+    """Make a corpus, check it, and print the cost."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--items", type=int, default=150_000)
     options = parser.parse_args()
@@ -50,12 +50,12 @@ def main() -> None:
         stories = [item for item in items if isinstance(item, ActivationItem)]
         dilemmas = [item for item in items if isinstance(item, EvaluationItem)]
         write_corpus(Path(folder), stories, dilemmas, {})
-        told = {"items": len(items), "texts": 2 * len(stories) + len(dilemmas)}
-        print(json.dumps(told | measure(folder, planted), indent=2))
+        size = {"items": len(items), "texts": 2 * len(stories) + len(dilemmas)}
+        print(json.dumps(size | measure(folder, planted), indent=2))
 
 
 def make_items(number: int, planted: set[str]) -> Iterator[ActivationItem | EvaluationItem]:
-    """Items of the seed's values and languages, with made-up texts; notes the copies planted."""
+    """Items of the seed's values and languages, with made-up texts; copies go into `planted`."""
     chance = random.Random(0)
     seed = load_corpus(CorpusConfig())
     pool = {
@@ -73,7 +73,8 @@ def make_items(number: int, planted: set[str]) -> Iterator[ActivationItem | Eval
             sentences = chance.choice(earlier[language])
             dilemma = [*sentences[:-1], dilemma[-1]]
             config, texts = CheckConfig(), (space.join(dilemma), space.join(sentences))
-            if jaccard(*texts, config.run) >= config.similarity:  # else the sentence was long
+            # Not so if the new sentence is long.
+            if jaccard(*texts, config.shingle_words) >= config.similarity:
                 planted.add(name)
         earlier[language].append(dilemma)
         shared = {"id": name, "pair": name, "value": value, "language": language,
@@ -88,7 +89,7 @@ def make_items(number: int, planted: set[str]) -> Iterator[ActivationItem | Eval
 
 
 def measure(folder: str, planted: set[str]) -> dict[str, Any]:
-    """Seconds of reading and of each check, share of the copies found, and memory."""
+    """Seconds of reading and of each check, fraction of the copies found, and peak memory."""
     config = CheckConfig()
     began = time.perf_counter()
     corpus = read_corpus(folder)

@@ -1,23 +1,23 @@
-"""What counting costs on one NVIDIA GPU, beside a bare forward and beside the usual recipe.
+"""Cost of counting on one NVIDIA GPU, compared with a bare forward and with the usual recipe.
 
     python benchmarks/gpu.py --out benchmarks/results/DATE-gpu-NAME.json
     python benchmarks/gpu.py --sections kernel,8b --profile
-    python benchmarks/gpu.py --device cpu --tiny      every path that a CPU can run, in seconds
+    python benchmarks/gpu.py --device cpu --tiny      every path that runs on a CPU, in seconds
 
-Sections, each of a few minutes at most:
+Sections, each of at most a few minutes:
 
     matmul   the device's bf16 matrix rate and copy bandwidth
-    kernel   the counting kernel: exactness, time, share of the copy bandwidth
-    8b 32b   random weights of Llama-3.1-8B's and Qwen2.5-32B's shape: bare decoder forward on
-             ready batches; locate as vxdist runs it, store and all; the usual recipe (texts in
-             file order, padded, through the model with its head, LAPE's five reductions)
-    70b      Llama-3.1-70B's shape, the decoder alone (139 GB): bare and locate, if it fits
-    zero3    vxdist's loop on a 1B model under strategy single and, with DeepSpeed, zero3
+    kernel   the counting kernel: exactness, time, fraction of the copy bandwidth
+    8b 32b   random weights with the shapes of Llama-3.1-8B and Qwen2.5-32B: bare decoder forward
+             on prepared batches; locate as vxdist runs it, including the store; the usual recipe
+             (texts in file order, padded, through the model with its head, LAPE's five reductions)
+    70b      the shape of Llama-3.1-70B, decoder only (139 GB): bare and locate, if it fits
+    zero3    vxdist's loop on a 1B model under strategies single and zero3 (DeepSpeed)
 
-What is compared takes turns; rates are medians over the rounds, of the texts' tokens, padding left
-out. `share_of_matrix_rate` counts the products with weights, padding included, and not attention.
-The result is printed as JSON; with --out it joins what that file holds, section by section, so
-that a run cut short loses only the section it was in.
+The things compared take turns; rates are medians over the rounds, of the texts' tokens, without
+padding. `share_of_matrix_rate` counts products with weights, padding included, but not attention.
+The result is printed as JSON; with --out it is added to that file, section by section, so that a
+run that is interrupted loses only the current section.
 """
 
 import argparse
@@ -33,13 +33,13 @@ from on_gpu.measure import copy_rate, describe, free_memory, matrix_rate
 
 SECTIONS = ("matmul", "kernel", "8b", "32b", "70b", "zero3")
 BATCHES = {"8b": 4, "32b": 2, "70b": 2}
-"""Batches of each of a plan's two parts."""
+"""Number of batches in each of a plan's two parts."""
 SPARE_BYTES = 6 * 10**9
-"""What a batch of 8,192 tokens needs beside the 70B model's weights, and some more."""
+"""Memory for a batch of 8,192 tokens besides the weights of the 70B model, with some margin."""
 
 
 def main() -> None:
-    """Run the sections asked for."""
+    """Run the requested sections."""
     options = _options()
     device = torch.device(options.device)
     result: dict[str, Any] = {}
@@ -49,13 +49,13 @@ def main() -> None:
         print(f"{section} ...", file=sys.stderr, flush=True)
         began = time.perf_counter()
         try:
-            with contextlib.redirect_stdout(sys.stderr):  # where DeepSpeed and progress talk
-                told = _run(section, options, device)
+            with contextlib.redirect_stdout(sys.stderr):  # for DeepSpeed and progress
+                figures = _run(section, options, device)
         except torch.OutOfMemoryError as error:
-            told = {"skipped": f"not enough memory on the device: {str(error).splitlines()[0]}"}
+            figures = {"skipped": f"not enough memory on the device: {str(error).splitlines()[0]}"}
         free_memory(device)
         took = round(time.perf_counter() - began, 1)
-        result[section] = {**describe(device), "section_seconds": took, **told}
+        result[section] = {**describe(device), "section_seconds": took, **figures}
         if options.out:
             options.out.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
@@ -69,20 +69,22 @@ def _options() -> argparse.Namespace:
         "--sections",
         type=lambda text: text.split(","),
         default=list(SECTIONS),
-        help="comma-separated; all by default",
+        help="comma-separated; default: all",
     )
     parser.add_argument("--out", type=Path, help="JSON file to write, or to add sections to")
     parser.add_argument("--device", default="cuda", help="cuda, cuda:1, cpu")
-    parser.add_argument("--tiny", action="store_true", help="toy shapes, to try every path")
-    parser.add_argument("--rounds", type=int, default=5, help="of what is compared")
-    parser.add_argument("--seconds", type=float, default=120, help="begin no round after so long")
+    parser.add_argument("--tiny", action="store_true", help="toy shapes, to test every path")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds of the comparison")
+    parser.add_argument(
+        "--seconds", type=float, default=120, help="start no round after this many seconds"
+    )
     parser.add_argument("--profile", action="store_true", help="profile locate in 8b, 32b, 70b")
     options = parser.parse_args()
     unknown = set(options.sections) - set(SECTIONS)
     if unknown:
         parser.error(f"--sections: {', '.join(sorted(unknown))}; known are {', '.join(SECTIONS)}")
     if options.device.startswith("cuda") and not torch.cuda.is_available():
-        parser.error("--device: torch sees no GPU here; try every path with --device cpu --tiny")
+        parser.error("--device: torch finds no GPU here; test every path with --device cpu --tiny")
     return options
 
 
@@ -107,7 +109,7 @@ def _run(section: str, options: argparse.Namespace, device: torch.device) -> dic
 
 
 def _run_model(section: str, options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
-    """Build the model and compare what runs on it."""
+    """Build the model and compare the ways to run it."""
     from on_gpu.compare import compare
     from on_gpu.models import build, configure, make_texts, weight_bytes
 
@@ -119,14 +121,14 @@ def _run_model(section: str, options: argparse.Namespace, device: torch.device) 
         if free < weights + SPARE_BYTES:
             return {
                 "skipped": f"{weights / 1e9:.1f} GB of weights and {SPARE_BYTES / 1e9:.0f} GB of "
-                f"work do not fit into the {free / 1e9:.1f} GB that are free"
+                f"working memory do not fit into {free / 1e9:.1f} GB of free memory"
             }
     tokens_per_batch = 256 if options.tiny else 16_384 if head else 8192
     plan = make_texts(config.vocab_size, tokens_per_batch, BATCHES[section])
     rate = matrix_rate(device, 256 if options.tiny else 8192)
     free_memory(device)
     model = build(config, device, head=head)
-    told = compare(
+    figures = compare(
         model,
         plan,
         device,
@@ -139,7 +141,7 @@ def _run_model(section: str, options: argparse.Namespace, device: torch.device) 
     return {
         "weight_gigabytes": round(weights / 1e9, 2),
         "matrix_teraflops": round(rate / 1e12, 2),
-        **told,
+        **figures,
     }
 
 

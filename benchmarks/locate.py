@@ -1,14 +1,14 @@
-"""Tokens per second of locate, of the bare decoder forward, and of the usual recipe, in turn.
+"""Tokens per second of locate, of the bare decoder, and of the usual recipe, in turn.
 
     python benchmarks/locate.py --config configs/demo.yaml --model.dtype bfloat16
     python benchmarks/locate.py --ranks 2 --config configs/demo.yaml --corpus.stories_per_group 2
 
-`locate` is all of the real predict loop that is not the others beside it: making batches,
-Lightning, the model, counting, writing and sealing parts. `usual` is how such counts are usually
-taken: stories in file order, so many to a padded batch, through the causal language model with its
-head, and in a hook the five reductions of LAPE's code (active, and the powers 1 to 4, in float32;
-arXiv 2402.16438). Rates are of tokens of the texts, padding left out. With --ranks, instead: one
-process of one thread against N, under torchrun. Prints JSON.
+`locate` is the whole predict loop without the other two: making batches, Lightning, the model,
+counting, writing and sealing parts. `usual` is the usual way to count: stories in file order, a
+fixed number per padded batch, through the causal language model with its head, with the five
+reductions of LAPE's code in a hook (active, and the powers 1 to 4, in float32; arXiv 2402.16438).
+Rates count the tokens of the texts, without padding. With --ranks it compares one process of one
+thread with N such processes, under torchrun, instead. Prints JSON.
 """
 
 import json
@@ -39,7 +39,7 @@ from vxdist.settings import parse
 from vxstore.identity import holds_store
 
 USUAL_STORIES = 8
-"""Stories to a batch of the usual recipe: as many tokens as a batch of the demo, or fewer."""
+"""Stories per batch of the usual recipe: at most as many tokens as in a batch of the demo."""
 
 
 class Usual:
@@ -69,9 +69,9 @@ class Usual:
 
         return hook
 
-    def run(self, model: PreTrainedModel, share: slice) -> None:
+    def run(self, model: PreTrainedModel, part: slice) -> None:
         """Run and time some of the batches."""
-        for positions in self._batches[share]:
+        for positions in self._batches[part]:
             texts = [self._plan.stories[p].token_ids_T for p in positions]
             width = max(map(len, texts))
             token_ids_BT = torch.zeros(len(texts), width, dtype=torch.int64)
@@ -91,8 +91,8 @@ class Usual:
 
 
 class Compared(LocateWork):
-    """Locate, with a bare forward of every batch before it or, in turn, after it, and the usual
-    recipe's share of its own batches beside."""
+    """Locate, with a bare forward of every batch before or after it, in turn, and a proportional
+    number of the usual recipe's batches."""
 
     def __init__(self, plan: Plan, path: str) -> None:
         super().__init__(plan, path)
@@ -116,7 +116,7 @@ class Compared(LocateWork):
         return self._usual
 
     def step(self, model: PreTrainedModel, batch: Batch) -> None:
-        """Time the others; everything else is locate's."""
+        """Time the other two; the remaining time is locate's."""
         if not self.began:
             self._bare(model, batch)  # warm up
             self.began = time.perf_counter()
@@ -144,18 +144,18 @@ class Compared(LocateWork):
 
 
 class Timed(LocateWork):
-    """Locate, noting when its first batch began."""
+    """Locate, noting when its first batch started."""
 
     began = 0.0
 
     def step(self, model: PreTrainedModel, batch: Batch) -> None:
-        """As ever."""
+        """One batch."""
         self.began = self.began or time.time()
         super().step(model, batch)
 
 
 def prepare(arguments: list[str], store: str) -> tuple[Config, Plan]:
-    """The configuration and its plan; rank 0 makes the store."""
+    """The configuration and its plan; rank 0 creates the store."""
     config = parse("locate", [*arguments, "--store", store])
     corpus, source = load_corpus(config.corpus), find_model(config.model)
     shape = describe_model(source)
@@ -167,7 +167,7 @@ def prepare(arguments: list[str], store: str) -> tuple[Config, Plan]:
 
 
 def about(config: Config) -> dict[str, Any]:
-    """What was run."""
+    """What is measured."""
     return {
         "model": config.model.path,
         "dtype": config.model.dtype,
@@ -199,7 +199,7 @@ def compare(arguments: list[str], store: str) -> dict[str, Any]:
 
 
 def be_rank(arguments: list[str], store: str) -> None:
-    """One rank of a timed run: write down when it began and ended."""
+    """One rank of a timed run: record when it started and ended."""
     config, plan = prepare(arguments, store)
     work = Timed(plan, store)
     ended: list[float] = []
@@ -208,14 +208,14 @@ def be_rank(arguments: list[str], store: str) -> None:
         find_model(config.model),
         config,
         Output(),
-        then=lambda rank, of: ended.append(time.time()),
+        then=lambda rank, world_size: ended.append(time.time()),
     )
     rank = os.environ.get("RANK", "0")
     Path(f"{store}.{rank}.json").write_text(json.dumps([work.began, ended[0]]))
 
 
 def scale(arguments: list[str], ranks: int, folder: str) -> dict[str, Any]:
-    """One process of one thread, N, and one again; each is started anew."""
+    """Time one process of one thread, N, N again, and one again."""
     seconds: dict[int, list[float]] = {1: [], ranks: []}
     for turn, processes in enumerate((1, ranks, ranks, 1)):
         store = str(Path(folder) / f"{turn}.zarr")

@@ -3,14 +3,14 @@
     python benchmarks/memory.py --config configs/demo.yaml --corpus.stories_per_group 45 \
         --locate.tokens_per_batch 8192
 
-The seed's English stories are made one part, so that a batch is full. Locate runs in a process of
-its own. What counts is its resident memory above what it was after imports and planning, before
-the model was loaded: at most, and apart by anonymous memory and mapped files. Prints JSON.
+The seed's English stories form one part, so that a batch is full. Locate runs in a process of its
+own. What is measured is its resident memory above that after imports and planning, before the model
+is loaded: the peak, and separately anonymous memory and mapped files. Prints JSON.
 
-Two things set the two apart. Weights in the files' own number type are mapped, and of a mapped
-file only what is read is resident: not the embeddings of tokens that do not occur. And glibc keeps
-up to 64 MB of freed memory; MALLOC_MMAP_THRESHOLD_=1048576 in the environment has it give all
-back.
+There are two reasons for differences. Weights in the dtype of their files are mapped, and only
+those that are read become resident: not the embeddings of tokens that do not occur. And glibc keeps
+up to 64 MB of freed memory; with MALLOC_MMAP_THRESHOLD_=1048576 in the environment it returns all
+of it.
 """
 
 import dataclasses
@@ -22,7 +22,45 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
+from transformers import PreTrainedModel
+
+from vxdist.config import CorpusConfig
+from vxdist.corpus import load_corpus
+from vxdist.estimate.assumptions import Assumptions
+from vxdist.estimate.estimate import make_estimate
+from vxdist.estimate.machine import MachineOptions, find_machine
+from vxdist.estimate.texts import CorpusSize
+from vxdist.locate.stage import create_store, describe_run, plan_run
+from vxdist.locate.work import LocateWork
+from vxdist.model.hook_points import HookPoints
+from vxdist.model.load import describe_model
+from vxdist.model.source import find_model
+from vxdist.output import Output
+from vxdist.runtime.loop import run_loop
+from vxdist.runtime.work import Batch
+from vxdist.settings import parse
+
 LANGUAGE = "en"
+
+
+class Watched(LocateWork):
+    """Locate, reading the process's memory on the way."""
+
+    def pending(self) -> Any:
+        """Called just before the model is loaded."""
+        self.before = read_memory()
+        return super().pending()
+
+    def attach(self, hook_points: HookPoints, device: torch.device) -> None:
+        """Called when the model has been loaded and tested on a few tokens."""
+        self.loaded = read_memory()
+        super().attach(hook_points, device)
+
+    def step(self, model: PreTrainedModel, batch: Batch) -> None:
+        """One batch."""
+        super().step(model, batch)
+        self.peak = read_memory()
 
 
 def main() -> None:
@@ -44,17 +82,14 @@ def main() -> None:
         "MALLOC_MMAP_THRESHOLD_": os.environ.get("MALLOC_MMAP_THRESHOLD_"),
         **estimate,
         **measured,
-        "forecast_over_measured": round(needed / measured["peak"], 3),
-        "working_forecast_over_measured": round(working / measured["working"], 3),
+        "estimated_over_measured": round(needed / measured["peak"], 3),
+        "working_estimated_over_measured": round(working / measured["working"], 3),
     }
     print(json.dumps(result, indent=2))
 
 
 def write_corpus(folder: Path) -> str:
-    """The seed's stories of one language, all of one value and stance."""
-    from vxdist.config import CorpusConfig
-    from vxdist.corpus import load_corpus
-
+    """The seed's stories in one language, all with the same value and stance."""
     items = [i for i in load_corpus(CorpusConfig()).activation if i.language == LANGUAGE]
     rows = [
         {**dataclasses.asdict(i), "value": "all", "stance": "aligned", "pair": i.id} for i in items
@@ -65,16 +100,10 @@ def write_corpus(folder: Path) -> str:
 
 
 def predict(arguments: list[str]) -> dict[str, Any]:
-    """Bytes as `vxdist estimate` has them."""
-    from vxdist.estimate.assumptions import Assumptions
-    from vxdist.estimate.estimate import make_estimate
-    from vxdist.estimate.machine import Wanted, find_machine
-    from vxdist.estimate.texts import Imagined
-    from vxdist.settings import parse
-
-    config, assume = parse("plan", [*arguments, "--store", "none"]), Assumptions()
-    machine = find_machine(config.trainer, Wanted(), assume)
-    estimate = make_estimate(config, machine, Imagined(), assume)
+    """Bytes as `vxdist estimate` estimates them."""
+    config, assume = parse("estimate", [*arguments, "--store", "none"]), Assumptions()
+    machine = find_machine(config.trainer, MachineOptions(), assume)
+    estimate = make_estimate(config, machine, CorpusSize(), assume)
     return {
         "model": config.model.path,
         "dtype": config.model.dtype,
@@ -86,39 +115,7 @@ def predict(arguments: list[str]) -> dict[str, Any]:
 
 
 def measure(arguments: list[str]) -> None:
-    """Run locate; note the memory as the model is about to be loaded, when it is, and at most."""
-    import torch
-    from transformers import PreTrainedModel
-
-    from vxdist.corpus import load_corpus
-    from vxdist.locate.stage import create_store, describe_run, plan_run
-    from vxdist.locate.work import LocateWork
-    from vxdist.model.hook_points import HookPoints
-    from vxdist.model.load import describe_model
-    from vxdist.model.source import find_model
-    from vxdist.output import Output
-    from vxdist.runtime.loop import run_loop
-    from vxdist.runtime.work import Batch
-    from vxdist.settings import parse
-
-    class Watched(LocateWork):
-        """Locate, looking at the process's memory on the way."""
-
-        def pending(self) -> Any:
-            """As the model is about to be loaded."""
-            self.before = read_memory()
-            return super().pending()
-
-        def attach(self, hook_points: HookPoints, device: torch.device) -> None:
-            """As it has been loaded and tried on a few tokens."""
-            self.loaded = read_memory()
-            super().attach(hook_points, device)
-
-        def step(self, model: PreTrainedModel, batch: Batch) -> None:
-            """One batch."""
-            super().step(model, batch)
-            self.peak = read_memory()
-
+    """Run locate, and print its memory before and after loading the model, and at the peak."""
     config = parse("locate", arguments)
     corpus, source = load_corpus(config.corpus), find_model(config.model)
     shape = describe_model(source)
@@ -126,7 +123,7 @@ def measure(arguments: list[str]) -> None:
     identity = describe_run(config, corpus, source, shape, plan)
     create_store(config.store, corpus, shape, plan, identity)
     work = Watched(plan, config.store)
-    # The peak so far is of imports and planning.
+    # The peak so far belongs to imports and planning.
     Path("/proc/self/clear_refs").write_text("5")
     run_loop(work, source, config, Output())
     file = max(memory["RssFile"] for memory in (work.loaded, work.peak))
@@ -134,14 +131,14 @@ def measure(arguments: list[str]) -> None:
         "loaded_anonymous": work.loaded["RssAnon"] - work.before["RssAnon"],
         "mapped": file - work.before["RssFile"],
         "peak": work.peak["VmHWM"] - work.before["VmRSS"],
-        # Mapped weights become resident as they are used, so they are taken off the peak.
+        # Mapped weights become resident when they are used, so they are subtracted from the peak.
         "working": work.peak["VmHWM"] - file - work.loaded["RssAnon"],
     }
     print(json.dumps(found))
 
 
 def read_memory() -> dict[str, int]:
-    """Resident memory of this process in bytes: all, at most, anonymous, and of mapped files."""
+    """Resident memory of this process in bytes: total, peak, anonymous, and of mapped files."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     rows = (line.split() for line in lines)
     names = ("VmRSS:", "VmHWM:", "RssAnon:", "RssFile:")

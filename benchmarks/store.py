@@ -1,7 +1,7 @@
-"""A store of Llama-3.1-70B's shape with synthetic parts: time, peak memory and size of each step.
+"""A store with the shape of Llama-3.1-70B and synthetic parts: time and peak memory of each step.
 
-Each step is a process of its own, so that its peak memory is its own. Prints JSON. By default
-768 parts of 80 layers x 28,672 neurons: some 18 GB on disk and ten minutes or so.
+Each step runs in a process of its own, so that its peak memory can be measured. Prints JSON. By
+default 768 parts of 80 layers x 28,672 neurons: about 18 GB on disk and ten minutes.
 
     python benchmarks/store.py --out runs/benchmark.zarr
 """
@@ -27,41 +27,43 @@ TOKENS = 20_000
 
 
 def main() -> None:
-    """Run every step, or the one asked for, and print what it took."""
+    """Run every step, or the requested one, and print its cost."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="store to make; removed at the end")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="store to create; removed at the end"
+    )
     parser.add_argument("--layers", type=int, default=80)
     parser.add_argument("--neurons", type=int, default=28_672)
     parser.add_argument("--parts-per-group", type=int, default=32)
-    parser.add_argument("--keep", action="store_true", help="leave the store there")
+    parser.add_argument("--keep", action="store_true", help="keep the store")
     parser.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.step:
         print(json.dumps(_measure(options)))
         return
     if options.out.exists():
-        sys.exit(f"error: {options.out} is there already; remove it, or choose another --out")
-    told: dict[str, Any] = {
+        sys.exit(f"error: {options.out} already exists; remove it, or choose another --out")
+    result: dict[str, Any] = {
         "shape": {"layers": options.layers, "neurons": options.neurons},
         "parts": len(VALUES) * len(LANGUAGES) * options.parts_per_group,
     }
     for step in STEPS:
         print(f"{step} ...", file=sys.stderr, flush=True)
-        told[step] = json.loads(
+        result[step] = json.loads(
             subprocess.run(
                 [sys.executable, __file__, *sys.argv[1:], "--step", step],
                 check=True, stdout=subprocess.PIPE, text=True,
             ).stdout.splitlines()[-1]
         )  # fmt: skip
     files = [file for file in options.out.rglob("*") if file.is_file()]
-    told["store"] = {"objects": len(files), "bytes": sum(file.stat().st_size for file in files)}
+    result["store"] = {"objects": len(files), "bytes": sum(file.stat().st_size for file in files)}
     if not options.keep:
         shutil.rmtree(options.out)
-    print(json.dumps(told, indent=2))
+    print(json.dumps(result, indent=2))
 
 
 def _measure(options: argparse.Namespace) -> dict[str, float]:
-    """Time and peak memory of one step, with the start of its process for the queries."""
+    """Time and peak memory of one step; for queries, including the start of their process."""
     began = time.perf_counter()
     path = str(options.out)
     if options.step == "write":
@@ -87,17 +89,17 @@ def _measure(options: argparse.Namespace) -> dict[str, float]:
 
         assert not check(path).findings
     else:
-        place = [str(options.layers // 2), str(options.neurons // 2)]
-        query = ["--value", "patriotism"] if options.step == "top" else place
+        neuron = [str(options.layers // 2), str(options.neurons // 2)]
+        query = ["--value", "patriotism"] if options.step == "top" else neuron
         subprocess.run(
             [sys.executable, "-m", "vxstore", options.step, path, *query],
             check=True,
             stdout=subprocess.DEVNULL,
         )
-    who = resource.RUSAGE_CHILDREN if options.step in ("top", "neuron") else resource.RUSAGE_SELF
+    usage = resource.RUSAGE_CHILDREN if options.step in ("top", "neuron") else resource.RUSAGE_SELF
     return {
         "seconds": round(time.perf_counter() - began, 2),
-        "peak_gigabytes": round(resource.getrusage(who).ru_maxrss * 1024 / 1e9, 3),
+        "peak_gigabytes": round(resource.getrusage(usage).ru_maxrss * 1024 / 1e9, 3),
     }
 
 

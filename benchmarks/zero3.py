@@ -2,12 +2,12 @@
 
     python benchmarks/zero3.py --ranks 1 2 4 --config configs/demo.yaml --corpus.stories_per_group 1
 
-Every run is `locate`, on this machine, beside a run under strategy single. Of all ranks the worst
-is told, in MB (10^6 bytes), above what the process held before it began to load: `parameters` are
-the weights that stay with the rank; `load_peak` and `run_peak` what the process came to hold of
-memory of its own, sampled every 2 ms; `mapped_peak` the pages of weight files mapped into it, which
-the system takes back when it needs them; `peak` is the larger of the first two peaks. `fall` gives
-weights and peak as shares of those with the fewest ranks. Prints JSON. Needs Linux.
+Every run is `locate` on this machine, compared with a run under strategy single. Numbers are the
+largest over all ranks, in MB (10^6 bytes), above what the process held before loading: `parameters`
+are the weights that stay on the rank; `load_peak` and `run_peak` are the private memory of the
+process, sampled every 2 ms; `mapped_peak` is the pages of mapped weight files, which the system
+reclaims when it needs them; `peak` is the larger of the first two peaks. `fall` gives weights and
+peak relative to those with the fewest ranks. Prints JSON. Needs Linux.
 """
 
 import argparse
@@ -40,45 +40,45 @@ from vxdist.runtime.work import Batch
 from vxdist.settings import parse
 
 OUT = "VXDIST_BENCHMARK_OUT"
-"""Folder in which each rank leaves its figures; set for the processes that measure."""
+"""Variable with the folder to which each rank writes its figures; set in measuring processes."""
 SAMPLE_SECONDS = 0.002
 
 
 class Memory:
-    """Largest memory of this process since `begin`, by kind, in MB."""
+    """Peak memory of this process since `begin`, by kind, in MB."""
 
     def __init__(self) -> None:
         self._base = self._now()
         self._peak = dict(self._base)
 
     def begin(self) -> None:
-        """What is held now is where counting starts."""
+        """Measure relative to the memory held now."""
         self._base = self._now()
         self.restart()
 
     def restart(self) -> None:
-        """Forget the largest so far."""
+        """Forget the peak so far."""
         self._peak = self._now()
 
     def peak(self, kind: str) -> float:
-        """Growth in MB since `begin` at its largest since then, or since `restart`."""
+        """Largest growth in MB since `begin`, within the time since then or since `restart`."""
         return round(self._peak[kind] - self._base[kind], 1)
 
     @contextlib.contextmanager
     def sampled(self) -> Iterator[None]:
-        """Look every 2 ms, beside whatever runs within."""
-        over = threading.Event()
+        """Sample every 2 ms while the context is open."""
+        ended = threading.Event()
 
-        def look() -> None:
-            while not over.wait(SAMPLE_SECONDS):
+        def sample() -> None:
+            while not ended.wait(SAMPLE_SECONDS):
                 self._peak = {kind: max(v, self._peak[kind]) for kind, v in self._now().items()}
 
-        sampler = threading.Thread(target=look)
+        sampler = threading.Thread(target=sample)
         sampler.start()
         try:
             yield
         finally:
-            over.set()
+            ended.set()
             sampler.join()
 
     def _now(self) -> dict[str, float]:
@@ -88,38 +88,38 @@ class Memory:
 
 
 class Watched(LocateWork):
-    """Locate, noting what memory it takes."""
+    """Locate, measuring the memory that it takes."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.memory = Memory()
-        self.told: dict[str, float] = {}
+        self.figures: dict[str, float] = {}
         self._began = 0.0
 
     def pending(self) -> Any:
-        """The last that happens before the model is loaded."""
+        """Called last before the model is loaded."""
         found = super().pending()
         self.memory.begin()
         self._began = time.perf_counter()
         return found
 
     def attach(self, hook_points: HookPoints, device: torch.device) -> None:
-        """The first that happens after."""
-        self.told["load_seconds"] = round(time.perf_counter() - self._began, 1)
-        self.told["load_peak"] = self.memory.peak("RssAnon")
-        self.told["mapped_peak"] = self.memory.peak("RssFile")
+        """Called first after the model is loaded."""
+        self.figures["load_seconds"] = round(time.perf_counter() - self._began, 1)
+        self.figures["load_peak"] = self.memory.peak("RssAnon")
+        self.figures["mapped_peak"] = self.memory.peak("RssFile")
         self.memory.restart()
         super().attach(hook_points, device)
 
     def step(self, model: PreTrainedModel, batch: Batch) -> None:
-        """Weigh what is held before anything runs."""
-        if "parameters" not in self.told:
-            self.told["parameters"] = held_megabytes(model)
+        """Before the first batch, measure the weights held."""
+        if "parameters" not in self.figures:
+            self.figures["parameters"] = held_megabytes(model)
         super().step(model, batch)
 
 
 def held_megabytes(model: nn.Module) -> float:
-    """Weights that stay with this rank: its shards, and with shard_group those of its group."""
+    """Weights that stay on this rank: its shards, and with shard_group those of its group."""
     total = 0
     for parameter in model.parameters():
         shards = [getattr(parameter, f"ds_{kind}tensor", None) for kind in ("", "secondary_")]
@@ -129,7 +129,7 @@ def held_megabytes(model: nn.Module) -> float:
 
 
 def measure(arguments: Sequence[str]) -> None:
-    """One rank: run locate, and leave the figures in the folder that the environment names."""
+    """One rank: run locate, and write its figures to the folder that the environment names."""
     config = parse("locate", arguments)
     launch = find_launch(config.trainer)
     corpus, source = load_corpus(config.corpus), find_model(config.model)
@@ -141,13 +141,13 @@ def measure(arguments: Sequence[str]) -> None:
     work = Watched(plan, config.store)
     with work.memory.sampled():
         run_loop(work, source, config, Output())
-    work.told["run_peak"] = work.memory.peak("RssAnon")
+    work.figures["run_peak"] = work.memory.peak("RssAnon")
     file = Path(os.environ[OUT]) / f"{launch.rank}.json"
-    file.write_text(json.dumps(work.told), encoding="ascii")
+    file.write_text(json.dumps(work.figures), encoding="ascii")
 
 
 def start(ranks: int, strategy: str, options: Sequence[str]) -> dict[str, float]:
-    """One run of so many ranks; the largest of each figure over them."""
+    """One run with this many ranks; returns the largest of each figure over them."""
     print(f"{strategy}, {ranks} ranks ...", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory() as folder:
         command = [
@@ -157,14 +157,14 @@ def start(ranks: int, strategy: str, options: Sequence[str]) -> dict[str, float]
         ]
         environ = {"OMP_NUM_THREADS": "1", **os.environ, OUT: folder}
         subprocess.run(command, env=environ, stdout=sys.stderr, check=True)
-        told = [json.loads(file.read_bytes()) for file in sorted(Path(folder).glob("*.json"))]
-    assert len(told) == ranks
-    worst = {key: max(rank[key] for rank in told) for key in told[0]}
+        figures = [json.loads(file.read_bytes()) for file in sorted(Path(folder).glob("*.json"))]
+    assert len(figures) == ranks
+    worst = {key: max(rank[key] for rank in figures) for key in figures[0]}
     return {**worst, "peak": max(worst["load_peak"], worst["run_peak"])}
 
 
 def find_fall(runs: dict[int, dict[str, float]]) -> dict[str, dict[str, float]]:
-    """By number of ranks, weights and peak of a rank over those of the fewest ranks."""
+    """By number of ranks, weights and peak of a rank relative to those with the fewest ranks."""
     first = runs[min(runs)]
     return {
         str(ranks): {key: round(run[key] / first[key], 3) for key in ("parameters", "peak")}
@@ -173,7 +173,7 @@ def find_fall(runs: dict[int, dict[str, float]]) -> dict[str, dict[str, float]]:
 
 
 def main() -> None:
-    """Run every number of ranks, and print what came of it."""
+    """Run with every number of ranks, and print the result."""
     if OUT in os.environ:
         measure(sys.argv[1:])
         return
@@ -183,7 +183,7 @@ def main() -> None:
     config = parse("locate", [*rest, "--store", "unused"])
     single = start(1, "single", rest)
     runs = {ranks: start(ranks, "zero3", rest) for ranks in options.ranks}
-    told: dict[str, Any] = {
+    result: dict[str, Any] = {
         "model": config.model.path,
         "dtype": config.model.dtype,
         "offload": config.trainer.offload,
@@ -191,7 +191,7 @@ def main() -> None:
         "zero3": {str(ranks): run for ranks, run in runs.items()},
         "fall": find_fall(runs),
     }
-    print(json.dumps(told, indent=2))
+    print(json.dumps(result, indent=2))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""vxdist evaluate under torchrun, srun or plain python.
+"""Run `vxdist evaluate` under torchrun, srun or plain python.
 
 torchrun --nproc-per-node 2 launch/evaluate.py --config configs/demo.yaml
 """

@@ -1,4 +1,4 @@
-"""vxdist locate under torchrun, srun or plain python.
+"""Run `vxdist locate` under torchrun, srun or plain python.
 
 torchrun --nproc-per-node 2 launch/locate.py --config configs/demo.yaml
 """

@@ -1,4 +1,4 @@
-"""vxdist reduce under torchrun, srun or plain python.
+"""Run `vxdist reduce` under torchrun, srun or plain python.
 
 torchrun --nproc-per-node 2 launch/reduce.py --config configs/demo.yaml
 """

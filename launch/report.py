@@ -1,4 +1,4 @@
-"""vxdist report under torchrun, srun or plain python.
+"""Run `vxdist report` under torchrun, srun or plain python.
 
 torchrun --nproc-per-node 2 launch/report.py --config configs/demo.yaml
 """

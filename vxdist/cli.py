@@ -1,4 +1,4 @@
-"""The `vxdist` command. A stage is imported only when it is called."""
+"""The `vxdist` command. A stage is imported only when it runs."""
 
 import difflib
 import errno
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 STAGES = {
     "locate": "record how often each neuron is active, per value and language",
-    "reduce": "score neurons by entropy and select those of each value",
-    "evaluate": "ablate the selected neurons and score the dilemmas again",
-    "report": "write an HTML page of what was found",
+    "reduce": "score the neurons and select those of each value",
+    "evaluate": "ablate the selected neurons and measure the effect on the dilemmas",
+    "report": "write an HTML page with the results",
 }
-RUN = ("run", "locate, reduce, evaluate and report, one after the other")
+RUN = ("run", "run all four stages, one after the other")
 OTHERS = {
     "corpus": ("corpus", "check, build or import a corpus"),
     "import": ("importing", "import activation counts recorded by other software"),
-    "models": ("models", "list the models that are supported, or describe one"),
-    "estimate": ("estimate", "estimate the memory, hours and disk space that a run needs"),
+    "models": ("models", "list the supported models, or describe one"),
+    "estimate": ("estimate", "estimate the memory, time and disk space that a run needs"),
 }
-"""Commands with options of their own, and the packages they are in."""
+"""Commands with options of their own: package and description."""
 ALIASES = {"plan": "estimate"}
-"""Commands by names of earlier versions."""
+"""Earlier names of commands."""
 
 EXTRAS = {
     **dict.fromkeys(("json_repair", "openai", "py3langid"), "build"),
@@ -36,7 +36,7 @@ EXTRAS = {
     "datasets": "huggingface",
     "pyarrow": "parquet",
 }
-"""Extras that a missing package is in, where that is not `run`."""
+"""Extras that contain a missing package, unless that is `run`."""
 NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -51,13 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             _run(arguments[0], arguments[1:])
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read, such as `head`, has gone; the work may not be done
+    except BrokenPipeError:  # the reader, such as `head`, has ended; the work may be incomplete
         from vxstore.cli.output import drop_output
 
         drop_output()
         return STOPPED
     except (Stopped, KeyboardInterrupt) as error:
-        print(str(error) or "stopped; the same command goes on from here", file=sys.stderr)
+        print(str(error) or "stopped; run the same command again to resume", file=sys.stderr)
         return STOPPED
     except (UserError, ModuleNotFoundError, OSError) as error:
         message = _describe(error)
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _describe(error: Exception) -> str | None:
-    """One line on an error that the user can fix; None if it is a fault of vxdist."""
+    """An error that the user can fix, in one line; None if it is a bug in vxdist."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, ModuleNotFoundError):
@@ -78,12 +78,12 @@ def _describe(error: Exception) -> str | None:
         extra = EXTRAS.get(error.name.partition(".")[0], "run")
         return (
             f"the Python package {error.name} is not installed; install vxdist with its extra "
-            f"`{extra}`, as the README says"
+            f"`{extra}` (see the README)"
         )
     if isinstance(error, OSError) and error.errno in NOT_WRITABLE:
         return (
-            f"{error.filename or 'the disk'}: {error.strerror}; what is recorded is kept: make "
-            "room, or make it writable, and run the same command again"
+            f"{error.filename or 'the disk'}: {error.strerror}; what is recorded is kept: free "
+            "some space, or make it writable, and run the same command again"
         )
     return None
 
@@ -93,7 +93,7 @@ def _run(command: str, arguments: Sequence[str]) -> None:
     known = (*STAGES, RUN[0], *OTHERS)
     if command not in known:
         near = difflib.get_close_matches(command, known, n=1, cutoff=0.0)[0]
-        raise UserError(f"no command {command!r}; did you mean {near}? See vxdist --help")
+        raise UserError(f"unknown command {command!r}; did you mean {near}? See vxdist --help")
     if command in OTHERS:
         importlib.import_module(f"vxdist.{OTHERS[command][0]}.command").run(arguments)
         return
@@ -117,7 +117,7 @@ def _check_alone(config: "Config") -> None:
 
     if find_launch(config.trainer).world_size > 1:
         raise UserError(
-            "vxdist run is for one process; with several, start launch/locate.py, reduce.py, "
+            "vxdist run runs in one process; with several, start launch/locate.py, reduce.py, "
             "evaluate.py and report.py in turn"
         )
 
@@ -128,8 +128,8 @@ def _usage() -> str:
     lines += [f"  {name:9} {text}" for name, (_, text) in OTHERS.items()]
     lines += [
         "",
-        "`vxdist COMMAND --help` lists every setting; `vxdist COMMAND --config FILE",
-        "--print_config` prints the settings as resolved. corpus, import, models and estimate have",
-        "options of their own: `vxdist import --help`. See `vxstore --help` for queries.",
+        "`vxdist COMMAND --help` lists all settings and options, and `vxdist COMMAND --config FILE",
+        "--print_config` prints the resolved settings. corpus, import, models and estimate have",
+        "options of their own. See `vxstore --help` for queries.",
     ]
     return "\n".join(lines)

@@ -1,7 +1,7 @@
 """Components chosen by name: selectors, outcomes and interventions.
 
 A table is a dict literal, name to "module:Class". A class is imported when it is chosen, or when
-its settings are asked for; so modules of components import torch within functions only.
+its settings are needed, so modules of components import torch only within functions.
 """
 
 import dataclasses
@@ -16,9 +16,9 @@ Table = Mapping[str, str]
 Section = TypeVar("Section")
 
 
-def find_table(where: str) -> Table:
+def find_table(location: str) -> Table:
     """The table at "module:NAME"."""
-    table: Table = _find(where)
+    table: Table = _import(location)
     return table
 
 
@@ -29,7 +29,7 @@ def find_class(table: Table, name: str, key: str) -> Any:
     """
     if name not in table:
         raise UserError(f"{key}: found {name!r}, expected one of {', '.join(table)}")
-    return _find(table[name])
+    return _import(table[name])
 
 
 def settings_of(component: Any) -> type[Any] | None:
@@ -39,9 +39,9 @@ def settings_of(component: Any) -> type[Any] | None:
 
 
 def compose(section: type[Section], tables: Mapping[str, Table]) -> type[Section]:
-    """`section`, a dataclass, with one more field for each component that has settings.
+    """The dataclass `section` with an additional field for each component that has settings.
 
-    `tables` maps the setting that chooses a component to the components it chooses from.
+    `tables` maps each setting that chooses a component to the table it chooses from.
     """
     fields = []
     for key, table in tables.items():
@@ -60,7 +60,7 @@ def compose(section: type[Section], tables: Mapping[str, Table]) -> type[Section
 
 
 def make_component(table: Table, name: str, section: Any, key: str) -> Any:
-    """The component `name`, with its settings from `section`.
+    """An instance of the component `name`, with its settings from `section`.
 
     Raises UserError, naming the setting `key`, if there is no such component.
     """
@@ -71,6 +71,6 @@ def make_component(table: Table, name: str, section: Any, key: str) -> Any:
     return component(getattr(section, name, None) or settings())
 
 
-def _find(where: str) -> Any:
-    module, _, name = where.partition(":")
+def _import(location: str) -> Any:
+    module, _, name = location.partition(":")
     return getattr(importlib.import_module(module), name)

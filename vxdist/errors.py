@@ -1,12 +1,12 @@
-"""Errors grouped by what the caller does about them."""
+"""Errors and exit codes, grouped by what the user can do about them."""
 
 from vxstore.errors import UserError
 
 __all__ = ["DONE", "STOPPED", "USER_ERROR", "Stopped", "UserError"]
 
 DONE, USER_ERROR, STOPPED = 0, 2, 3
-"""Exit codes: done, the user can mend it, stopped by a signal (or a peer): run it again."""
+"""Exit codes: 0 done; 2 an error that the user can fix; 3 stopped by a signal or a peer."""
 
 
 class Stopped(Exception):
-    """A signal asked the run to stop; the same command goes on where it stopped (exit code 3)."""
+    """The run was stopped by a signal; the same command resumes it (exit code 3)."""

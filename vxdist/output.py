@@ -1,11 +1,11 @@
-"""What a stage says on standard output."""
+"""Messages of a stage on standard output."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """What a stage says on standard output, if anything: lines and progress."""
+    """Prints the messages of a stage; `shown` false silences them and its progress."""
 
     shown: bool = True
 

@@ -1,4 +1,4 @@
-"""The argument parser of commands with options of their own: its errors are one line."""
+"""The argument parser of commands with options of their own; it reports errors in one line."""
 
 from vxstore.cli.parser import Parser
 

@@ -1,4 +1,4 @@
-"""A progress bar on a terminal, plain lines elsewhere; on rank 0 only."""
+"""Progress on standard output: a bar on a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Callable
@@ -8,9 +8,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 
 class WorkProgress:
-    """Counts units done (tokens, layers) of a known total, with the rate and the time left.
+    """Shows how much of a known total is done (tokens, layers), with the rate and the time left.
 
-    `note` is shown behind them. Rates of slow work are per minute.
+    The text that `note` returns is shown after them. `by_minute` gives the rate of slow work per
+    minute.
     """
 
     def __init__(
@@ -33,7 +34,7 @@ class WorkProgress:
         self._bar: Progress | None = None
 
     def start(self) -> None:
-        """Begin to count time, and to show."""
+        """Start the clock and the display."""
         self._began = self._printed = time.monotonic()
         if self._shown and self._console.is_terminal:
             self._bar = Progress(
@@ -49,15 +50,15 @@ class WorkProgress:
             self._bar.add_task(self._title, total=self._total, rate=self._pace(), note=self._note())
 
     def stop(self) -> None:
-        """Leave the terminal as it was, or print how far the work came."""
+        """Restore the terminal, or print how much was done."""
         if self._bar is not None:
             self._bar.stop()
         elif self._shown and self._reported < self._done:
             self._line()
 
-    def advance(self, units: int) -> None:
-        """Add units done."""
-        self._done += units
+    def advance(self, number: int) -> None:
+        """Add to what is done."""
+        self._done += number
         if self._bar is not None:
             self._bar.update(
                 self._bar.task_ids[0], completed=self._done, rate=self._pace(), note=self._note()

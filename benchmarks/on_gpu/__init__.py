@@ -1,1 +1,1 @@
-"""What `benchmarks/gpu.py` runs, one module to a kind of section."""
+"""The sections of `benchmarks/gpu.py`, one module per kind."""

@@ -1,4 +1,4 @@
-"""Bare forward, locate, and the usual recipe, in turn, on a model that is on the device.
+"""Bare forward, locate and the usual recipe, in turn, on a model that is on the device.
 
 B: text, T: token, N: neuron, L: layer.
 """
@@ -24,15 +24,15 @@ from vxdist.runtime.work import Batch, Schedule
 
 
 class Removable(LocateWork):
-    """Locate, whose hooks can be taken off again."""
+    """Locate, with hooks that can be removed."""
 
     def remove(self) -> None:
-        """Take them off."""
+        """Remove the hooks."""
         assert self._counter is not None
         self._counter.remove()
 
 
-class Roads:
+class Ways:
     """The three ways to run the plan's texts through one model."""
 
     def __init__(self, model: Any, plan: Plan, device: torch.device, folder: Path) -> None:
@@ -40,7 +40,7 @@ class Roads:
         self._stores = 0
         schedule = Schedule(LocateWork(plan, ""), range(len(plan.parts)), 0, 0)
         self._ready = [schedule[n].to(device) for n in range(len(schedule))]
-        # As many texts as surely fit, in file order: no plan, so no telling how much is padding.
+        # In file order, without a plan, the padding is not known: only as many texts as surely fit.
         lengths = [len(story.token_ids_T) for story in plan.stories]
         budget = max(batch.token_ids_BT.numel() for batch in self._ready)
         size = max(1, budget // max(lengths))
@@ -55,7 +55,7 @@ class Roads:
         self.tokens = sum(lengths)
 
     def bare(self) -> None:
-        """The decoder alone, on batches that are on the device already."""
+        """Only the decoder, on batches that are already on the device."""
         decoder = self.model.get_decoder()
         for batch in self._ready:
             decoder(
@@ -65,7 +65,7 @@ class Roads:
             )
 
     def prepare(self) -> Removable:
-        """Locate's work with a store of its own and its hooks on."""
+        """Locate's work with a store of its own and its hooks registered."""
         self._stores += 1
         store = str(self._folder / f"{self._stores}.zarr")
         make_store(store, self.plan, self.model.config)
@@ -75,21 +75,21 @@ class Roads:
         return work
 
     def locate(self, work: Removable) -> None:
-        """What vxdist's predict loop does: make batches, run, count, take, write beside."""
+        """The steps of vxdist's predict loop: make batches, run, count, and write in a thread."""
         schedule = Schedule(work, range(len(self.plan.parts)), 0, 0)
         loader: Sequence[Batch] | Any = DataLoader(schedule, batch_size=None)
         with ThreadPoolExecutor(max_workers=1) as writer:
             written = []
-            for made in loader:
-                batch = made.to(self.device)
+            for prepared in loader:
+                batch = prepared.to(self.device)
                 work.step(self.model, batch)
-                if batch.ends_unit:
-                    written.append(writer.submit(work.finish(batch.unit)))
+                if batch.ends_task:
+                    written.append(writer.submit(work.finish(batch.task)))
             for future in written:
                 future.result()
 
     def usual(self, sums: "LapeSums") -> None:
-        """Padded batches in file order, made as they come, through the model with its head."""
+        """Padded batches in file order, made one by one, through the model with its head."""
         for positions in self._file_order:
             texts = [torch.as_tensor(self.plan.stories[p].token_ids_T) for p in positions]
             ids_BT = pad_sequence(texts, batch_first=True).to(self.device).long()
@@ -102,7 +102,7 @@ class Roads:
 class LapeSums:
     """The five reductions of LAPE's code (arXiv 2402.16438): sums of powers 1 to 4, and active.
 
-    Over all tokens, padding too, in float32, each read of the activations a pass of its own.
+    They run over all tokens, padding included, in float32, each in a separate pass.
     """
 
     def __init__(self, model: Any, device: torch.device) -> None:
@@ -130,24 +130,24 @@ class LapeSums:
         return [total.cpu() for total in (*self._sums, self._active_LN)]
 
     def remove(self) -> None:
-        """Take the hooks off."""
+        """Remove the hooks."""
         for handle in self._handles:
             handle.remove()
 
 
-def _one(roads: Roads, name: str) -> float:
-    """Seconds of one road, its preparation left out."""
+def _one(ways: Ways, name: str) -> float:
+    """Seconds of one way, without its preparation."""
     if name == "bare":
-        return seconds_of(roads.bare, roads.device)
+        return seconds_of(ways.bare, ways.device)
     if name == "locate":
-        work = roads.prepare()
+        work = ways.prepare()
         try:
-            return seconds_of(lambda: roads.locate(work), roads.device)
+            return seconds_of(lambda: ways.locate(work), ways.device)
         finally:
             work.remove()
-    sums = LapeSums(roads.model, roads.device)
+    sums = LapeSums(ways.model, ways.device)
     try:
-        return seconds_of(lambda: roads.usual(sums), roads.device)
+        return seconds_of(lambda: ways.usual(sums), ways.device)
     finally:
         sums.remove()
 
@@ -164,59 +164,59 @@ def compare(
     rate: float,
     profile: bool,
 ) -> dict[str, Any]:
-    """Run every road once a round, after one round to warm up, until rounds or seconds are over.
+    """Run every way once per round, after one round to warm up, until rounds or seconds are over.
 
-    `rate` is what the device's matrix products reach, in operations per second. A road for which
-    memory is too small is left out, and said.
+    `rate` is the speed of the device's matrix products, in operations per second. A way for which
+    memory does not suffice is skipped, and reported as such.
     """
     began = time.perf_counter()
     batches = sum(len(part.batches) for part in plan.parts)
-    told: dict[str, Any] = {"batches": batches, "padding": round(plan.padding, 4)}
+    result: dict[str, Any] = {"batches": batches, "padding": round(plan.padding, 4)}
     with tempfile.TemporaryDirectory() as folder:
-        roads = Roads(model, plan, device, Path(folder))
-        told |= {"tokens": roads.tokens, **_warm_up(roads, names)}
-        took: dict[str, list[float]] = {n: [] for n in names if "skipped" not in told[n]}
+        ways = Ways(model, plan, device, Path(folder))
+        result |= {"tokens": ways.tokens, **_warm_up(ways, names)}
+        took: dict[str, list[float]] = {n: [] for n in names if "skipped" not in result[n]}
         for turn in range(rounds):
             order = list(took)
             for name in order[turn % len(order) :] + order[: turn % len(order)]:
-                took[name].append(_one(roads, name))
+                took[name].append(_one(ways, name))
             if time.perf_counter() - began > seconds:
                 break
         for name, times in took.items():
-            told[name] |= _rates(roads, name, times, rate)
+            result[name] |= _rates(ways, name, times, rate)
         if profile:
-            work = roads.prepare()
-            told["profile_of_locate"] = profiled(lambda: roads.locate(work), device)
+            work = ways.prepare()
+            result["profile_of_locate"] = profiled(lambda: ways.locate(work), device)
             work.remove()
     for other in ("bare", "usual"):
         if other in took:
             ratios = [a / b for a, b in zip(took[other], took["locate"], strict=True)]
-            told[f"locate_over_{other}"] = round(statistics.median(ratios), 4)
-    return told
+            result[f"locate_over_{other}"] = round(statistics.median(ratios), 4)
+    return result
 
 
-def _warm_up(roads: Roads, names: Sequence[str]) -> dict[str, Any]:
-    told: dict[str, Any] = {}
+def _warm_up(ways: Ways, names: Sequence[str]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
     for name in names:
-        free_memory(roads.device)
-        forget_peak(roads.device)
+        free_memory(ways.device)
+        forget_peak(ways.device)
         try:
-            _one(roads, name)
-            told[name] = {"peak_gigabytes": peak_gigabytes(roads.device)}
+            _one(ways, name)
+            result[name] = {"peak_gigabytes": peak_gigabytes(ways.device)}
         except torch.OutOfMemoryError:
             if name == "locate":
                 raise
-            told[name] = {"skipped": "not enough memory on the device"}
-    free_memory(roads.device)
-    return told
+            result[name] = {"skipped": "not enough memory on the device"}
+    free_memory(ways.device)
+    return result
 
 
-def _rates(roads: Roads, name: str, times: Sequence[float], rate: float) -> dict[str, Any]:
-    model = roads.model if name == "usual" else roads.model.get_decoder()
-    middle = statistics.median(times)
-    operations = 2 * multiplied(model) * roads.ran[name]
+def _rates(ways: Ways, name: str, times: Sequence[float], rate: float) -> dict[str, Any]:
+    model = ways.model if name == "usual" else ways.model.get_decoder()
+    median = statistics.median(times)
+    operations = 2 * multiplied(model) * ways.ran[name]
     return {
-        "tokens_per_second": round(roads.tokens / middle, 1),
-        "share_of_matrix_rate": round(operations / middle / rate, 4),
+        "tokens_per_second": round(ways.tokens / median, 1),
+        "share_of_matrix_rate": round(operations / median / rate, 4),
         "seconds": [round(time, 4) for time in times],
     }

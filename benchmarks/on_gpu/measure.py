@@ -1,4 +1,4 @@
-"""Clocks, ceilings and profiles of a device."""
+"""Timing, peak rates and profiles of a device."""
 
 import datetime
 import gc
@@ -19,34 +19,34 @@ PACKAGES = ("vxdist", "torch", "triton", "transformers", "lightning", "deepspeed
 
 def describe(device: torch.device) -> dict[str, Any]:
     """Device, versions and date."""
-    told: dict[str, Any] = {"date": datetime.datetime.now(datetime.UTC).isoformat("T", "minutes")}
+    result: dict[str, Any] = {"date": datetime.datetime.now(datetime.UTC).isoformat("T", "minutes")}
     if device.type == "cuda":
         seen = torch.cuda.get_device_properties(device)
-        told["device"] = {
+        result["device"] = {
             "name": seen.name,
             "gigabytes": round(seen.total_memory / 1e9, 1),
             "multiprocessors": seen.multi_processor_count,
             "capability": f"{seen.major}.{seen.minor}",
         }
     else:
-        told["device"] = {"name": f"{platform.machine()} CPU", "threads": torch.get_num_threads()}
-    told["versions"] = {"python": platform.python_version(), "cuda": torch.version.cuda}
+        result["device"] = {"name": f"{platform.machine()} CPU", "threads": torch.get_num_threads()}
+    result["versions"] = {"python": platform.python_version(), "cuda": torch.version.cuda}
     for package in PACKAGES:
         try:
-            told["versions"][package] = version(package)
+            result["versions"][package] = version(package)
         except PackageNotFoundError:
-            told["versions"][package] = None
-    return told
+            result["versions"][package] = None
+    return result
 
 
 def wait(device: torch.device) -> None:
-    """Until the device has done all it was given."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def seconds_of(run: Callable[[], Any], device: torch.device) -> float:
-    """Seconds that one call takes, the device's work included."""
+    """Seconds that one call takes, including the work of the device."""
     wait(device)
     began = time.perf_counter()
     run()
@@ -55,7 +55,7 @@ def seconds_of(run: Callable[[], Any], device: torch.device) -> float:
 
 
 def median_seconds(run: Callable[[], Any], device: torch.device, repeats: int) -> float:
-    """Median of `repeats` calls after two to warm up, by the device's own clock."""
+    """Median time of `repeats` calls after two to warm up, by the device's clock."""
     for _ in range(2):
         run()
     if device.type != "cuda":
@@ -71,34 +71,34 @@ def median_seconds(run: Callable[[], Any], device: torch.device, repeats: int) -
 
 
 def matrix_rate(device: torch.device, size: int) -> float:
-    """Operations per second of a bf16 product of square matrices, of random numbers."""
+    """Operations per second of a bf16 product of square random matrices."""
     a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
     out = torch.empty_like(a)
     return 2 * size**3 / median_seconds(lambda: torch.mm(a, b, out=out), device, 20)
 
 
 def copy_rate(device: torch.device, size: int) -> float:
-    """Bytes per second of a copy on the device, read and written both counted."""
+    """Bytes per second of a copy on the device, counting both reads and writes."""
     source = torch.randint(127, (size,), device=device, dtype=torch.int8)
     target = torch.empty_like(source)
     return 2 * size / median_seconds(lambda: target.copy_(source), device, 20)
 
 
 def peak_gigabytes(device: torch.device) -> float | None:
-    """Most memory held at once since `forget_peak`; unknown on a CPU."""
+    """Peak memory since `forget_peak`; None on a CPU."""
     if device.type != "cuda":
         return None
     return round(torch.cuda.max_memory_allocated(device) / 1e9, 2)
 
 
 def forget_peak(device: torch.device) -> None:
-    """Begin a new peak."""
+    """Start a new peak."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
 
 def free_memory(device: torch.device) -> None:
-    """Give back what nothing refers to any more."""
+    """Free memory that nothing refers to."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -115,7 +115,7 @@ def profiled(run: Callable[[], Any], device: torch.device, rows: int = 15) -> li
     kind = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
     averages = seen.key_averages()
     print(averages.table(sort_by=kind, row_limit=rows, max_name_column_width=80), file=sys.stderr)
-    # A kernel's time is listed under the operation that launched it, too.
+    # A kernel's time is also listed under the operation that launched it.
     events = [event for event in averages if event.device_type.name == device.type.upper()]
     total = sum(getattr(event, kind) for event in events)
     return [

@@ -1,4 +1,4 @@
-"""Models of real shapes with random weights, and texts for them."""
+"""Models with real shapes and random weights, and texts for them."""
 
 from typing import Any
 
@@ -55,7 +55,7 @@ def configure(name: str, tiny: bool) -> Any:
 
 
 def build(config: Any, device: torch.device, *, head: bool) -> Any:
-    """A bf16 model on the device, weights drawn there; with its language-model head or without."""
+    """A bf16 model with weights drawn on the device, with or without its language-model head."""
     kind: Any = hf.AutoModelForCausalLM if head else hf.AutoModel
     with device, no_init_weights():
         model = kind.from_config(config, dtype=torch.bfloat16)
@@ -70,7 +70,7 @@ def build(config: Any, device: torch.device, *, head: bool) -> Any:
 
 
 def weight_bytes(config: Any, *, head: bool) -> int:
-    """What `build` will take, without building it."""
+    """Bytes of weights of what `build` makes, without building it."""
     kind: Any = hf.AutoModelForCausalLM if head else hf.AutoModel
     with torch.device("meta"):
         model = kind.from_config(config, dtype=torch.bfloat16)
@@ -78,22 +78,22 @@ def weight_bytes(config: Any, *, head: bool) -> int:
 
 
 def multiplied(model: nn.Module) -> int:
-    """Weights that every token is multiplied with: those of the linear layers."""
+    """Number of weights that every token is multiplied with: those of the linear layers."""
     return sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Linear))
 
 
 def make_texts(vocabulary: int, tokens_per_batch: int, batches: int) -> Plan:
-    """Random texts, as long as stories are, in two parts of about so many full batches each.
+    """Random texts with the lengths of stories, in two parts of about `batches` full batches each.
 
-    Lengths are log-normal around 250 tokens (a dilemma with its choice and rationale); of the
-    thousands of stories of a value, a batch holds neighbours in length, so here they lie within
-    5%. The first token of each does not count, as a BOS does not.
+    Lengths are log-normal around 250 tokens (a dilemma with its choice and rationale). With the
+    thousands of stories of a value, the texts of a batch have almost the same length; here they
+    differ by at most 5%. The first token of each text does not count, like a BOS token.
     """
     rng = np.random.default_rng(0)
-    middle = min(250, tokens_per_batch // 8)
+    median = min(250, tokens_per_batch // 8)
     stories = []
     for value in VALUES:
-        widths = np.clip(rng.lognormal(np.log(middle), 0.3, batches), 8, 4 * middle)
+        widths = np.clip(rng.lognormal(np.log(median), 0.3, batches), 8, 4 * median)
         lengths = [rng.uniform(0.95, 1, int(tokens_per_batch / width)) * width for width in widths]
         for n, length in enumerate(rng.permutation(np.concatenate(lengths)).astype(int)):
             stories.append(

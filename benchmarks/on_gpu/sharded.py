@@ -1,4 +1,4 @@
-"""ZeRO-3 through DeepSpeed: vxdist's own loop, on a model on disk, beside strategy single.
+"""ZeRO-3 through DeepSpeed: vxdist's own loop on a model on disk, compared with strategy single.
 
 L: layer, N: neuron.
 """
@@ -31,14 +31,14 @@ STRATEGIES = ("single", "zero3")
 
 
 class Timed(LocateWork):
-    """Locate, noting when its second batch began: the first warms up."""
+    """Locate, noting when its second batch started; the first warms up."""
 
     began = 0.0
     ran = 0
     tokens = 0
 
     def step(self, model: Any, batch: Batch) -> None:
-        """As ever."""
+        """One batch."""
         self.ran += 1
         if self.ran == 2:
             wait(batch.token_ids_BT.device)
@@ -51,13 +51,13 @@ class Timed(LocateWork):
 def compare_strategies(
     device: torch.device, *, tiny: bool, tokens_per_batch: int, batches: int
 ) -> dict[str, Any]:
-    """Tokens per second under both strategies, and how far apart their counts are."""
+    """Tokens per second under both strategies, and the difference between their counts."""
     shape = configure("1b", tiny)
     plan = make_texts(shape.vocab_size, tokens_per_batch, batches)
-    told: dict[str, Any] = {"parameters": 0}
+    result: dict[str, Any] = {"parameters": 0}
     with tempfile.TemporaryDirectory() as folder:
         model = build(shape, device, head=True)
-        told["parameters"] = sum(parameter.numel() for parameter in model.parameters())
+        result["parameters"] = sum(parameter.numel() for parameter in model.parameters())
         model.save_pretrained(Path(folder) / "model")
         del model
         active: dict[str, Any] = {}
@@ -66,18 +66,18 @@ def compare_strategies(
             store = str(Path(folder) / f"{strategy}.zarr")
             make_store(store, plan, shape)
             try:
-                told[strategy] = _run(_settings(folder, store, device, strategy), plan, device)
+                result[strategy] = _run(_settings(folder, store, device, strategy), plan, device)
             except UserError as error:
-                told[strategy] = {"skipped": str(error)}
+                result[strategy] = {"skipped": str(error)}
                 continue
             active[strategy] = zarr.open_array(f"{store}/record/active_count", mode="r")[:]
     if len(active) == len(STRATEGIES):
         single, sharded = (np.asarray(active[s], dtype=np.int64) for s in STRATEGIES)
         apart = np.abs(single - sharded).sum() / single.sum()
-        told["active_counts_apart"] = float(f"{apart:.2e}")
-        rates = [told[s]["tokens_per_second"] for s in STRATEGIES]
-        told["zero3_over_single"] = round(rates[1] / rates[0], 4)
-    return told
+        result["active_counts_apart"] = float(f"{apart:.2e}")
+        rates = [result[s]["tokens_per_second"] for s in STRATEGIES]
+        result["zero3_over_single"] = round(rates[1] / rates[0], 4)
+    return result
 
 
 def _run(config: Config, plan: Plan, device: torch.device) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def _run(config: Config, plan: Plan, device: torch.device) -> dict[str, Any]:
         find_model(config.model),
         config,
         Output(),
-        then=lambda rank, of: ended.append(time.perf_counter()),
+        then=lambda rank, world_size: ended.append(time.perf_counter()),
     )
     return {
         "tokens_per_second": round(work.tokens / (ended[0] - work.began), 1),

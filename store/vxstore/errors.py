@@ -2,8 +2,21 @@
 
 
 class UserError(Exception):
-    """Something the user can mend: the message is one line and says what to do (exit code 2)."""
+    """Something the user can fix: the message is one line and says what to do (exit code 2)."""
 
 
 class StoreError(UserError):
     """A store that is missing, unfinished, damaged, or not what was asked for."""
+
+
+DAMAGE = (
+    AssertionError,
+    AttributeError,
+    LookupError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What NumPy, Zarr and xarray raise where the content of a store is not what it declares."""

@@ -17,22 +17,29 @@ EXPERTS_VERSION = 2
 """Format whose stores all have experts; those of format 1 have none."""
 POOLED = "pooled"
 """Label, along `language` in the scores, of the counts summed over all languages."""
-
 STATISTICS = ("active_count", "activation_sum", "activation_square_sum")
 """Arrays by neuron, in `/` and `/record`; a store of imported counts has the first only."""
 
+LAWS = ("valid_min", "valid_max", "quotient_of", "subset_of")
 CHUNK_BYTES = 1 << 20
 """Aim for the size of an inner chunk."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArraySpec:
-    """One array: its dimensions, type, and what a reader needs to know of it."""
+    """One array: its dimensions, type and description, and LAWS that `vxstore check` verifies.
+
+    `quotient_of`: a root count, divided by tokens; `subset_of`: true wherever this array is.
+    """
 
     dims: tuple[str, ...]
     dtype: str
     units: str
     long_name: str
+    valid_min: float | None = None
+    valid_max: float | None = None
+    quotient_of: str | None = None
+    subset_of: str | None = None
 
 
 ROOT: Mapping[str, ArraySpec] = {
@@ -118,6 +125,7 @@ COORDINATES: Mapping[str, str] = {
     "order": "which option stood first",
     "mask": "value whose neurons are switched off",
     "kind": "intact, mask or control",
+    "draw": "control draw, from 0",
 }
 
 
@@ -173,12 +181,13 @@ EVALUATION: Mapping[str, ArraySpec] = {
 """What every evaluation holds, whatever its outcome adds."""
 
 _EFFECT_DIMS = ("mask", "value", "language")
+_DRAW_DIMS = (*_EFFECT_DIMS, "draw")
 EFFECT: Mapping[str, ArraySpec] = {
     "mean_shift": ArraySpec(
         dims=_EFFECT_DIMS,
         dtype="float64",
         units="nats",
-        long_name="mean change of the log-odds of the aligned option when the mask is on",
+        long_name="mean change, over dilemmas, of what the outcome measures when the mask is on",
     ),
     "shift_low": ArraySpec(
         dims=_EFFECT_DIMS,
@@ -209,6 +218,24 @@ EFFECT: Mapping[str, ArraySpec] = {
         dtype="float64",
         units="nats",
         long_name="mean over control draws of their mean shift",
+    ),
+    "passes": ArraySpec(
+        dims=_EFFECT_DIMS,
+        dtype="bool",
+        units="1",
+        long_name="the interval excludes zero, and the shift is outside all control draws",
+    ),
+    "control_shift": ArraySpec(
+        dims=_DRAW_DIMS,
+        dtype="float64",
+        units="nats",
+        long_name="mean shift of a control draw",
+    ),
+    "placebo_passes": ArraySpec(
+        dims=_DRAW_DIMS,
+        dtype="bool",
+        units="1",
+        long_name="the control draw, in its mask's place, passes the same tests",
     ),
     "dilemma_count": ArraySpec(
         dims=_EFFECT_DIMS, dtype="int64", units="dilemmas", long_name="dilemmas behind the cell"

@@ -1,4 +1,4 @@
-"""The GPU benchmark runs every path that a CPU can, and its numbers hang together."""
+"""The GPU benchmark runs every path that a CPU can, and its numbers are consistent."""
 
 import json
 import os
@@ -31,9 +31,9 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     out.write_text(json.dumps({"older": {"tokens": 1}}))
     done = run("--device", "cpu", "--tiny", "--rounds", "1", "--profile", "--out", str(out))
     assert done.returncode == 0, done.stderr
-    told: dict[str, Any] = json.loads(done.stdout)
-    assert told == json.loads(out.read_text())
-    return told
+    printed: dict[str, Any] = json.loads(done.stdout)
+    assert printed == json.loads(out.read_text())
+    return printed
 
 
 def test_every_section_is_there(result: dict[str, Any]) -> None:
@@ -52,15 +52,16 @@ def test_the_kernel_section_checks_against_float64(result: dict[str, Any]) -> No
 
 @pytest.mark.parametrize("section", ["8b", "32b", "70b"])
 def test_rates_and_ratios_fit_the_seconds(result: dict[str, Any], section: str) -> None:
-    told = result[section]
-    roads = ["bare", "locate"] + ["usual"] * (section != "70b")
-    for road in roads:
-        (seconds,) = told[road]["seconds"]
-        assert told[road]["tokens_per_second"] == pytest.approx(told["tokens"] / seconds, rel=0.01)
-    ratio = told["bare"]["seconds"][0] / told["locate"]["seconds"][0]
-    assert told["locate_over_bare"] == pytest.approx(ratio, rel=0.01)
-    assert ("locate_over_usual" in told) == (section != "70b")
-    assert told["profile_of_locate"][0]["milliseconds"] > 0
+    figures = result[section]
+    ways = ["bare", "locate"] + ["usual"] * (section != "70b")
+    for way in ways:
+        (seconds,) = figures[way]["seconds"]
+        expected = pytest.approx(figures["tokens"] / seconds, rel=0.01)
+        assert figures[way]["tokens_per_second"] == expected
+    ratio = figures["bare"]["seconds"][0] / figures["locate"]["seconds"][0]
+    assert figures["locate_over_bare"] == pytest.approx(ratio, rel=0.01)
+    assert ("locate_over_usual" in figures) == (section != "70b")
+    assert figures["profile_of_locate"][0]["milliseconds"] > 0
 
 
 def test_zero3_counts_as_single_does(result: dict[str, Any]) -> None:
@@ -69,7 +70,7 @@ def test_zero3_counts_as_single_does(result: dict[str, Any]) -> None:
     assert result["zero3"]["zero3_over_single"] > 0
 
 
-def test_a_machine_without_gpu_is_told_what_it_can_run() -> None:
+def test_the_refusal_without_a_gpu_says_what_runs_there() -> None:
     done = run(CUDA_VISIBLE_DEVICES="")
     assert done.returncode == 2
     assert "--device cpu --tiny" in done.stderr

@@ -1,4 +1,4 @@
-"""A disk that is soon full."""
+"""A small disk, for tests of a full one."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """Mount a disk of a size, such as 64k, for one test; its folder."""
+    """Mount a disk of a given size, such as 64k, for one test; returns its directory."""
     if os.geteuid() != 0:
         pytest.skip("only root can make a small disk")
     disk = tmp_path / "disk"

@@ -1,4 +1,4 @@
-"""docs/corpus.md: its files, its commands, and what it says of them."""
+"""docs/corpus.md: its files and commands are those that exist."""
 
 import json
 import re
@@ -19,7 +19,7 @@ EXAMPLE = ROOT / "docs" / "examples" / "schwartz"
 
 @pytest.fixture(scope="module")
 def page() -> str:
-    """The page."""
+    """The text of the page."""
     return PAGE.read_text(encoding="utf-8")
 
 
@@ -37,11 +37,11 @@ def test_the_items_shown_are_those_of_the_files(page: str) -> None:
 
 def test_the_settings_shown_are_those_of_the_file(page: str) -> None:
     (shown,) = (yaml.safe_load(block) for block in blocks(page, "yaml"))
-    there = yaml.safe_load((EXAMPLE / "run.yaml").read_text(encoding="utf-8"))
-    assert there["evaluate"].items() >= shown["evaluate"].items()
+    settings = yaml.safe_load((EXAMPLE / "run.yaml").read_text(encoding="utf-8"))
+    assert settings["evaluate"].items() >= shown["evaluate"].items()
 
 
-def test_links_lead_somewhere(page: str) -> None:
+def test_links_resolve(page: str) -> None:
     for link in re.findall(r"\]\(([^)#]+)\)", page):
         assert (PAGE.parent / link).exists(), link
 
@@ -54,7 +54,7 @@ def test_the_commands_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(ROOT)
-    longer = tmp_path / "model"  # its tokenizer knows no German: a token a letter
+    longer = tmp_path / "model"  # its tokenizer splits German into single characters
     shutil.copytree(model_folder, longer)
     config = json.loads((longer / "config.json").read_text())
     (longer / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 2048}))

@@ -1,4 +1,4 @@
-"""Reading a corpus: every fault gets one error that says where it is."""
+"""Reading a corpus: every fault is reported with its location."""
 
 import dataclasses
 import json
@@ -20,7 +20,7 @@ FILES = ("activation.jsonl", "evaluation.jsonl")
 
 
 def good_rows() -> dict[str, list[Row]]:
-    """Both splits: 2 pairs a value in both languages, and both stances for the stories."""
+    """Both splits: 2 pairs per value in both languages, and both stances for the stories."""
     rows: dict[str, list[Row]] = {name: [] for name in FILES}
     for value in VALUES:
         for number in range(2):
@@ -39,9 +39,9 @@ def good_rows() -> dict[str, list[Row]]:
 
 
 def write(folder: Path, rows: dict[str, list[Row]]) -> Path:
-    """A corpus directory of these rows."""
+    """Write a corpus directory of these rows."""
     for name, of_file in rows.items():
-        # Half a surrogate pair can be written as an escape only.
+        # A lone surrogate can only be written as an escape.
         escape = any("\ud800" in row.get("dilemma", "") for row in of_file)
         lines = (json.dumps(row, ensure_ascii=escape) + "\n" for row in of_file)
         (folder / name).write_text("".join(lines), encoding="utf-8")
@@ -54,7 +54,7 @@ def load(folder: Path, **chosen: Any) -> Corpus:
 
 
 def refusal(folder: Path, **chosen: Any) -> str:
-    """The one line that refuses the corpus in `folder`."""
+    """The one-line error that refuses the corpus in `folder`."""
     with pytest.raises(UserError) as caught:
         load(folder, **chosen)
     message = str(caught.value)
@@ -64,7 +64,7 @@ def refusal(folder: Path, **chosen: Any) -> str:
 
 @pytest.fixture
 def rows() -> dict[str, list[Row]]:
-    """Rows to spoil: 16 stories and 8 dilemmas."""
+    """Valid rows to modify: 16 stories and 8 dilemmas."""
     return good_rows()
 
 
@@ -83,7 +83,7 @@ class TestGood:
         corpus = load(write(tmp_path, rows))
         assert (corpus.evaluation, corpus.card) == ((), {})
 
-    def test_blank_lines_marks_and_line_separators_are_no_matter(
+    def test_blank_lines_byte_order_marks_and_line_separators_are_accepted(
         self, tmp_path: Path, rows: dict[str, list[Row]]
     ) -> None:
         r"""A byte-order mark, \r\n, and U+2028 within a text, which splitlines() would cut at."""
@@ -113,7 +113,7 @@ class TestGood:
 
     @settings(max_examples=40, deadline=None)
     @given(at=st.integers(0, 15), field=st.sampled_from(["dilemma", "choice", "rationale", "id"]))
-    def test_the_digest_tells_a_changed_text(
+    def test_the_digest_depends_on_the_text(
         self, tmp_path_factory: pytest.TempPathFactory, at: int, field: str
     ) -> None:
         rows = good_rows()
@@ -123,7 +123,7 @@ class TestGood:
         assert first.activation_digest() != second.activation_digest()
         assert first.evaluation_digest() == second.evaluation_digest()
 
-    def test_the_digest_is_of_content_not_of_place(
+    def test_the_digest_depends_on_content_not_on_path(
         self, tmp_path_factory: pytest.TempPathFactory, rows: dict[str, list[Row]]
     ) -> None:
         first, second = (load(write(tmp_path_factory.mktemp("c"), rows)) for _ in range(2))
@@ -158,47 +158,50 @@ def spoil_field(row: Row) -> None:
 SPOILED: dict[str, tuple[Callable[[Row], Any], str]] = {
     "a field is missing": (lambda row: row.pop("dilemma"), "'dilemma' is missing"),
     "a field is misspelt": (spoil_field, "'dilemma' is missing"),
-    "a field is unknown": (lambda row: row.update(mood="glad"), "unknown field 'mood'; known are"),
+    "a field is unknown": (
+        lambda row: row.update(mood="glad"),
+        "unknown field 'mood', expected one of",
+    ),
     "a field is empty": (lambda row: row.update(dilemma=""), "'dilemma' is empty"),
     "a field is blank": (lambda row: row.update(value=" \n"), "'value' is empty"),
     "a field is a number": (lambda row: row.update(pair=7), "'pair' is int, expected a string"),
     "a field is null": (lambda row: row.update(id=None), "'id' is NoneType"),
-    "a text is no Unicode": (lambda row: row.update(dilemma="a\ud800b"), "'dilemma'"),
-    "the language is taken": (lambda row: row.update(language="pooled"), "language 'pooled'"),
+    "a text is not Unicode": (lambda row: row.update(dilemma="a\ud800b"), "'dilemma'"),
+    "the language is reserved": (lambda row: row.update(language="pooled"), "language 'pooled'"),
 }
 
 
 class TestBadLines:
     @pytest.mark.parametrize("what", SPOILED)
     @pytest.mark.parametrize(("name", "line"), [(FILES[0], 3), (FILES[1], 2)])
-    def test_is_told_with_file_line_and_field(
+    def test_is_reported_with_file_line_and_field(
         self, tmp_path: Path, rows: dict[str, list[Row]], what: str, name: str, line: int
     ) -> None:
-        spoil, told = SPOILED[what]
+        spoil, expected = SPOILED[what]
         spoil(rows[name][line - 1])
         message = refusal(write(tmp_path, rows))
         assert message.startswith(f"{tmp_path / name}:{line}: ")
-        assert told in message
+        assert expected in message
 
     def test_an_unknown_stance(self, tmp_path: Path, rows: dict[str, list[Row]]) -> None:
         rows[FILES[0]][4]["stance"] = "neutral"
         message = refusal(write(tmp_path, rows))
         assert message.startswith(f"{tmp_path / FILES[0]}:5: ")
-        assert "stance 'neutral'; expected aligned or violating" in message
+        assert "stance 'neutral', expected aligned or violating" in message
 
     @pytest.mark.parametrize("name", FILES)
-    def test_an_id_twice(self, tmp_path: Path, rows: dict[str, list[Row]], name: str) -> None:
+    def test_a_duplicate_id(self, tmp_path: Path, rows: dict[str, list[Row]], name: str) -> None:
         rows[name][5]["id"] = rows[name][1]["id"]
         message = refusal(write(tmp_path, rows))
-        assert message.startswith(f"{tmp_path / name}:6: id {rows[name][1]['id']!r}")
-        assert "line 2" in message
+        assert message.startswith(f"{tmp_path / name}:6: duplicate id {rows[name][1]['id']!r}")
+        assert "first seen on line 2" in message
 
     @pytest.mark.parametrize("name", FILES)
-    def test_a_story_twice(self, tmp_path: Path, rows: dict[str, list[Row]], name: str) -> None:
+    def test_a_duplicate_story(self, tmp_path: Path, rows: dict[str, list[Row]], name: str) -> None:
         rows[name].append({**rows[name][1], "id": "new"})
         message = refusal(write(tmp_path, rows))
-        assert message.startswith(f"{tmp_path / name}:{len(rows[name])}: pair")
-        assert "line 2" in message
+        assert message.startswith(f"{tmp_path / name}:{len(rows[name])}: duplicate pair")
+        assert "first seen on line 2" in message
 
     @pytest.mark.parametrize(
         "line", ["{", '{"id": "a",}', "id: a", '"text"', "[]", "null", "{} {}"]
@@ -239,16 +242,16 @@ class TestBadWhole:
     def test_a_pair_across_values(
         self, tmp_path: Path, rows: dict[str, list[Row]], name: str, line: int
     ) -> None:
-        """The English text of the first pair is given another value than the Chinese one."""
+        """The English text of the first pair gets another value than the Chinese one."""
         rows[name][line - 1]["value"] = "zeal"
         message = refusal(write(tmp_path, rows))
         assert message.startswith(f"{tmp_path / name}:{line}: ")
         assert "pair 'calm-0'" in message
-        assert "has value 'zeal', but 'calm' in line" in message
+        assert "has value 'zeal', but 'calm' on line" in message
 
     @pytest.mark.parametrize("key", ["values", "languages"])
     @pytest.mark.parametrize("wanted", [["fury"], [], ["calm", "calm"], ["zh", "zh"]])
-    def test_a_choice_that_is_not_there(
+    def test_a_choice_that_does_not_exist(
         self, tmp_path: Path, rows: dict[str, list[Row]], key: str, wanted: list[str]
     ) -> None:
         message = refusal(write(tmp_path, rows), **{key: wanted})
@@ -256,11 +259,11 @@ class TestBadWhole:
 
     def test_the_known_values_are_listed(self, tmp_path: Path, rows: dict[str, list[Row]]) -> None:
         message = refusal(write(tmp_path, rows), values=["calm", "fury"])
-        assert "'fury' is not in the corpus; there are calm, zeal" in message
+        assert "'fury' is not in the corpus, expected calm, zeal" in message
 
     @pytest.mark.parametrize("key", ["stories_per_group", "dilemmas_per_value"])
     def test_none_of_a_group(self, tmp_path: Path, rows: dict[str, list[Row]], key: str) -> None:
-        assert refusal(write(tmp_path, rows), **{key: 0}).startswith(f"corpus.{key}: 0")
+        assert refusal(write(tmp_path, rows), **{key: 0}).startswith(f"corpus.{key}: found 0")
 
     @pytest.mark.parametrize("card", ["{", "- a\n- b\n", "a: b: c", "made: 2024-02-30"])
     def test_a_bad_card(self, tmp_path: Path, rows: dict[str, list[Row]], card: str) -> None:
@@ -268,8 +271,8 @@ class TestBadWhole:
         assert refusal(tmp_path).startswith(f"{tmp_path / 'card.yaml'}: ")
 
 
-def test_nothing_assumes_the_names(tmp_path: Path) -> None:
-    """Values and languages are whatever the corpus names."""
+def test_no_names_are_assumed(tmp_path: Path) -> None:
+    """Values and languages are whatever the corpus says."""
     rows = good_rows()
     for of_file in rows.values():
         for row in of_file:
@@ -289,43 +292,45 @@ class TestAllFaultsAtOnce:
         write(tmp_path, rows)
         with pytest.raises(UserError) as caught:
             load(tmp_path)
-        told = str(caught.value).splitlines()
-        assert told[0] == "the corpus has 3 faults"
-        first, second, third = (line.strip() for line in told[1:])
+        lines = str(caught.value).splitlines()
+        assert lines[0] == "the corpus has 3 faults"
+        first, second, third = (line.strip() for line in lines[1:])
         assert first.startswith(f"{tmp_path / FILES[0]}:2: field 'stance' is missing")
         assert second.startswith(f"{tmp_path / FILES[0]}:4: ")
         assert "'dilemma' is empty" in second
         assert "unknown field 'author'" in second
         assert third == f"{tmp_path / FILES[1]}:3: 'aligned' is int, expected a string"
 
-    def test_of_many_the_first_are_shown(self, tmp_path: Path) -> None:
+    def test_only_the_first_of_many_are_shown(self, tmp_path: Path) -> None:
         (tmp_path / FILES[0]).write_text("nothing\n" * 100)
         with pytest.raises(UserError) as caught:
             load(tmp_path)
-        told = str(caught.value).splitlines()
-        assert told[0] == "the corpus has 100 faults"
-        assert told[-1].strip() == "and 80 more; `vxdist corpus check` lists all"
-        assert len(told) == 22
+        lines = str(caught.value).splitlines()
+        assert lines[0] == "the corpus has 100 faults"
+        assert lines[-1].strip() == "and 80 more; `vxdist corpus check` lists all"
+        assert len(lines) == 22
 
     @pytest.mark.parametrize(
-        ("line", "told"),
+        ("line", "message"),
         [
-            ('{"id": "a", "id": "b"}', "field 'id' stands twice"),
-            ('{"id": ' + "1" * 5000 + "}", "not JSON that can be read"),
+            ('{"id": "a", "id": "b"}', "duplicate key 'id'"),
+            ('{"id": ' + "1" * 5000 + "}", "unreadable JSON"),
         ],
     )
-    def test_lawful_json_that_is_none_of_ours(
-        self, tmp_path: Path, rows: dict[str, list[Row]], line: str, told: str
+    def test_valid_json_that_is_not_accepted(
+        self, tmp_path: Path, rows: dict[str, list[Row]], line: str, message: str
     ) -> None:
         file = write(tmp_path, rows) / FILES[0]
         file.write_text(f"{line}\n{file.read_text()}")
-        assert refusal(tmp_path).startswith(f"{file}:1: {told}")
+        assert refusal(tmp_path).startswith(f"{file}:1: {message}")
 
-    def test_a_folder_for_a_file(self, tmp_path: Path, rows: dict[str, list[Row]]) -> None:
+    def test_a_directory_instead_of_a_file(
+        self, tmp_path: Path, rows: dict[str, list[Row]]
+    ) -> None:
         file = write(tmp_path, rows) / FILES[1]
         file.unlink()
         file.mkdir()
-        assert refusal(tmp_path) == f"{file}: is a folder, expected a file"
+        assert refusal(tmp_path) == f"{file}: is a directory, expected a file"
 
 
 class TestEncoding:
@@ -338,12 +343,12 @@ class TestEncoding:
         (tmp_path / "card.yaml").write_bytes("name: 两难\n".encode("gbk"))
         return tmp_path
 
-    def test_gbk_is_named_and_the_setting_offered(self, gbk: Path) -> None:
+    def test_gbk_is_recognised_and_the_setting_suggested(self, gbk: Path) -> None:
         with pytest.raises(UserError, match=r"activation\.jsonl:1: not UTF-8 .*gb18030") as caught:
             load(gbk)
         assert "evaluation.jsonl:1: not UTF-8" in str(caught.value)
         assert "card.yaml:1: not UTF-8" in str(caught.value)
-        assert "corpus.encoding: gb18030 (--encoding gb18030 where" in str(caught.value)
+        assert "corpus.encoding: gb18030 (or --encoding gb18030, for" in str(caught.value)
 
     def test_gbk_is_read_on_request(self, gbk: Path) -> None:
         corpus = load(gbk, encoding="gb18030")
@@ -356,18 +361,18 @@ class TestEncoding:
             file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
         assert load(tmp_path, encoding=name).activation
 
-    def test_what_is_not_gbk_is_not_taken_for_it(self, tmp_path: Path) -> None:
+    def test_other_encodings_are_not_taken_for_gbk(self, tmp_path: Path) -> None:
         text = "Für mich ist das schön, die Tür geht auf"
-        assert text.encode("cp1252").decode("gb18030"), "it could be read so"
+        assert text.encode("cp1252").decode("gb18030"), "it could be read as GBK"
         write(tmp_path, good_rows())
         for name in FILES:
             file = tmp_path / name
             file.write_bytes(file.read_text("utf-8").replace("一", text).encode("cp1252", "ignore"))
         with pytest.raises(UserError, match="not UTF-8") as caught:
             load(tmp_path)
-        assert "reads as GBK" not in str(caught.value)
+        assert "looks like GBK" not in str(caught.value)
         assert "cp1252" in str(caught.value)
 
     def test_an_unknown_encoding(self, gbk: Path) -> None:
-        assert "corpus.encoding: 'undefined' is not known" in refusal(gbk, encoding="undefined")
-        assert "corpus.encoding: 'klingon' is not known" in refusal(gbk, encoding="klingon")
+        assert "corpus.encoding: unknown encoding 'undefined'" in refusal(gbk, encoding="undefined")
+        assert "corpus.encoding: unknown encoding 'klingon'" in refusal(gbk, encoding="klingon")

@@ -1,4 +1,4 @@
-"""The bundled seed: complete, paired, and in the languages it says."""
+"""The bundled seed: complete, paired, and in its declared languages."""
 
 import re
 from collections import Counter
@@ -19,7 +19,7 @@ LATIN = re.compile(r"[A-Za-z]")
 
 @pytest.fixture(scope="module")
 def seed() -> Corpus:
-    """The corpus that comes with vxdist."""
+    """The corpus bundled with vxdist."""
     return load_corpus(CorpusConfig(path="builtin:cvoice-seed"))
 
 
@@ -75,26 +75,26 @@ def test_texts_are_in_their_language(seed: Corpus) -> None:
               for t in (i.dilemma, i.aligned, i.violating)]  # fmt: skip
     for name, language, text in texts:
         letters = len(HAN.findall(text)), len(LATIN.findall(text))
-        mine, other = letters if language == "zh" else letters[::-1]
-        assert mine > 0.6 * len(text), name
+        expected, other = letters if language == "zh" else letters[::-1]
+        assert expected > 0.6 * len(text), name
         assert other < 0.05 * len(text), name
 
 
-def test_no_text_stands_twice(seed: Corpus) -> None:
+def test_no_text_occurs_twice(seed: Corpus) -> None:
     texts = Counter(t for i in seed.activation for t in (i.choice, i.rationale))
     texts += Counter(t for i in seed.evaluation for t in (i.dilemma, i.aligned, i.violating))
     texts += Counter({(i.pair, i.language): i.dilemma for i in seed.activation}.values())
     assert [text for text, times in texts.items() if times > 1] == []
 
 
-def test_options_are_of_like_length(seed: Corpus) -> None:
+def test_options_have_similar_lengths(seed: Corpus) -> None:
     """A model that prefers the shorter option would seem to prefer a value."""
-    shares = []
+    longer = []
     for item in seed.evaluation:
         aligned, violating = len(item.aligned), len(item.violating)
         assert 0.75 <= aligned / violating <= 1 / 0.75, item.id
-        shares.append((aligned > violating) - (aligned < violating))
-    assert abs(sum(shares)) <= 0.2 * len(shares)
+        longer.append((aligned > violating) - (aligned < violating))
+    assert abs(sum(longer)) <= 0.2 * len(longer)
 
 
 def count_words(text: str, language: str) -> int:
@@ -113,7 +113,7 @@ def test_texts_are_as_long_as_the_card_says(seed: Corpus) -> None:
         assert least_rationale[item.language] <= length <= most_rationale[item.language], item.id
 
 
-def test_the_card_names_what_is_there(seed: Corpus) -> None:
+def test_the_card_matches_the_corpus(seed: Corpus) -> None:
     assert tuple(seed.card["values"]) == VALUES
     assert tuple(seed.card["languages"]) == LANGUAGES
     for names in seed.card["values"].values():

@@ -58,11 +58,10 @@ def test_bad_lines(
     assert "activation.jsonl:49: not JSON" in refused(*corpus)
 
     write_lines(file, [*stories, stories[3]])
-    assert "activation.jsonl:49: id 'kindness-0-zh-violating' stands already in line 4" in refused(
-        *corpus
-    )
+    duplicate = "activation.jsonl:49: duplicate id 'kindness-0-zh-violating', first seen on line 4"
+    assert duplicate in refused(*corpus)
     write_lines(file, [*stories[:-1], {**stories[-1], "stance": "neutral"}])
-    assert "activation.jsonl:48: unknown stance 'neutral'; expected aligned or violating" in (
+    assert "activation.jsonl:48: unknown stance 'neutral', expected aligned or violating" in (
         refused(*corpus)
     )
     write_lines(file, [s for s in stories if (s["value"], s["language"]) != ("candour", "zh")])
@@ -70,10 +69,14 @@ def test_bad_lines(
 
 
 def test_no_model(refused: Callable[..., str], tmp_path: Path) -> None:
-    assert "is no model" in refused("--model.path", str(tmp_path / "none"))
-    assert "no file" in refused("--model.path", str(tmp_path / "none.gguf"))
-    assert "no Python package 'nothing'" in refused("--model.path", "package:nothing/x.gguf")
-    assert "the Hub did not give it" in refused("--model.path", "nobody/nothing")
+    assert "is not a model" in refused("--model.path", str(tmp_path / "none"))
+    assert "there is no file" in refused("--model.path", str(tmp_path / "none.gguf"))
+    assert "the Python package 'nothing' is not installed" in refused(
+        "--model.path", "package:nothing/x.gguf"
+    )
+    assert "is neither a local path nor available from the Hub" in refused(
+        "--model.path", "nobody/nothing"
+    )
     assert "has no config.json" in refused("--model.path", str(tmp_path))
 
 
@@ -152,7 +155,7 @@ def test_unknown_keys_name_the_nearest(refused: Callable[..., str], tmp_path: Pa
 def test_settings_of_the_wrong_kind(refused: Callable[..., str]) -> None:
     assert "parts_per_group" in refused("--locate.parts_per_group", "many")
     assert "span" in refused("--locate.span", "some")
-    assert "torch sees none" in refused("--trainer.accelerator", "gpu")
+    assert "torch finds no GPU" in refused("--trainer.accelerator", "gpu")
     assert "tokens_per_batch: 20 is less than the longest text" in refused(
         "--locate.tokens_per_batch", "20"
     )
@@ -203,7 +206,7 @@ def test_a_disk_that_fills_up_keeps_what_is_recorded(
     assert Recorder(str(tmp_path / "run.zarr")).sealed().sum() == 5
     monkeypatch.setattr(Recorder, "write_part", real_write)
     assert main(["locate", *run_options]) == 0
-    assert "going on with 19 of 24 parts" in capsys.readouterr().out
+    assert "resuming: 19 of 24 parts are missing" in capsys.readouterr().out
 
 
 def test_an_installation_without_the_pipeline(
@@ -224,9 +227,9 @@ def test_a_store_that_another_machine_writes(
     lock.write_text(
         '{"run": "r", "host": "node7", "process": 41, "started": "2026-01-02T03:04:05+00:00"}'
     )
-    told = refused()
-    assert "host node7, process 41, started 2026-01-02T03:04:05+00:00" in told
-    assert "--take-over" in told
+    line = refused()
+    assert "host node7, process 41, started 2026-01-02T03:04:05+00:00" in line
+    assert "--take-over" in line
     assert main(["locate", *run_options, "--take-over"]) == 0
     assert not lock.exists()
     assert "take_over" not in (tmp_path / "run.yaml").read_text()

@@ -17,7 +17,9 @@ import yaml
 
 import vxstore
 from vxdist.cli import main
+from vxstore.groups import write_group
 from vxstore.io.metadata import commit
+from vxstore.schema import EFFECT
 
 ROOT = Path(__file__).parents[2]
 
@@ -95,6 +97,8 @@ def test_the_whole_road_and_again(
     assert "scores/vape is there already" in said
     assert "evaluation/choice is there already" in said
 
+    _measures_again(run_options, str(tmp_path / "run.zarr"))
+
     replay = yaml.safe_load((tmp_path / "run.yaml").read_text(encoding="utf-8"))
     assert replay["locate"]["parts_per_group"] == 2
     assert main(["run", "--config", str(tmp_path / "run.yaml")]) == 0
@@ -103,6 +107,24 @@ def test_the_whole_road_and_again(
     kept = yaml.safe_load((tmp_path / "run.yaml").read_text(encoding="utf-8"))
     assert kept["report"]["path"] == str(tmp_path / "other.html")
     assert kept["corpus"] == replay["corpus"]
+
+
+def _measures_again(run_options: list[str], path: str) -> None:
+    """Effects of an earlier version, without verdict, and such as a kill left unfinished."""
+    group = "evaluation/choice/effect"
+    effect = vxstore.open(path).effect("choice").load()
+    assert effect.attrs["verdict"]["cells"] == 18
+    assert len(effect.attrs["verdict"]["placebo"]) == effect.sizes["draw"] == 2
+    earlier = effect[["mean_shift", "masked_count"]].reset_coords(drop=True)
+    labels = {dim: [str(name) for name in effect[dim].values] for dim in earlier.dims}
+    attrs = {name: effect.attrs[name] for name in ("confidence", "bootstrap_resamples", "controls")}
+    data = {str(name): array.values for name, array in earlier.data_vars.items()}
+    write_group(path, group, EFFECT, data, labels, attrs)
+    assert main(["evaluate", *run_options]) == 0
+    assert vxstore.open(path).effect("choice").load().identical(effect)
+    commit(path, {}, without=[group])
+    assert main(["evaluate", *run_options]) == 0
+    assert vxstore.open(path).effect("choice").load().identical(effect)
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
@@ -197,7 +219,7 @@ def test_sigterm_stops_with_3_and_the_same_command_goes_on(
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=10)
     assert process.returncode == 3, output
-    assert "the same command goes on" in output
+    assert "run the same command again to resume" in output
     assert "Traceback" not in output
     assert 0 < vxstore.open(str(store)).record()["sealed"].values.sum() < 24
     assert main(["locate", *options]) == 0
@@ -208,7 +230,7 @@ def test_sigterm_stops_with_3_and_the_same_command_goes_on(
 def test_sigterm_while_the_model_loads(
     run_options: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vxdist.model import loop
+    from vxdist.runtime import loop
 
     real_load = loop.load_model
 

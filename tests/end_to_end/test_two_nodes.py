@@ -220,7 +220,7 @@ def test_the_second_machine_dies(
     second.kill()
     first.await_end("agent")
     assert first.process.wait(PATIENCE) == 1
-    silent = r"^rank 0 \(.*\) stops: rank 1 \(.*\) has given no sign of life for \d+ s; the same"
+    silent = r"^rank 0 \(.*\) stops: rank 1 \(.*\) has sent no heartbeat for \d+ s; run the same"
     assert re.search(silent, first.output, re.MULTILINE), first.output
     assert not store.with_suffix(".lock").exists()
     assert main(["locate", *command]) == 0
@@ -265,7 +265,7 @@ def test_the_link_is_cut(
     first.await_end("agent")
     second.await_end("rank1")
     second.kill()
-    silent = r"^rank 0 \(.*\) stops: rank 1 \(.*\) has given no sign of life for \d+ s"
+    silent = r"^rank 0 \(.*\) stops: rank 1 \(.*\) has sent no heartbeat for \d+ s"
     assert re.search(silent, first.output, re.MULTILINE), first.output
     silent = r"^rank 1 \(.*\) stops: the store at .*, on the machine of rank 0 .*, has not answered"
     assert re.search(silent, second.output, re.MULTILINE), second.output

@@ -51,7 +51,7 @@ def torchrun(ranks: int, folder: Path, commands: Commands) -> str:
     return done.stdout + done.stderr
 
 
-def told_memory(folder: Path) -> list[Memory]:
+def read_memory(folder: Path) -> list[Memory]:
     """What each rank measured, in MB."""
     return [json.loads(file.read_bytes()) for file in sorted(folder.glob("*.json"))]
 
@@ -184,7 +184,7 @@ def test_no_rank_ever_holds_the_model(two: Path, four: tuple[Path, str], slow_fo
     """Weights that stay, and peaks of the process's own memory (RssAnon) above what it held before
     it loaded. Running, libraries and activations of some 45 MB come on top of the shards."""
     whole = (slow_folder / "model.safetensors").stat().st_size / 1e6
-    halves, quarters = told_memory(two / "memory"), told_memory(four[0] / "all")
+    halves, quarters = read_memory(two / "memory"), read_memory(four[0] / "all")
     assert (len(halves), len(quarters)) == (2, 4)
     for ranks, most in ((halves, 0.8), (quarters, 0.55)):
         for rank in ranks:
@@ -197,5 +197,5 @@ def test_no_rank_ever_holds_the_model(two: Path, four: tuple[Path, str], slow_fo
 def test_a_group_keeps_a_copy_between_its_ranks(four: tuple[Path, str], slow_folder: Path) -> None:
     """Besides its quarter, each of four ranks keeps half, of which its peer has the other."""
     whole = (slow_folder / "model.safetensors").stat().st_size / 1e6
-    for rank in told_memory(four[0] / "group"):
+    for rank in read_memory(four[0] / "group"):
         assert rank["parameters"] == pytest.approx((1 / 4 + 1 / 2) * whole, rel=0.01)

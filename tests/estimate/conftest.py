@@ -16,16 +16,16 @@ def estimate() -> Callable[..., Any]:
     def make(model: str, settings: tuple[str, ...] = (), **machine: Any) -> Any:
         from vxdist.estimate.assumptions import Assumptions
         from vxdist.estimate.estimate import make_estimate
-        from vxdist.estimate.machine import Wanted, find_machine
-        from vxdist.estimate.texts import Imagined
+        from vxdist.estimate.machine import MachineOptions, find_machine
+        from vxdist.estimate.texts import CorpusSize
         from vxdist.settings import parse
 
         options = ["--model.path", str(ROOT / "docs" / "models" / model), "--store", "none"]
         options += ["--model.dtype", "bfloat16", "--trainer.accelerator", "gpu", *settings]
-        config, assume = parse("plan", options), Assumptions()
-        wanted = Wanted(**{"gpus": 16, "gpu_memory": "80GB"} | machine)
+        config, assume = parse("estimate", options), Assumptions()
+        machine_options = MachineOptions(**{"gpus": 16, "gpu_memory": "80GB"} | machine)
         return make_estimate(
-            config, find_machine(config.trainer, wanted, assume), Imagined(), assume
+            config, find_machine(config.trainer, machine_options, assume), CorpusSize(), assume
         )
 
     return make

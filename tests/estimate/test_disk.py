@@ -31,6 +31,7 @@ def test_a_store_of_llama_70b_with_768_parts() -> None:
         parts=written["parts"],
         conditions=0,
         masks=0,
+        controls=0,
         dilemmas=0,
         selector=Vape,
         outcome=Choice,
@@ -41,9 +42,10 @@ def test_a_store_of_llama_70b_with_768_parts() -> None:
     assert size == pytest.approx(written["store"]["bytes"], rel=0.01)
 
 
-@pytest.mark.parametrize("family", ["llama", "mixtral"])
+@pytest.mark.parametrize(("family", "controls"), [("llama", 2), ("mixtral", 2), ("llama", 0)])
 def test_every_object_of_a_real_run(
     family: str,
+    controls: int,
     make_model: Callable[[str], Any],
     tokenizer: Any,
     run_options: list[str],
@@ -53,6 +55,7 @@ def test_every_object_of_a_real_run(
     make_model(family).save_pretrained(tmp_path / family)
     tokenizer.save_pretrained(tmp_path / family)
     options = [*run_options, "--model.path", str(tmp_path / family)]
+    options += ["--evaluate.controls", str(controls)]
     for stage in ("locate", "reduce", "evaluate"):
         assert main([stage, *options]) == 0
     capsys.readouterr()

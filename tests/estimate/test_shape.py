@@ -46,10 +46,10 @@ def test_every_family_is_counted_as_a_real_model_is(
     assert size.largest_in_layer <= size.layer < size.decoder
 
 
-def test_a_token_meets_its_own_experts_only(
+def test_only_the_experts_of_a_token_are_active(
     make_model: Callable[[str], Any], tmp_path: Path
 ) -> None:
-    model = make_model("mixtral")  # 3 layers of 4 experts of 12 units, of which 2 a token
+    model = make_model("mixtral")  # 3 layers of 4 experts of 12 units, of which 2 per token
     model.config.save_pretrained(tmp_path)
     size = measure(tmp_path)
     expert = 3 * 12 * 32  # gate, up and down

@@ -23,14 +23,14 @@ def run(model: Any) -> int:
     return live.peak
 
 
-def estimate(model: Any, dtype: torch.dtype, share: float | None) -> int:
+def estimate(model: Any, dtype: torch.dtype, fraction: float | None) -> int:
     with torch.device("meta"):
         empty = AutoModelForCausalLM.from_config(model.config)
-    return measure_activations(empty, dtype, rows=ROWS, width=WIDTH, expert_share=share)
+    return measure_activations(empty, dtype, rows=ROWS, width=WIDTH, expert_fraction=fraction)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_every_family_takes_what_was_forecast(
+def test_every_family_takes_what_was_estimated(
     make_model: Callable[[str], Any], family: str, dtype: torch.dtype
 ) -> None:
     model = make_model(family).to(dtype)
@@ -48,17 +48,17 @@ def test_every_family_takes_what_was_forecast(
 def test_experts_take_what_the_busiest_is_given(make_model: Callable[[str], Any]) -> None:
     model = make_model("mixtral")
     experts = model.get_decoder().layers[0].mlp.experts
-    share = []
+    fractions = []
 
     def look(_: Any, args: tuple[Any, ...]) -> None:
         counts = torch.bincount(args[1].reshape(-1))
-        share.append(int(counts.max()) / (ROWS * WIDTH))
+        fractions.append(int(counts.max()) / (ROWS * WIDTH))
 
     for layer in model.get_decoder().layers:
         layer.mlp.experts.register_forward_pre_hook(look)
     assert experts.num_experts == 4
     taken = run(model)
-    assert estimate(model, torch.float32, max(share)) == pytest.approx(taken, rel=0.1)
+    assert estimate(model, torch.float32, max(fractions)) == pytest.approx(taken, rel=0.1)
 
 
 def test_memory_does_not_grow_with_the_layers(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from vxdist.errors import UserError
 from vxdist.evaluate.conditions import make_conditions, mask_neurons
 from vxdist.evaluate.recorded import read_activity
-from vxdist.stats.matching import LanguageScores, draw_control
+from vxdist.stats.matching import LanguageNeurons, draw_control
 from vxstore.finalise import finalise
 from vxstore.read import open_store
 from vxstore.write import PartCounts, PartLabels, Recorder, create
@@ -18,9 +18,9 @@ from vxstore.write import PartCounts, PartLabels, Recorder, create
 LAYERS, NEURONS, VALUES = 4, 60, ("a", "b")
 
 
-def scores(seed: int, share: float = 0.1) -> LanguageScores:
+def scores(seed: int, share: float = 0.1) -> LanguageNeurons:
     rng = np.random.default_rng(seed)
-    return LanguageScores(
+    return LanguageNeurons(
         selected_LNV=rng.random((LAYERS, NEURONS, len(VALUES))) < share,
         activity_LN=rng.random((LAYERS, NEURONS)),
     )
@@ -40,7 +40,7 @@ def test_a_draw_is_as_active_as_its_target() -> None:
     activity_LN = rng.random((LAYERS, 400))
     selected_LNV = np.zeros((LAYERS, 400, 1), dtype=bool)
     selected_LNV[activity_LN > 0.9, 0] = rng.random(int((activity_LN > 0.9).sum())) < 0.5
-    given_scores = LanguageScores(selected_LNV=selected_LNV, activity_LN=activity_LN)
+    given_scores = LanguageNeurons(selected_LNV=selected_LNV, activity_LN=activity_LN)
     drawn_LN = draw_control(
         given_scores, selected_LNV[..., 0], pool=8, rng=np.random.default_rng(1)
     )

@@ -1,10 +1,9 @@
 """Effects against numbers worked out by hand."""
 
 import numpy as np
-import pytest
 import xarray as xr
 
-from vxdist.evaluate.effects import flip_rate, interval, measure, rank_among
+from vxdist.evaluate.effects import measure
 
 
 def make_evaluation() -> xr.Dataset:
@@ -20,19 +19,25 @@ def make_evaluation() -> xr.Dataset:
     intact_DO = np.array([[3.0, -2.0], [2.0, -1.0], [1.0, 1.0], [-2.0, -2.0]])
     on_value_a = np.array([1, 1, 0, 0])[:, None]
     log_odds = np.stack([intact_DO + shifts[kind] * on_value_a for kind in kinds])
+    masked = np.zeros((len(kinds), 2, 3, 1), dtype=bool)
+    masked[1, 0, :2] = masked[2, 1, 0] = True
     return xr.Dataset(
-        {"log_odds": (("condition", "dilemma", "order"), log_odds)},
+        {
+            "log_odds": (("condition", "dilemma", "order"), log_odds),
+            "masked": (("condition", "layer", "neuron", "language"), masked),
+        },
         coords={
             "kind": ("condition", [kind for kind, _ in kinds]),
             "mask": ("condition", [mask for _, mask in kinds]),
             "value": ("dilemma", ["a", "a", "b", "b"]),
             "dilemma_language": ("dilemma", ["en"] * 4),
+            "language": ["en"],
         },
     )
 
 
 def test_the_matrix_by_hand() -> None:
-    effect = measure(make_evaluation(), ["a", "b"], ["en"], confidence=0.9, resamples=200, seed=1)
+    effect, attrs = measure(make_evaluation(), confidence=0.9, resamples=200, seed=1)
     np.testing.assert_allclose(effect["mean_shift"][..., 0], [[-1, 0], [0.25, 0]])
     np.testing.assert_allclose(effect["control_mean"][..., 0], [[-0.5, 0], [0.5, 0]])
     # Averaged over orders the intact model prefers aligned by 0.5 on both dilemmas of a.
@@ -40,19 +45,30 @@ def test_the_matrix_by_hand() -> None:
     np.testing.assert_allclose(effect["control_rank"][..., 0], [[0, 0.5], [0, 0.5]])
     np.testing.assert_allclose(effect["shift_low"], effect["mean_shift"])  # no spread
     assert (effect["dilemma_count"] == 2).all()
+    np.testing.assert_array_equal(effect["masked_count"], [[2], [1]])
+    # Both masks are below both of their draws, which tie with each other.
+    np.testing.assert_array_equal(effect["passes"][..., 0], [[True, False], [True, False]])
+    np.testing.assert_allclose(effect["control_shift"][0, 0, 0], [-0.5, -0.5])
+    assert not effect["placebo_passes"].any()
+    assert attrs["verdict"] == {
+        "cells": 4,
+        "passed": 2,
+        "passed_own": 1,
+        "placebo": [0, 0],
+        "placebo_own": [0, 0],
+        "beyond_controls": True,
+    }
 
 
-def test_the_interval_covers_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(3)
-    hits = 0
-    for _ in range(200):
-        low, high = interval(rng.normal(1.0, 2.0, size=30), 0.9, 300, rng)
-        hits += low <= 1.0 <= high
-    assert 0.83 < hits / 200 < 0.96
-
-
-def test_too_little_to_say() -> None:
-    assert np.isnan(interval(np.array([1.0]), 0.95, 100, np.random.default_rng(0))).all()
-    assert np.isnan(flip_rate(np.array([]), np.array([])))
-    assert np.isnan(rank_among(0.0, np.array([])))
-    assert rank_among(1.0, np.array([0.0, 1.0, 2.0, 3.0])) == pytest.approx(0.375)
+def test_an_outcome_says_what_its_effect_is_of_and_where_it_flips() -> None:
+    evaluation = make_evaluation()
+    expected, _ = measure(evaluation, confidence=0.9, resamples=200, seed=1)
+    likelihood = evaluation["log_odds"].mean("order") + 5.0
+    evaluation = evaluation.assign(likelihood=likelihood, log_odds=evaluation["log_odds"] * np.nan)
+    evaluation.attrs = {"effect_of": "likelihood", "decision_boundary": 5.0}
+    found, _ = measure(evaluation, confidence=0.9, resamples=200, seed=1)
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array)
+    evaluation.attrs["decision_boundary"] = None
+    found, _ = measure(evaluation, confidence=0.9, resamples=200, seed=1)
+    assert np.isnan(found["flip_rate"]).all()

@@ -43,14 +43,33 @@ def test_an_activation_that_is_not_finite_stops_and_names_the_layer(
         counter.take()
 
 
-def test_an_unknown_layout_is_refused_with_what_was_looked_for() -> None:
-    class Odd(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layers = torch.nn.ModuleList([torch.nn.Linear(2, 2)])
+class Odd(torch.nn.Module):
+    """A decoder whose layers have these modules in their feed-forward blocks."""
 
-    with pytest.raises(UserError, match=r"Odd.*looked for.*mlp\.act_fn.*mlp\.down_proj"):
-        find_hook_points(Odd())
+    def __init__(self, *blocks: str) -> None:
+        super().__init__()
+        self.layers = torch.nn.ModuleList()
+        for names in blocks:
+            mlp = torch.nn.ModuleDict({name: torch.nn.Identity() for name in names.split()})
+            norm, layer = torch.nn.LayerNorm(2), {"input_norm": torch.nn.LayerNorm(2), "mlp": mlp}
+            self.layers.append(torch.nn.ModuleDict({"self_attn": norm, **layer}))
+
+
+@pytest.mark.parametrize(
+    ("blocks", "found"),
+    [
+        (["wide act", "wide act"], "its layers have mlp (wide, act)"),
+        (["wide", "gate experts"], "layer 0 has mlp (wide), but layer 1 has mlp (gate, experts)"),
+    ],
+)
+def test_an_unknown_layout_is_refused_with_the_modules_it_has(
+    blocks: list[str], found: str
+) -> None:
+    with pytest.raises(UserError) as refusal:
+        find_hook_points(Odd(*blocks))
+    assert f"the layout of Odd is not supported: {found}; `vxdist models`" in str(refusal.value)
+    with pytest.raises(UserError, match="Identity is not supported: it has no list layers or h"):
+        find_hook_points(torch.nn.Identity())
 
 
 def test_neurons_that_are_elsewhere_are_noticed(make_model: Callable[[str], Any]) -> None:
@@ -60,7 +79,7 @@ def test_neurons_that_are_elsewhere_are_noticed(make_model: Callable[[str], Any]
     mlp = decoder.layers[2].mlp
     # A block that adds its branches where a gate should multiply them.
     mlp.forward = lambda x: mlp.down_proj(mlp.act_fn(mlp.gate_proj(x)) + mlp.up_proj(x))
-    with pytest.raises(UserError, match="layer 2: something passes by the neurons"):
+    with pytest.raises(UserError, match="layer 2: part of the output bypasses the neurons"):
         check_hook_points(decoder, hook_points, (1, 2, 3))
     mlp.forward = lambda x: mlp.down_proj(torch.relu(mlp.gate_proj(x)) * mlp.up_proj(x))
     with pytest.raises(UserError, match="layer 2"):

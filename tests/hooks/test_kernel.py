@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from vxdist.model import kernel
+from vxdist.hooks import kernel
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 ROADS = ["torch", *(["triton"] if INTERPRETED or torch.cuda.is_available() else [])]
@@ -29,7 +29,7 @@ def accumulate(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     road: Any = kernel.accumulate_torch
     device = "cpu"
     if request.param == "triton":
-        from vxdist.model import kernel_triton
+        from vxdist.hooks import kernel_triton
 
         road = kernel_triton.accumulate_triton
         device = "cpu" if INTERPRETED else "cuda"
@@ -144,7 +144,7 @@ def test_the_kernel_compiles_with_wide_loads_and_without_spills(
     """Ahead of time, for A100 and H100, with what their launcher would find out of bf16 models."""
     compiler = pytest.importorskip("triton.compiler")
     backends = pytest.importorskip("triton.backends.compiler")
-    from vxdist.model import kernel_triton as source
+    from vxdist.hooks import kernel_triton as source
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     pointers = {"activation_TN": "*bf16", "counted_T": "*u8", "scratch_ASN": "*fp32"}

@@ -67,7 +67,7 @@ def run_import(files: list[str], store: str) -> Callable[..., int]:
 
 @pytest.fixture
 def refused(store: str, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Import, over tokens and in Chinese unless told otherwise; the one line it is refused with."""
+    """Import, over tokens and in Chinese by default; returns the line it is refused with."""
 
     def run(*arguments: str, options: tuple[str, ...] = ("--language", "zh")) -> str:
         capsys.readouterr()

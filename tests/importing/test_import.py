@@ -209,6 +209,9 @@ def test_help_is_quick(arguments: list[str]) -> None:
 
 def test_the_command_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
-    assert "\n  import    make a store" in capsys.readouterr().out
+    assert (
+        "\n  import    import activation counts recorded by other software"
+        in capsys.readouterr().out
+    )
     assert main(["imprt"]) == 2
     assert "did you mean import?" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Whose counts a file holds: from its name, as told, and never by guessing."""
+"""The labels of a file: from its name, or as given, and never guessed."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,14 +64,16 @@ def test_what_a_pattern_writes_it_reads(value: str, language: str, stance: str) 
 
 
 def test_names_of_another_build() -> None:
-    assert "found name 'b.pth', expected one like '{value}.pt'" in fault(
+    assert "b.pth: the name 'b.pth' does not match --pattern '{value}.pt'" in fault(
         ["a.pt", "b.pth"], pattern="{value}.pt", language="zh"
     )
-    assert "found name 'a.pt'" in fault(["zh/x/a.pt"], pattern="x-{value}.pt", language="zh")
+    assert "the name 'a.pt' does not match" in fault(
+        ["zh/x/a.pt"], pattern="x-{value}.pt", language="zh"
+    )
 
 
-def test_a_name_that_reads_in_several_ways() -> None:
-    """A guess would file counts under a value that there is not."""
+def test_a_name_that_matches_in_several_ways() -> None:
+    """A guess would assign counts to a value that does not exist."""
     line = fault(["自由-平等-support.pt"], pattern="{value}-{stance}.pt", language="zh")
     assert "in several ways (自由, 平等-support or 自由-平等, support)" in line
 
@@ -79,57 +81,59 @@ def test_a_name_that_reads_in_several_ways() -> None:
 @pytest.mark.parametrize(
     "pattern", ["a.pt", "{language}.pt", "{value}-{value}.pt", "{value}-{side}.pt", "{value}{}"]
 )
-def test_patterns_that_are_none(pattern: str) -> None:
-    assert "expected {value}, perhaps {language} and {stance}, each once" in fault(
+def test_invalid_patterns(pattern: str) -> None:
+    assert "expected {value}, optionally {language} and {stance}, each once" in fault(
         ["a.pt"], pattern=pattern, language="zh"
     )
 
 
-def test_labels_told() -> None:
+def test_given_labels() -> None:
     names = ["x/1.pt", "x/2.pt", "x/3.pt"]
-    told = ["1=calm:zh", "2.pt=calm:en:for", "x/3.pt=calm"]
-    assert labels(names, given=told, language="fr") == [
+    given = ["1=calm:zh", "2.pt=calm:en:for", "x/3.pt=calm"]
+    assert labels(names, given=given, language="fr") == [
         ("calm", "zh", NO_STANCE),
         ("calm", "en", "for"),
         ("calm", "fr", NO_STANCE),
     ]
 
 
-def test_a_label_told_goes_before_the_name() -> None:
-    told = ["自由-平等-support.pt=自由-平等:zh:support"]
+def test_a_given_label_overrides_the_name() -> None:
+    given = ["自由-平等-support.pt=自由-平等:zh:support"]
     assert labels(
         ["自由-平等-support.pt", "爱国-support.pt"],
-        pattern="{value}-{stance}.pt", given=told, language="zh",
+        pattern="{value}-{stance}.pt", given=given, language="zh",
     ) == [("自由-平等", "zh", "support"), ("爱国", "zh", "support")]  # fmt: skip
 
 
-def test_labels_told_of_no_file_or_of_several() -> None:
+def test_labels_given_for_no_file_or_for_several() -> None:
     names = ["x/1.pt", "y/1.pt", "2.pt"]
-    assert "'1.pt' names 2 of the 3 files" in fault(names, given=["1.pt=calm"], language="zh")
-    assert "'3' names 0 of the 3 files" in fault(names, given=["3=calm"], language="zh")
+    assert "'1.pt' matches 2 of the 3 files" in fault(names, given=["1.pt=calm"], language="zh")
+    assert "'3' matches 0 of the 3 files" in fault(names, given=["3=calm"], language="zh")
     assert "expected FILE=VALUE" in fault(names, given=["2.pt"], language="zh")
     assert "expected FILE=VALUE" in fault(names, given=["2=a:b:c:d"], language="zh")
     assert "named twice" in fault(names, given=["2=a", "2.pt=b"], language="zh")
-    assert "value '' is no label" in fault(names, given=["2="], language="zh")
+    assert "value '' is not a valid label" in fault(names, given=["2="], language="zh")
 
 
-def test_a_language_not_told_or_told_in_vain() -> None:
-    assert "a.pt: its language is not told" in fault(["a.pt"])
+def test_a_language_that_is_missing_or_superfluous() -> None:
+    assert "a.pt: its language is not given" in fault(["a.pt"])
     line = fault(["a.zh.pt"], pattern="{value}.{language}.pt", language="en")
-    assert "--language en: every file has a language of its own" in line
-    assert "'pooled' is taken" in fault(["a.pt"], language="pooled")
+    assert "--language en: every file already has a language" in line
+    assert "'pooled' is reserved" in fault(["a.pt"], language="pooled")
 
 
 @pytest.mark.parametrize("label", [" ", "a\x1b[2J", "a\u202eb", "\udcff"])
-def test_labels_that_are_none(label: str) -> None:
-    assert "is no label" in fault([f"{label}.pt"], language="zh")
-    assert "is no label" in fault(["a.pt"], language=label)
+def test_invalid_labels(label: str) -> None:
+    assert "is not a valid label" in fault([f"{label}.pt"], language="zh")
+    assert "is not a valid label" in fault(["a.pt"], language=label)
 
 
 def test_two_files_with_the_same_labels() -> None:
     line = fault(["x/a.pt", "b.pt", "y/a.pt"], language="zh")
-    assert "y/a.pt: value a, language zh, stance unspecified is what x/a.pt has too" in line
-    assert "has too" in fault(["a.pt", "a.pt"], language="zh")
+    assert (
+        "y/a.pt: has the same labels as x/a.pt (value a, language zh, stance unspecified)" in line
+    )
+    assert "the same labels" in fault(["a.pt", "a.pt"], language="zh")
 
 
 def test_a_value_that_lacks_a_language() -> None:

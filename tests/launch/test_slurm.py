@@ -156,7 +156,7 @@ def test_stopped_ahead_of_the_limit_then_nodes_lost_then_a_rank(
     first.send_signal(signal.SIGUSR1)
     output = end(first)
     assert "scontrol: requeued" in output
-    assert output.count("the same command goes on") == 2, "both ranks stop in order"
+    assert output.count("run the same command again") == 2, "both ranks stop in order"
     assert not lock.exists()
     done = sealed(store)
     assert 2 <= done < 16
@@ -175,7 +175,7 @@ def test_stopped_ahead_of_the_limit_then_nodes_lost_then_a_rank(
     lose(job, "RANK=1")
     output = end(third)
     assert "scontrol" not in output
-    assert len(re.findall(r"going on with \d+ of 16 parts", output)) == 2
+    assert len(re.findall(r"resuming: \d+ of 16 parts are missing", output)) == 2
     assert vxstore.open(str(store)).complete
     assert not lock.exists()
 
@@ -184,7 +184,7 @@ def test_stopped_ahead_of_the_limit_then_nodes_lost_then_a_rank(
     ("stage", "attempt", "dies", "code", "said"),
     [
         ("locate", 2, 1, 0, "scontrol: requeued"),
-        ("locate", 3, 1, 1, "error: requeued 3 times and not done yet; submit it again"),
+        ("locate", 3, 1, 1, "error: requeued 3 times and still not done; submit it again"),
         ("locate", 2, 0, 0, ""),
         ("run", 2, 0, 0, "scontrol: requeued"),
     ],
@@ -192,7 +192,7 @@ def test_stopped_ahead_of_the_limit_then_nodes_lost_then_a_rank(
 def test_requeued_if_anything_is_left_but_not_for_ever(
     submit: Submit, job: Path, stage: str, attempt: int, dies: int, code: int, said: str
 ) -> None:
-    """Of a torchrun that is told to stop: it may be just done, and other stages may follow."""
+    """If torchrun is asked to stop, it may have just finished, and other stages may follow."""
     torchrun = job / "venv" / "bin" / "torchrun"
     torchrun.parent.mkdir(parents=True)
     torchrun.write_text(f"#!/bin/bash\ntrap 'exit {dies}' TERM\ntouch {job}/on\nsleep 60 & wait\n")

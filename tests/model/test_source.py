@@ -85,7 +85,9 @@ def own_code(model_folder: Path, tmp_path: Path) -> Path:
 
 
 def test_code_of_its_own_runs_only_when_trusted(own_code: Path) -> None:
-    with pytest.raises(UserError, match=r"\(odd\) runs Python code.*trust_remote_code: true"):
+    with pytest.raises(
+        UserError, match=r"\(odd\) runs its own Python code.*trust_remote_code: true"
+    ):
         find_model(ModelConfig(path=str(own_code)))
     source = find_model(ModelConfig(path=str(own_code), trust_remote_code=True))
     assert describe_model(source).architecture == "OddForCausalLM"

@@ -23,12 +23,17 @@ def test_a_model_is_described_from_its_configuration(
 ) -> None:
     shutil.copy(model_folder / "config.json", tmp_path)
     assert main(["models", str(tmp_path)]) == 0
-    told = capsys.readouterr().out
-    for words in ("LlamaForCausalLM", "48 a layer, 144 in all", "mlp.act_fn (gated)", "512 tokens"):
-        assert words in told
+    shown = capsys.readouterr().out
+    for words in (
+        "LlamaForCausalLM",
+        "48 per layer, 144 in total",
+        "output of mlp.act_fn (gated layout)",
+        "512 tokens",
+    ):
+        assert words in shown
 
 
-def test_experts_are_told(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_experts_are_described(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     from transformers import Qwen3MoeConfig
 
     Qwen3MoeConfig(  # Qwen3-30B-A3B
@@ -36,23 +41,23 @@ def test_experts_are_told(tmp_path: Path, capsys: pytest.CaptureFixture) -> None
         num_experts=128, num_experts_per_tok=8, moe_intermediate_size=768, vocab_size=151936,
     ).save_pretrained(tmp_path)  # fmt: skip
     assert main(["models", str(tmp_path), "--format", "json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["num_layers"], told["num_neurons"], told["num_experts"]) == (48, 98304, 128)
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["num_layers"], facts["num_neurons"], facts["num_experts"]) == (48, 98304, 128)
     assert main(["models", str(tmp_path)]) == 0
-    assert "128 experts x 768 = 98,304 a layer" in capsys.readouterr().out
+    assert "128 experts x 768 = 98,304 per layer" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
-        (["nowhere/at/all"], "is no model"),
+        (["nowhere/at/all"], "is not a model"),
         (["--formt", "json"], "unrecognized arguments: --formt"),
     ],
 )
 def test_mistakes_get_one_line(
-    arguments: list[str], told: str, capsys: pytest.CaptureFixture
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture
 ) -> None:
     assert main(["models", *arguments]) == 2
     error = capsys.readouterr().err
-    assert told in error
+    assert message in error
     assert error.count("\n") == 1

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vxdist.errors import UserError
-from vxdist.plan import Plan, TokenizedStory, make_plan, share
+from vxdist.plan import Plan, TokenizedStory, assign, make_plan
 
 VALUES, LANGUAGES, STANCES = ("calm", "zeal"), ("zh", "en"), ("aligned", "violating")
 GROUPS = [(v, g, s) for v in VALUES for g in LANGUAGES for s in STANCES]
@@ -170,11 +170,11 @@ class TestDigest:
         changed = CHANGES[what](stories)
         assert changed.digest != make_plan(stories, **SETTINGS).digest
 
-    def test_changes_are_told_apart(self, stories: list[TokenizedStory]) -> None:
+    def test_every_change_gives_another_digest(self, stories: list[TokenizedStory]) -> None:
         digests = [make(stories).digest for make in CHANGES.values()]
         assert len(set(digests)) == len(digests)
 
-    def test_labels_are_told_apart_wherever_a_tab_stands(self) -> None:
+    def test_labels_with_tabs_are_not_confused(self) -> None:
         digests = set()
         for value, language in (("calm\tzh", "plain"), ("calm", "zh\tplain")):
             story = make_story(0, (value, language, "aligned"), 9)
@@ -210,31 +210,31 @@ class TestDigest:
 WORK = st.dictionaries(st.integers(0, 500), st.integers(0, 1000), max_size=40)
 
 
-class TestShare:
+class TestAssign:
     @given(WORK, st.integers(1, 70))
-    def test_every_unit_goes_to_one_rank(self, work: dict[int, int], num_ranks: int) -> None:
-        shares = share(work, num_ranks)
-        assert len(shares) == num_ranks
-        assert sorted(key for keys in shares for key in keys) == sorted(work)
+    def test_every_task_goes_to_one_rank(self, work: dict[int, int], num_ranks: int) -> None:
+        assigned = assign(work, num_ranks)
+        assert len(assigned) == num_ranks
+        assert sorted(key for keys in assigned for key in keys) == sorted(work)
 
     @given(WORK, st.integers(1, 70))
     def test_is_balanced(self, work: dict[int, int], num_ranks: int) -> None:
-        loads = [sum(work[key] for key in keys) for keys in share(work, num_ranks)]
+        loads = [sum(work[key] for key in keys) for keys in assign(work, num_ranks)]
         assert max(loads) - min(loads) <= max(work.values(), default=0)
 
     @given(WORK, st.integers(1, 8))
     def test_depends_on_the_work_alone(self, work: dict[int, int], num_ranks: int) -> None:
         backwards = dict(reversed(work.items()))
-        assert share(work, num_ranks) == share(backwards, num_ranks)
+        assert assign(work, num_ranks) == assign(backwards, num_ranks)
 
     @given(WORK, st.integers(1, 8))
     def test_each_rank_takes_its_largest_first(self, work: dict[int, int], num_ranks: int) -> None:
-        for keys in share(work, num_ranks):
+        for keys in assign(work, num_ranks):
             loads = [work[key] for key in keys]
             assert loads == sorted(loads, reverse=True)
 
     def test_by_hand(self) -> None:
         work = {0: 5, 1: 9, 2: 4, 3: 4, 4: 1}
-        assert share(work, 2) == ((1, 3), (0, 2, 4))
-        assert share(work, 1) == ((1, 0, 2, 3, 4),)
-        assert share({}, 3) == ((), (), ())
+        assert assign(work, 2) == ((1, 3), (0, 2, 4))
+        assert assign(work, 1) == ((1, 0, 2, 3, 4),)
+        assert assign({}, 3) == ((), (), ())

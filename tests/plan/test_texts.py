@@ -178,7 +178,9 @@ class TestRefusals:
     def test_too_long(self, words: Any) -> None:
         item = make_item()
         assert tokenize_stories([item], words, span="all", max_length=13)
-        with pytest.raises(UserError, match=r"story s1 has 13 tokens, more than the model's 12"):
+        with pytest.raises(
+            UserError, match=r"story s1 has 13 tokens, more than the model's limit of 12"
+        ):
             tokenize_stories([item], words, span="all", max_length=12)
 
     def test_nothing_to_count(self, words: Any) -> None:
@@ -191,5 +193,5 @@ class TestRefusals:
         class Slow:
             is_fast = False
 
-        with pytest.raises(UserError, match="not a fast one"):
+        with pytest.raises(UserError, match="not a fast tokenizer"):
             tokenize_stories([make_item()], Slow(), span="all", max_length=None)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Ranks that watch over each other: real processes, a real store, real signals."""
+"""Ranks that monitor each other: real processes, a real store, real signals."""
 
 import json
 import multiprocessing
@@ -19,7 +19,7 @@ import pytest
 from torch.distributed import TCPStore
 
 from vxdist.errors import STOPPED, USER_ERROR, Stopped, UserError
-from vxdist.model import heartbeat
+from vxdist.runtime import heartbeat
 from vxdist.runtime.launch import Launch
 from vxdist.runtime.peers import Peers
 
@@ -113,7 +113,7 @@ def hang(peers: Peers, folder: Path) -> None:
 
 
 def test_ranks_wait_for_the_last_and_leave_in_order(run_ranks: Any, tmp_path: Path) -> None:
-    """Longer than the time-out, twice, and without a word."""
+    """Longer than the time-out, twice."""
 
     def late(peers: Peers, folder: Path) -> None:
         for step in range(2):
@@ -129,7 +129,7 @@ def test_ranks_wait_for_the_last_and_leave_in_order(run_ranks: Any, tmp_path: Pa
     assert run_ranks([early, late, early], 2.0).ended() == [(0, "")] * 3
 
 
-def test_a_killed_rank_is_missed(run_ranks: Any) -> None:
+def test_the_missing_heartbeat_of_a_killed_rank_is_noticed(run_ranks: Any) -> None:
     ranks = run_ranks([wait, work, work], 2.0)
     ranks.await_file("working")
     began = time.monotonic()
@@ -137,10 +137,10 @@ def test_a_killed_rank_is_missed(run_ranks: Any) -> None:
     (first, killed, last) = ranks.ended()
     assert time.monotonic() - began < 30
     assert killed[0] == -signal.SIGKILL
-    missed = rf"rank 1 \({re.escape(socket.gethostname())}\) has given no sign of life for \d s; "
+    missed = rf"rank 1 \({re.escape(socket.gethostname())}\) has sent no heartbeat for \d s; "
     for code, said in (first, last):
         assert code == STOPPED
-        assert re.search("stops: " + missed + "the same command goes on", said)
+        assert re.search("stops: " + missed + "run the same command again to resume", said)
         assert len(said.splitlines()) == 1
 
 
@@ -159,7 +159,7 @@ def test_ranks_that_hang_are_ended_and_let_the_store_go(run_ranks: Any, tmp_path
     ranks.processes[0].join(30)
     assert ranks.processes[0].exitcode == STOPPED
     assert "rank 0" in (said := (tmp_path / "0.said").read_text())
-    assert re.search(r"stops: rank 1 \(.*\) has given no sign of life", said)
+    assert re.search(r"stops: rank 1 \(.*\) has sent no heartbeat", said)
     assert not lock.exists()
     os.kill(ranks.processes[1].pid, signal.SIGCONT)  # it wakes up, and finds itself missed
     lock.write_text(json.dumps({"host": "node7", "process": ranks.processes[1].pid}))
@@ -212,28 +212,28 @@ def test_a_traceback_is_preceded_by_its_place(run_ranks: Any) -> None:
 
 
 def test_the_store_that_ends_and_the_store_that_freezes(run_ranks: Any, tmp_path: Path) -> None:
-    """Whoever keeps it is named; a cut link is like a frozen keeper."""
-    keep = (
+    """Its host is named; a broken connection is like a frozen host."""
+    program = (
         "import time; from torch.distributed import TCPStore;"
         "s = TCPStore('127.0.0.1', 0, is_master=True, wait_for_workers=False);"
         "print(s.port, flush=True); time.sleep(600)"
     )
-    for number, told in ((signal.SIGKILL, 2), (signal.SIGSTOP, 3)):
-        keeper = subprocess.Popen([sys.executable, "-c", keep], stdout=subprocess.PIPE, text=True)
+    for number, seconds in ((signal.SIGKILL, 2), (signal.SIGSTOP, 3)):
+        host = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
         try:
-            assert keeper.stdout is not None
-            port = int(keeper.stdout.readline())
+            assert host.stdout is not None
+            port = int(host.stdout.readline())
             ranks = run_ranks([work, hang], 3.0, port)
             ranks.await_file("hanging")
             ranks.await_file("working")
-            keeper.send_signal(number)
+            host.send_signal(number)
             for code, said in ranks.ended():
                 assert code == STOPPED
-                keeps = f"the store at 127.0.0.1:{port}, on the machine of rank 0 (here)"
-                assert f"stops: {keeps}, has not answered for {told} s" in said
+                store = f"the store at 127.0.0.1:{port}, on the machine of rank 0 (here)"
+                assert f"stops: {store}, has not answered for {seconds} s" in said
         finally:
-            keeper.kill()
-            keeper.wait()
+            host.kill()
+            host.wait()
         (tmp_path / "hanging").unlink()
 
 

@@ -1,4 +1,4 @@
-"""How many processes there are, as launchers tell it; and what is refused."""
+"""Number of processes, as launchers report it; and what is refused."""
 
 import os
 import subprocess
@@ -65,7 +65,7 @@ def test_processes_that_lightning_starts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "environ", "told"),
+    ("config", "environ", "message"),
     [
         (TrainerConfig(devices=2), TORCHRUN, "trainer.devices: 2, but torchrun started 4"),
         (TrainerConfig(num_nodes=1), TORCHRUN, "trainer.num_nodes: 1, but torchrun started 2"),
@@ -83,29 +83,31 @@ def test_processes_that_lightning_starts() -> None:
         (
             TrainerConfig(),
             {key: value for key, value in SRUN.items() if key != "SLURM_NTASKS_PER_NODE"},
-            "say srun --ntasks-per-node 3",
+            "use srun --ntasks-per-node 3",
         ),
         (
             TrainerConfig(),
             {key: value for key, value in SRUN.items() if key != "SLURM_STEP_ID"},
-            "Slurm gave this job 6 tasks, but this command is started once; put srun or torchrun",
+            "Slurm gave this job 6 tasks, but this command was started once; put srun or torchrun",
         ),
     ],
 )
-def test_disagreement_is_refused(config: TrainerConfig, environ: dict[str, str], told: str) -> None:
+def test_disagreement_is_refused(
+    config: TrainerConfig, environ: dict[str, str], message: str
+) -> None:
     with pytest.raises(UserError) as refusal:
         find_launch(config, environ)
-    assert told in str(refusal.value)
+    assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
 
 def test_what_cannot_be() -> None:
     two = find_launch(TrainerConfig(devices=2), {})
-    for config, told in (
+    for config, message in (
         (TrainerConfig(strategy="single"), "trainer.strategy: single, but there are 2 processes"),
         (TrainerConfig(peer_timeout=0.5), "trainer.peer_timeout: 0.5 must be at least 1 second"),
     ):
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=message):
             resolve_strategy(config, two)
     assert resolve_strategy(TrainerConfig(), two) == "ddp"
 
@@ -113,11 +115,11 @@ def test_what_cannot_be() -> None:
 def test_idle_ranks_are_named() -> None:
     assert describe_idle([[4], [1, 2]], "part") is None
     assert describe_idle([[4], []], "part") == (
-        "1 part left for 2 ranks, so rank 1 will be idle; fewer processes do as well"
+        "1 part left for 2 ranks, so rank 1 will be idle; fewer processes are enough"
     )
-    told = describe_idle([[], [1], [], [], [], [2], []], "condition")
-    assert told is not None
-    assert "2 conditions left for 7 ranks, so ranks 0, 2-4, 6 will be idle" in told
+    line = describe_idle([[], [1], [], [], [], [2], []], "condition")
+    assert line is not None
+    assert "2 conditions left for 7 ranks, so ranks 0, 2-4, 6 will be idle" in line
 
 
 def test_srun_without_torchrun(run_options: list[str], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What zero3 refuses before anything is loaded, and what it tells DeepSpeed."""
+"""What zero3 refuses before anything is loaded, and how it configures DeepSpeed."""
 
 import json
 import shutil
@@ -13,30 +13,33 @@ import pytest
 from vxdist.cli import main
 from vxdist.config import TrainerConfig
 from vxdist.errors import UserError
-from vxdist.model import zero3
+from vxdist.runtime import zero3
 from vxdist.runtime.zero3 import SWAP_BUFFERS, check_zero3, fit_settings, zero3_settings
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
-        ({"strategy": "ddp", "offload": "cpu"}, "trainer.offload: cpu is for sharded weights only"),
-        ({"strategy": "auto", "shard_group": 2}, "trainer.shard_group: 2 is for sharded weights"),
+        ({"strategy": "ddp", "offload": "cpu"}, "trainer.offload: cpu needs sharded weights"),
+        ({"strategy": "auto", "shard_group": 2}, "trainer.shard_group: 2 needs sharded weights"),
         ({"shard_group": 3}, "trainer.shard_group: 3 must be 2 or more and divide the 4 ranks"),
-        ({"shard_group": 1}, "for a whole copy on every rank use trainer.strategy: ddp"),
+        ({"shard_group": 1}, "for a full copy on every rank use trainer.strategy: ddp"),
         ({"offload": "nvme"}, "trainer.offload: nvme needs trainer.offload_path"),
-        ({"offload": "nvme", "offload_path": "/none"}, "offload_path: /none is no folder"),
+        (
+            {"offload": "nvme", "offload_path": "/none"},
+            "offload_path: /none is not a writable folder",
+        ),
         (
             {"offload": "nvme", "offload_path": ".", "shard_group": 2},
             "trainer.shard_group: with trainer.offload: nvme",
         ),
     ],
 )
-def test_settings_that_cannot_be(settings: dict[str, Any], told: str) -> None:
+def test_settings_that_cannot_be(settings: dict[str, Any], message: str) -> None:
     config = TrainerConfig(**{"strategy": "zero3", **settings})
     with pytest.raises(UserError) as refusal:
         check_zero3(config, devices=4)
-    assert told in str(refusal.value)
+    assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
 
@@ -104,7 +107,7 @@ def test_packed_weights(run_options: list[str], tmp_path: Path, model_folder: Pa
         check=False,
     )
     assert done.returncode == 2, done.stderr
-    told = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert len(told) == 1
-    assert "has packed weights (gptq), which trainer.strategy: zero3 cannot shard" in told[0]
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "has packed weights (gptq), which trainer.strategy: zero3 cannot shard" in errors[0]
     assert "Traceback" not in done.stderr

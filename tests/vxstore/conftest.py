@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import vxstore
 from vxdist.evaluate.outcomes.choice import Choice
 from vxdist.reduce.selectors.vape import Vape
 from vxstore.cli.main import main
@@ -21,6 +22,7 @@ from vxstore.evaluation import (
 )
 from vxstore.finalise import finalise
 from vxstore.groups import write_group
+from vxstore.read import open_store
 from vxstore.schema import EFFECT, POOLED, SCORES
 from vxstore.write import PartCounts, PartLabels, Recorder, create
 
@@ -152,6 +154,17 @@ def make_store(
     return make
 
 
+def plain_probability(path: str) -> np.ndarray[Any, Any]:
+    """Active tokens / tokens of a dense store, (layer, neuron, value, language), pooled last."""
+    root = vxstore.open(path).root().load()
+    order = ("layer", "neuron", "value", "language")
+    active, tokens = (
+        np.concatenate([count, count.sum(axis=-1, keepdims=True)], axis=-1)
+        for count in (root.active_count.transpose(*order).values, root.token_count.values)
+    )
+    return np.asarray(active / tokens)
+
+
 @pytest.fixture(scope="session")
 def copy_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
     """A copy of a witness of some format, to be written to."""
@@ -180,7 +193,10 @@ def counts_of() -> Callable[[xr.Dataset, int], PartCounts]:
 
 @pytest.fixture(scope="session")
 def add_scores() -> Callable[..., dict[str, np.ndarray[Any, Any]]]:
-    """Random scores for a store; returns what was written. Few entropies, so that many tie."""
+    """Random scores for a store; returns what was written. Few entropies, so that many tie.
+
+    Probabilities are those of the counts; values and languages are as in the store.
+    """
 
     def add(
         path: str,
@@ -194,10 +210,9 @@ def add_scores() -> Callable[..., dict[str, np.ndarray[Any, Any]]]:
     ) -> dict[str, np.ndarray[Any, Any]]:
         rng = np.random.default_rng(seed)
         labels = (*languages, POOLED)
-        full = (*shape, len(values), len(labels))
-        selected = rng.random(full) < share
+        selected = rng.random((*shape, len(values), len(labels))) < share
         data: dict[str, np.ndarray[Any, Any]] = {
-            "activation_probability": rng.random(full),
+            "activation_probability": plain_probability(path),
             "entropy": rng.integers(1, 6, (*shape, len(labels))) / 7,
             "passed_filter": np.asarray(selected.any(axis=2)),
             "selected": selected,
@@ -247,13 +262,98 @@ def add_evaluation() -> Callable[[str], None]:
             zeros, halves = np.zeros((2, 2)), np.full((2, 2), 0.5)
             recorder.write(condition, {"log_odds": zeros, "option_mass": halves})
         size = {"mask": 1, "value": 1, "language": 2}
-        effect = {name: np.zeros([size[dim] for dim in spec.dims]) for name, spec in EFFECT.items()}
+        effect = {
+            name: np.zeros([size[dim] for dim in spec.dims])
+            for name, spec in EFFECT.items()
+            if "draw" not in spec.dims
+        }
         labels = {"mask": ["calm"], "value": ["calm"], "language": list(LANGUAGES)}
         group = "evaluation/choice/effect"
         write_group(path, group, EFFECT, effect, labels, {"confidence": 0.95})
         recorder.complete()
 
     return add
+
+
+@pytest.fixture(scope="session")
+def add_effects() -> Callable[..., None]:
+    """An evaluation with two control draws for each mask, and effects known by hand.
+
+    Two dilemmas for each masked value and language, at +0.5 and -0.25 when intact. The first mask
+    shifts its own in the first language by -1, the second its own in the second by +0.5; nothing
+    else does anything, but for the draws, which shift all by -0.125 and +0.125.
+    """
+    from vxdist.config import EvaluateConfig
+    from vxdist.evaluate.effects import write_effects
+
+    def add(
+        path: str,
+        name: str = "choice",
+        *,
+        masks: Sequence[str] = VALUES[:2],
+        languages: Sequence[str] = LANGUAGES,
+        controls: int = 2,
+        shifts: Sequence[float] = (-1.0, 0.5),
+        attrs: Mapping[str, Any] | None = None,
+    ) -> None:
+        conditions = [ConditionLabels(name="intact", kind="intact", mask="", draw=-1)]
+        conditions += [ConditionLabels(name=m, kind="mask", mask=m, draw=-1) for m in masks]
+        conditions += [
+            ConditionLabels(name=f"{m} control {k}", kind="control", mask=m, draw=k)
+            for m in masks
+            for k in range(controls)
+        ]
+        dilemmas = [
+            DilemmaLabels(id=f"{v}-e{n}-{g}", value=v, language=g)
+            for v in masks
+            for g in languages
+            for n in (1, 2)
+        ]
+        masked = np.zeros((len(conditions), 4, 6, len(languages)), dtype=bool)
+        masked[1, 0, :3, 0] = True
+        settings = {"name": name, "scores": "vape", "controls": controls}
+        create_evaluation(
+            path,
+            name,
+            conditions=conditions,
+            dilemmas=dilemmas,
+            languages=languages,
+            masked_CLNG=masked,
+            attrs={"settings": settings, **(attrs or {})},
+        )
+        recorder = ConditionRecorder(path, name)
+        own = {(masks[i], masks[i], languages[i]): shift for i, shift in enumerate(shifts)}
+        for c, of in enumerate(conditions):
+            after = np.array([0.5, -0.25] * (len(dilemmas) // 2))
+            if of.kind == "control":
+                after += 0.125 * (-1) ** (of.draw + 1)
+            if of.kind == "mask":
+                after += [own.get((of.mask, d.value, d.language), 0.0) for d in dilemmas]
+            log_odds = after[:, None] + [1.0, -1.0]
+            recorder.write(c, log_odds, np.full(log_odds.shape, 0.5))
+        write_effects(path, EvaluateConfig(name=name, controls=controls, bootstrap_resamples=50))
+        recorder.complete()
+
+    return add
+
+
+@pytest.fixture(scope="session")
+def forget_verdict() -> Callable[[str], None]:
+    """Write the effects of `choice` as they were before there were verdicts."""
+
+    def forget(path: str) -> None:
+        effect = open_store(path).effect("choice").load()
+        earlier = [
+            n for n, of in effect.data_vars.items() if n != "passes" and "draw" not in of.dims
+        ]
+        labels = {
+            dim: [str(x) for x in effect[dim].values] for dim in ("mask", "value", "language")
+        }
+        attrs = {k: effect.attrs[k] for k in ("confidence", "bootstrap_resamples", "controls")}
+        data = {str(name): effect[name].values for name in earlier}
+        write_group(path, "evaluation/choice/effect", EFFECT, data, labels, attrs)
+
+    return forget
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from vxdist.plan import share
+from vxdist.plan import assign
 from vxstore import schema
 from vxstore.check.store import check, repair
 from vxstore.errors import StoreError
@@ -175,7 +175,7 @@ class History(RuleBasedStateMachine):
         assert set(missing) == set(PARTS) - self.sealed
         dealt = [
             (rank, part)
-            for rank, parts in zip(ranks, share(missing, world_size), strict=True)
+            for rank, parts in zip(ranks, assign(missing, world_size), strict=True)
             for part in parts
         ]
         random.shuffle(dealt)

@@ -1,4 +1,4 @@
-"""Text out of bytes, in the encoding named; and which one to name where that is another."""
+"""Decode files in a given encoding; if that fails, suggest the right one."""
 
 import codecs
 import contextlib
@@ -8,77 +8,82 @@ from vxdist.errors import UserError
 
 SETTING = "corpus.encoding: "
 UTF8 = "utf-8"
-GBK_SHARE = 0.9
+GBK_FRACTION = 0.9
+"""Fraction of non-ASCII characters in GB 2312 above which bytes are taken for GBK."""
 
 
-def has_half_pair(text: str) -> bool:
-    """Whether half of a surrogate pair stands in it, which JSON can hold and no file can."""
-    return any("\ud800" <= letter <= "\udfff" for letter in text)
+def has_lone_surrogate(text: str) -> bool:
+    """Whether a text contains a lone surrogate, which JSON can express but UTF-8 cannot."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def replace_half_pairs(text: str) -> str:
-    """The text with a question mark for each."""
+def replace_lone_surrogates(text: str) -> str:
+    """The text with a question mark in place of each lone surrogate."""
     return text.encode(errors="replace").decode()
 
 
 class Undecodable(Exception):
-    """Bytes that are no text in the encoding named: in which line, and what to do."""
+    """Bytes that cannot be decoded: the line they are in, and what to do about them."""
 
-    def __init__(self, line: int, what: str) -> None:
-        super().__init__(what)
-        self.line, self.what = line, what
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
+        self.line, self.message = line, message
 
 
 def decode_text(file: Path, encoding: str, option: str) -> str:
-    """Text of a file; `option` is what sets its encoding. Raises UserError if it is in another."""
+    """Read a text file. `option` is the option or setting that names the encoding.
+
+    Raises UserError if the file is not in that encoding.
+    """
     try:
         return decode(file.read_bytes(), encoding, f"{option} ")
     except Undecodable as error:
-        raise UserError(f"{file}:{error.line}: {error.what}") from error
+        raise UserError(f"{file}:{error.line}: {error.message}") from error
 
 
 def decode(content: bytes, encoding: str, option: str) -> str:
-    """Text of a file; `option` is what sets its encoding, with what parts it from a name.
+    """Decode the content of a file. `option` names the encoding option, including its separator.
 
-    UTF-8 is read strictly, with or without a byte order mark. Raises Undecodable, or UserError if
-    there is no such encoding.
+    UTF-8 may have a byte order mark. Raises Undecodable, or UserError if the encoding is unknown.
     """
     try:
         name = codecs.lookup(encoding).name
         return content.decode("utf-8-sig" if name == UTF8 else name)
     except UnicodeDecodeError as error:
         number = content[: error.start].count(b"\n") + 1
-        what = f"not {name.upper()} (byte {error.start})"
-        raise Undecodable(number, f"{what}; {_offer(content, name, option)}") from error
+        found = f"not {name.upper()} (byte {error.start})"
+        raise Undecodable(number, f"{found}; {_suggest(content, name, option)}") from error
     except (LookupError, UnicodeError) as error:
         raise UserError(
-            f"{option}{encoding!r} is not known; expected utf-8, gb18030 (all of GBK) or "
-            "another of Python's"
+            f"{option}unknown encoding {encoding!r}, expected utf-8, gb18030 (includes GBK) or "
+            "another one that Python knows"
         ) from error
 
 
-def _offer(content: bytes, encoding: str, option: str) -> str:
-    """What to do about bytes that are not in the encoding named."""
+def _suggest(content: bytes, encoding: str, option: str) -> str:
+    """What to do about content that is not in the given encoding."""
     if encoding != UTF8:
-        return f"leave {option.strip(': ')} out if it is UTF-8"
-    how = f"{option}NAME"
+        return f"if the file is UTF-8, omit {option.strip(': ')}"
+    usage = f"{option}NAME"
     if option == SETTING:
-        how += " (--encoding NAME where that is an option)"
-    if _reads_as_gbk(content):
-        return f"it reads as GBK: give {how.replace('NAME', 'gb18030')}, or save it as UTF-8"
-    return f"save it as UTF-8, or name its encoding with {how}, as gb18030 (GBK) or cp1252"
+        usage += " (or --encoding NAME, for commands that have it)"
+    if _looks_like_gbk(content):
+        return f"it looks like GBK: use {usage.replace('NAME', 'gb18030')}, or save it as UTF-8"
+    return f"save it as UTF-8, or give its encoding with {usage}, such as gb18030 (GBK) or cp1252"
 
 
-def _reads_as_gbk(content: bytes) -> bool:
-    """Whether they look like it: what is not ASCII is nearly all in GB 2312, the common Chinese
-    letters and signs, which texts in other encodings hit by chance only."""
+def _looks_like_gbk(content: bytes) -> bool:
+    """Whether nearly all non-ASCII characters, read as GBK, are in GB 2312.
+
+    GB 2312 holds the common Chinese characters; text in other encodings hits them only by chance.
+    """
     try:
-        foreign = [letter for letter in content.decode("gb18030") if not letter.isascii()]
+        characters = [c for c in content.decode("gb18030") if not c.isascii()]
     except UnicodeDecodeError:
         return False
     common = 0
-    for letter in foreign:
+    for character in characters:
         with contextlib.suppress(UnicodeEncodeError):
-            letter.encode("gb2312")
+            character.encode("gb2312")
             common += 1
-    return common > GBK_SHARE * len(foreign)
+    return common > GBK_FRACTION * len(characters)

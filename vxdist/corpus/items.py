@@ -1,4 +1,4 @@
-"""What a corpus holds."""
+"""The items of a corpus."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ STANCES = ("aligned", "violating")
 
 @dataclass(frozen=True, kw_only=True)
 class ActivationItem:
-    """A dilemma, the choice made, and the rationale for it; or a plain text, without these two."""
+    """A dilemma with the choice made and its rationale, or a plain text that has neither."""
 
     id: str
     pair: str
@@ -42,7 +42,7 @@ class EvaluationItem:
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """Both splits, with the values and languages they name, in order."""
+    """Both splits, with their values and languages in order of appearance."""
 
     path: str
     values: Sequence[str]

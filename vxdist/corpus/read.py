@@ -1,4 +1,4 @@
-"""Reading a corpus directory, strictly."""
+"""Reading a corpus directory strictly."""
 
 import dataclasses
 import importlib.resources
@@ -28,7 +28,10 @@ BUILTIN = {"builtin:cvoice-seed": "seed"}
 
 
 def load_corpus(config: CorpusConfig) -> Corpus:
-    """Read, check and select. Raises UserError naming file, line and field of every fault."""
+    """Read a corpus and select from it.
+
+    Raises UserError naming file, line and field of every fault.
+    """
     read = read_corpus(config.path, config.encoding)
     refuse(read.faults)
     activation, evaluation = read.activation.items, read.evaluation.items
@@ -52,7 +55,7 @@ def load_corpus(config: CorpusConfig) -> Corpus:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReadCorpus:
-    """A corpus as it lies there, with all that is wrong with it."""
+    """A corpus as found on disk, with everything that is wrong with it."""
 
     folder: Path
     activation: FileOfItems[ActivationItem]
@@ -62,7 +65,7 @@ class ReadCorpus:
 
 
 def read_corpus(path: str, encoding: str = "utf-8") -> ReadCorpus:
-    """All items and all faults. Raises UserError if there is no corpus at `path`."""
+    """Read all items and collect all faults. Raises UserError if there is no corpus at `path`."""
     folder = find_folder(path)
     activation = read_file(folder / ACTIVATION, ActivationItem, encoding)
     evaluation_file = folder / EVALUATION
@@ -73,9 +76,9 @@ def read_corpus(path: str, encoding: str = "utf-8") -> ReadCorpus:
     faults = [*activation.faults, *evaluation.faults]
     card = _read_card(folder / CARD, encoding, faults)
     if not activation.items and not activation.faults:
-        what = "has no items; a corpus needs stories"
-        faults.append(Fault(where=str(activation.file), what=what))
-    if not activation.faults:  # else these would tell the same again
+        message = "has no items; a corpus needs stories"
+        faults.append(Fault(where=str(activation.file), message=message))
+    if not activation.faults:  # otherwise these would only repeat it
         faults += find_incomplete(path, activation.items)
         faults += find_unknown(evaluation, activation.items)
     return ReadCorpus(
@@ -88,19 +91,19 @@ def read_corpus(path: str, encoding: str = "utf-8") -> ReadCorpus:
 
 
 def find_folder(path: str) -> Path:
-    """Where a corpus lies. Raises UserError if there is none."""
+    """The directory of a corpus. Raises UserError if there is none."""
     if path.startswith("builtin:"):
         if path not in BUILTIN:
-            raise UserError(f"corpus.path: no corpus {path}; there is {', '.join(BUILTIN)}")
+            raise UserError(f"corpus.path: found {path}, expected {' or '.join(BUILTIN)}")
         return Path(str(importlib.resources.files("vxdist.corpus"))) / BUILTIN[path]
     folder = Path(path)
     if not folder.is_dir():
         raise UserError(
-            f"corpus.path: {path} is not a directory; give one that holds activation.jsonl, "
+            f"corpus.path: {path} is not a directory; give one that contains activation.jsonl, "
             f"or {', '.join(BUILTIN)}"
         )
     if not (folder / "activation.jsonl").is_file():
-        raise UserError(f"{folder} has no activation.jsonl; see the README for its fields")
+        raise UserError(f"{folder} has no activation.jsonl; see docs/corpus.md for its format")
     return folder
 
 
@@ -109,9 +112,9 @@ def _choose(wanted: Sequence[str] | None, known: Sequence[str], key: str) -> tup
         return tuple(known)
     for name in wanted:
         if name not in known:
-            raise UserError(f"{key}: {name!r} is not in the corpus; there are {', '.join(known)}")
+            raise UserError(f"{key}: {name!r} is not in the corpus, expected {', '.join(known)}")
     if len(set(wanted)) < len(wanted) or not wanted:
-        raise UserError(f"{key}: {wanted} must name at least one, each once")
+        raise UserError(f"{key}: found {wanted}, expected at least one name and no duplicates")
     return tuple(wanted)
 
 
@@ -122,9 +125,9 @@ def _select(
     most: int | None,
     key: str,
 ) -> tuple[Item, ...]:
-    """Items of the chosen values and languages, the first `most` of each group."""
+    """Items of the given values and languages: the first `most` per group."""
     if most is not None and most < 1:
-        raise UserError(f"{key}: {most} must be at least 1, or null")
+        raise UserError(f"{key}: found {most}, expected at least 1, or null")
     seen: Counter[tuple[str, ...]] = Counter()
     kept: list[Item] = []
     for item in items:
@@ -138,17 +141,17 @@ def _select(
 
 
 def _read_card(file: Path, encoding: str, faults: list[Fault]) -> dict[str, Any]:
-    """What the card says; nothing, with a fault more, if it cannot be read."""
+    """Content of the card; if it cannot be read, add a fault and return nothing."""
     if not file.is_file():
         return {}
     try:
         card = yaml.safe_load(read_text(file, encoding, faults)) or {}
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
-        faults.append(Fault(where=str(file), what=f"not YAML: {' '.join(str(error).split())}"))
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: an invalid date
+        faults.append(Fault(where=str(file), message=f"not YAML: {' '.join(str(error).split())}"))
         return {}
     if not isinstance(card, dict):
-        what = f"found {type(card).__name__}, expected a mapping of keys to values"
-        faults.append(Fault(where=str(file), what=what))
+        message = f"found {type(card).__name__}, expected a mapping of keys to values"
+        faults.append(Fault(where=str(file), message=message))
         return {}
     return card
 

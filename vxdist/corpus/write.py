@@ -1,4 +1,4 @@
-"""Writing a corpus directory, so that it reads whatever happens meanwhile."""
+"""Writing a corpus directory so that it stays readable whatever interrupts the writing."""
 
 import dataclasses
 import json
@@ -15,7 +15,7 @@ ACTIVATION, EVALUATION, CARD = "activation.jsonl", "evaluation.jsonl", "card.yam
 
 
 def to_line(item: ActivationItem | EvaluationItem) -> str:
-    """One line of a corpus file; `setting` and `rival` are left out where they are empty."""
+    """One line of a corpus file; `setting` and `rival` are omitted if empty."""
     fields = {name: text for name, text in dataclasses.asdict(item).items() if text}
     return json.dumps(fields, ensure_ascii=False) + "\n"
 
@@ -26,14 +26,14 @@ def write_corpus(
     evaluation: Iterable[EvaluationItem],
     card: Mapping[str, Any],
 ) -> None:
-    """Write all three files, each at once or not at all. Raises OSError if the disk will not do."""
-    # Stories come last: a folder without them is no corpus.
+    """Write all three files, each atomically. Raises OSError if the disk is full."""
+    # Stories come last: a directory without them is not a corpus.
     texts = {
         EVALUATION: "".join(map(to_line, evaluation)),
         CARD: yaml.safe_dump(dict(card), allow_unicode=True, sort_keys=False),
         ACTIVATION: "".join(map(to_line, activation)),
     }
-    # What cannot be written is found before anything is.
+    # Encode everything first, so that text that cannot be encoded fails before anything is written.
     contents = {name: text.encode() for name, text in texts.items()}
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
@@ -41,7 +41,7 @@ def write_corpus(
 
 
 def replace_file(file: Path, text: str) -> None:
-    """Put a file in the place of another, so that no reader sees half of it."""
+    """Write a file atomically, so that no reader sees half of it."""
     _replace(file, text.encode())
 
 
@@ -58,9 +58,9 @@ def _replace(file: Path, content: bytes) -> None:
 
 
 def append_line(file: Path, line: str) -> None:
-    """Add one line, flushed to the disk; what is not written whole is taken off again.
+    """Append one line and flush it to disk; a partial write is rolled back.
 
-    Raises OSError if the disk is full; the file then reads as before.
+    Raises OSError if the disk is full; the file is then unchanged.
     """
     with file.open("ab", buffering=0) as stream:
         length = os.fstat(stream.fileno()).st_size
@@ -76,7 +76,7 @@ def append_line(file: Path, line: str) -> None:
 
 
 def cut_torn_line(file: Path) -> None:
-    """Take off a last line that a killed process did not finish; no file is no fault."""
+    """Remove a last line that a killed process left unfinished. The file may be missing."""
     if not file.exists():
         return
     with file.open("rb+") as stream:

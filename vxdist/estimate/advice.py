@@ -1,4 +1,4 @@
-"""What to change where a run does not fit, a line for each change."""
+"""Advice on a run that does not fit or leaves devices idle: one line per change."""
 
 from collections.abc import Callable, Iterator
 
@@ -8,28 +8,28 @@ from vxdist.estimate.units import show_bytes
 from vxdist.estimate.work import Load, cut_questions, cut_stories
 
 MOST_NODES = 1024
-"""Where looking for enough nodes ends."""
+"""Largest number of nodes that is tried."""
 
 
 def find_advice(
     estimate: Estimate, *, node_memory: int | None = None, disk: int | None = None
 ) -> list[str]:
-    """What to change, best first; empty if all fits and nothing is idle.
+    """What to change, best first; empty if the run fits and no device is idle.
 
-    Memory of a node and room for the store are looked at if they are given, in bytes.
+    Memory per node and disk space for the store, in bytes, are checked if they are given.
     """
     advice = [*_memory(estimate), *_gathering(estimate), *_ranks(estimate)]
     chosen = estimate.chosen
     if node_memory is not None and chosen.node > node_memory:
         advice.append(
-            f"memory of a node: {show_bytes(chosen.node)} is needed and {show_bytes(node_memory)} "
-            "is there; take more nodes, or trainer.offload: nvme or none"
+            f"CPU memory per node: {show_bytes(chosen.node)} needed, {show_bytes(node_memory)} "
+            "available; use more nodes, or trainer.offload: nvme or none"
         )
     size = sum(group.on_disk for group in estimate.store)
     if disk is not None and size > disk:
         advice.append(
             f"store: {show_bytes(size)} is more than {show_bytes(disk)}; lower "
-            "locate.parts_per_group, to which most of it is proportional"
+            "locate.parts_per_group, as most of the size is proportional to it"
         )
     return advice
 
@@ -40,15 +40,15 @@ def _memory(estimate: Estimate) -> Iterator[str]:
         whole = next(m for m in estimate.memory if m.strategy != "zero3")
         if strategy == "zero3" and whole.fits:
             yield (
-                f"trainer.strategy: {whole.strategy} fits too, needs no gathering, and gives the "
-                "same bits on any number of devices"
+                f"trainer.strategy: {whole.strategy} also fits, does not gather weights, and gives "
+                "bit-identical counts on any number of devices"
             )
         return
     sharded = next((m for m in estimate.memory if m.strategy == "zero3"), None)
     if strategy != "zero3" and sharded is not None and sharded.fits:
         yield (
-            f"trainer.strategy: zero3 fits: {show_bytes(sharded.needed)} of "
-            f"{show_bytes(sharded.available)} on each device"
+            f"trainer.strategy: zero3 fits: {show_bytes(sharded.needed)} needed, "
+            f"{show_bytes(sharded.available)} available per device"
         )
     lower = [*_smaller_batches(estimate)]
     yield from lower
@@ -67,28 +67,28 @@ def _smaller_batches(estimate: Estimate) -> Iterator[str]:
         "locate": config.locate.tokens_per_batch,
         "evaluate": config.evaluate.tokens_per_batch,
     }
-    found = {}
+    fitting: dict[str, int | None] = {}
     for load in estimate.loads:
         stage = load.title
         if estimate.chosen.needed_by(stage) <= estimate.chosen.available:
             continue
         halves = (limits[stage] >> n for n in range(1, limits[stage].bit_length()))
         possible = (limit for limit in halves if limit >= load.longest)
-        found[stage] = next((n for n in possible if _fits(estimate, stage, cuts[stage](n))), None)
-    if None not in found.values():
-        for stage, limit in found.items():
-            yield f"{stage}.tokens_per_batch: {limit} is few enough"
+        fitting[stage] = next((n for n in possible if _fits(estimate, stage, cuts[stage](n))), None)
+    if None not in fitting.values():
+        for stage, limit in fitting.items():
+            yield f"{stage}.tokens_per_batch: {limit} fits"
 
 
 def _fits(estimate: Estimate, stage: str, load: Load | None) -> bool:
-    """Whether a stage does with this load."""
+    """Whether a stage fits with this load."""
     locate = load if load is not None and stage == "locate" else estimate.locate
     memory = estimate.planner.under(estimate.strategy, locate, load)
     return memory.needed_by(stage) <= memory.available
 
 
 def _more_devices(estimate: Estimate) -> Iterator[str]:
-    """With zero3: the fewest nodes that will do; and shards in CPU memory."""
+    """For zero3: the smallest number of nodes that fits, and shards in CPU memory."""
     planner, machine = estimate.planner, estimate.machine
 
     def under(planner: Planner) -> Memory:
@@ -99,8 +99,8 @@ def _more_devices(estimate: Estimate) -> Iterator[str]:
     if nodes is not None and nodes > machine.nodes:
         noun = "GPUs" if machine.kind == "gpu" else "processes"
         yield (
-            f"trainer.strategy: zero3 on {nodes} nodes of {machine.devices} {noun} "
-            f"({nodes * machine.devices} in all) is the least that fits"
+            f"trainer.strategy: zero3 needs at least {nodes} nodes of {machine.devices} {noun} "
+            f"({nodes * machine.devices} in total)"
         )
     if machine.kind != "gpu" or planner.config.trainer.offload != "none":
         return
@@ -108,12 +108,12 @@ def _more_devices(estimate: Estimate) -> Iterator[str]:
     if offloaded.fits:
         yield (
             "trainer.offload: cpu (with zero3) fits: it takes "
-            f"{show_bytes(offloaded.node)} of memory on each node, and is slower"
+            f"{show_bytes(offloaded.node)} of CPU memory per node, and is slower"
         )
 
 
 def _gathering(estimate: Estimate) -> Iterator[str]:
-    """Where most of the time goes into gathering over the network: keep it within the nodes."""
+    """If gathering over the network takes most of the time: keep it within the nodes."""
     machine, trainer = estimate.machine, estimate.config.trainer
     waits = any(cost.waits for cost in estimate.costs.values())
     if not waits or machine.nodes == 1 or machine.devices == 1:
@@ -123,23 +123,23 @@ def _gathering(estimate: Estimate) -> Iterator[str]:
         memory = planner.under("zero3", estimate.locate, estimate.evaluate)
         if memory.fits:
             yield (
-                f"trainer.shard_group: {machine.devices} fits, with {show_bytes(memory.needed)} on "
-                "each device: gathering, which takes most of the time, stays within a node then"
+                f"trainer.shard_group: {machine.devices} fits, with {show_bytes(memory.needed)} "
+                "per device, and keeps gathering, which takes most of the time, within a node"
             )
             return
     yield (
-        "most of the time goes into gathering weights: larger batches (tokens_per_batch, or fewer "
-        "parts, as a batch lies within a part) take fewer steps"
+        "most of the time goes into gathering weights; larger batches (tokens_per_batch, or fewer "
+        "parts, as a batch is within a part) need fewer steps"
     )
 
 
 def _ranks(estimate: Estimate) -> Iterator[str]:
-    """No rank may be idle."""
+    """Stages that leave ranks idle."""
     ranks = estimate.machine.world_size
     for load in estimate.loads:
-        if len(load.units) >= ranks:
+        if len(load.tasks) >= ranks:
             continue
-        idle = ranks - len(load.units)
+        idle = ranks - len(load.tasks)
         if load.title == "locate":
             groups = estimate.lengths.stories.values()
             enough = -(-ranks // len(groups))
@@ -149,6 +149,6 @@ def _ranks(estimate: Estimate) -> Iterator[str]:
         else:
             remedy, noun = "raise evaluate.controls, or ", "conditions"
         yield (
-            f"{load.title}: {len(load.units)} {noun} leave {idle} of {ranks} devices idle; "
-            f"{remedy}take fewer devices"
+            f"{load.title}: {len(load.tasks)} {noun} leave {idle} of {ranks} devices idle; "
+            f"{remedy}use fewer devices"
         )

@@ -1,4 +1,4 @@
-"""Operations and hours of a stage."""
+"""Operations and time of a stage."""
 
 from dataclasses import dataclass
 
@@ -6,58 +6,63 @@ from vxdist.config import Config
 from vxdist.estimate.machine import Machine
 from vxdist.estimate.memory import ITEM_BYTES
 from vxdist.estimate.shape import Size
-from vxdist.estimate.work import Load, Unit
+from vxdist.estimate.work import Load, Task
 from vxdist.model.load import ModelShape
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What a stage takes of the whole machine."""
+    """Operations and time that a stage takes on the whole machine."""
 
     operations: float
-    """Floating-point, of all forward passes."""
+    """Floating-point operations of all forward passes."""
     computing: float
-    """Seconds, at the stated fraction of the peak."""
+    """Seconds of computation, at the assumed fraction of the peak."""
     gathering: float
-    """Seconds in which zero3 puts weights together, while it computes."""
+    """Seconds in which zero3 gathers weights; this overlaps with computation."""
 
     @property
     def seconds(self) -> float:
-        """On the clock."""
+        """Elapsed time."""
         return max(self.computing, self.gathering)
 
     @property
     def waits(self) -> bool:
-        """Whether gathering is what takes the time."""
+        """Whether gathering takes longer than computing."""
         return self.gathering > self.computing
 
 
-def count_operations(size: Size, shape: ModelShape, unit: Unit) -> float:
-    """Floating-point operations of one unit's forward passes.
+def count_operations(size: Size, shape: ModelShape, task: Task) -> float:
+    """Floating-point operations of the forward passes of one task.
 
-    2 for each parameter that a token meets, and 4 x attention width x text width for each token
-    and layer (Kaplan et al. 2020, arXiv 2001.08361, section 2.1; queries with keys, and weights
-    with values, no half of them spared). The head runs where a token is predicted.
+    Per token, 2 for each active parameter, and 4 x attention width x text width for each layer
+    (Kaplan et al. 2020, arXiv 2001.08361, section 2.1: queries with keys, and weights with values,
+    with no saving for the causal mask). The head runs only where a token is predicted.
     """
-    decoder = 2.0 * size.active * unit.tokens
-    attention = 4.0 * shape.num_layers * size.attention_width * unit.attended
-    return decoder + attention + 2.0 * size.hidden * size.vocabulary * unit.logits
+    decoder = 2.0 * size.active * task.tokens
+    attention = 4.0 * shape.num_layers * size.attention_width * task.attended
+    return decoder + attention + 2.0 * size.hidden * size.vocabulary * task.logits
 
 
 def find_cost(
     config: Config, shape: ModelShape, size: Size, machine: Machine, strategy: str, load: Load
 ) -> Cost:
-    """Operations of a stage; seconds that the rank with the most computes, and that zero3 gathers
-    the weights at every step."""
-    total = sum(count_operations(size, shape, unit) for unit in load.units)
+    """Operations and time of a stage.
+
+    Computing takes as long as it takes the rank with the most tokens; zero3 gathers all weights at
+    every step.
+    """
+    total = sum(count_operations(size, shape, task) for task in load.tasks)
     ranks = machine.world_size
     busiest = load.busiest(ranks)
-    computing = sum(count_operations(size, shape, unit) for unit in busiest)
+    computing = sum(count_operations(size, shape, task) for task in busiest)
     computing /= machine.flops * machine.fraction
     gathering = 0.0
     if strategy == "zero3" and ranks > 1:
         group = config.trainer.shard_group or ranks
-        within = machine.nodes == 1 or group <= machine.devices
-        given = size.decoder * ITEM_BYTES[config.model.dtype] * (1 - 1 / group)
-        gathering = load.steps(ranks) * given / (machine.node_link if within else machine.link)
+        within_node = machine.nodes == 1 or group <= machine.devices
+        received = size.decoder * ITEM_BYTES[config.model.dtype] * (1 - 1 / group)
+        gathering = (
+            load.steps(ranks) * received / (machine.node_link if within_node else machine.link)
+        )
     return Cost(operations=total, computing=computing, gathering=gathering)

@@ -1,8 +1,9 @@
-"""Size of a run's store: bytes, and objects (files, or keys of a bucket), by group."""
+"""Size of a run's store: bytes and objects (files, or keys in a bucket), by group."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,20 +16,22 @@ from vxstore.schema import EFFECT, EVALUATION, SCORES, ArraySpec, layered_chunks
 
 OF_CONDITION = ("condition", "kind", "condition_mask")
 OF_DILEMMA = ("dilemma", "dilemma_value", "dilemma_language")
+OF_TEXT = ("value", "language")
 LABEL_BYTES = 24
-"""A label (a value, a dilemma's id), as Zarr stores text; it matters little."""
+"""Bytes of a label (a value, a dilemma's id) as Zarr stores text; it hardly matters."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """One group of the store."""
+    """Size of one group of the store."""
 
     name: str
     content: float
-    """Bytes of its numbers in memory."""
+    """Bytes of its arrays in memory."""
     on_disk: float
-    """Bytes that are expected once compressed."""
+    """Expected bytes after compression."""
     objects: int
+    """Number of files, or keys in a bucket."""
 
 
 def measure_store(
@@ -39,12 +42,16 @@ def measure_store(
     parts: int,
     conditions: int,
     masks: int,
+    controls: int,
     dilemmas: int,
     selector: type[Selector],
     outcome: type[Outcome],
     assume: Assumptions,
 ) -> tuple[Group, ...]:
-    """Every group of a store with one score and, if `conditions` is not 0, one evaluation."""
+    """Every group of a store with one score and, if `conditions` is not 0, one evaluation.
+
+    `controls` are the control draws of each mask.
+    """
     sizes = {
         "part": parts,
         "layer": shape.num_layers,
@@ -54,38 +61,54 @@ def measure_store(
         "language": languages,
         **{dim: len(labels) for dim, labels in outcome.labels.items()},
         "mask": masks,
+        "draw": controls,
         **dict.fromkeys(OF_CONDITION, conditions),
         **dict.fromkeys(OF_DILEMMA, dilemmas),
     }
     experts = describe_experts(shape.num_experts, shape.num_neurons, {})
-    own = ("layer", "neuron", *(LABELS if experts else ()))
-    routed = ("routed_expert",) if experts else ()
-    of_text = ("value", "language")
-    pooled = {**sizes, "language": languages + 1}
-    groups = [
-        _Group("root", root_arrays(experts), (*own, *routed, *of_text), _layers, sizes),
-        _Group(
-            "record",
-            record_arrays(experts),
-            ("part", *own, *routed, *of_text, "stance"),
-            _part,
-            {**sizes, "value": parts, "language": parts, "stance": parts},
-        ),
-        _Group("scores/NAME", {**selector.arrays, **SCORES}, (*own, *of_text), _layers, pooled),
-    ]
+    neuron_labels = ("layer", "neuron", *(LABELS if experts else ()))
+    groups = _recorded_groups(experts, neuron_labels, selector, sizes)
     if conditions:
-        mask = ("mask", *of_text)
-        labels = (*OF_CONDITION, *OF_DILEMMA, *own, "language", *outcome.labels)
-        measured = {**outcome.arrays, **EVALUATION}
-        groups += [
-            _Group("evaluation/NAME", measured, labels, _condition, sizes),
-            _Group("evaluation/NAME/effect", EFFECT, mask, _whole, {**sizes, "value": masks}),
-        ]
+        groups += _evaluation_groups(neuron_labels, outcome, sizes)
     return tuple(group.measure(assume) for group in groups)
 
 
+def _recorded_groups(
+    experts: Mapping[str, Any],
+    neuron_labels: Sequence[str],
+    selector: type[Selector],
+    sizes: Mapping[str, int],
+) -> "list[_Group]":
+    """Root, record and scores."""
+    routed = ("routed_expert",) if experts else ()
+    by_part = {**sizes, **dict.fromkeys(("value", "language", "stance"), sizes["part"])}
+    pooled = {**sizes, "language": sizes["language"] + 1}
+    labels = (*neuron_labels, *routed, *OF_TEXT)
+    scores = {**selector.arrays, **SCORES}
+    return [
+        _Group("root", root_arrays(experts), labels, _layers, sizes),
+        _Group("record", record_arrays(experts), ("part", *labels, "stance"), _part, by_part),
+        _Group("scores/NAME", scores, (*neuron_labels, *OF_TEXT), _layers, pooled),
+    ]
+
+
+def _evaluation_groups(
+    neuron_labels: Sequence[str], outcome: type[Outcome], sizes: Mapping[str, int]
+) -> "list[_Group]":
+    """An evaluation and its effects."""
+    labels = (*OF_CONDITION, *OF_DILEMMA, *neuron_labels, "language", *outcome.labels)
+    by_mask = {**sizes, "value": sizes["mask"]}
+    measured = {**outcome.arrays, **EVALUATION}
+    by_draw = ("draw",) if sizes["draw"] else ()
+    effect = {name: spec for name, spec in EFFECT.items() if by_draw or "draw" not in spec.dims}
+    return [
+        _Group("evaluation/NAME", measured, labels, _condition, sizes),
+        _Group("evaluation/NAME/effect", effect, ("mask", *OF_TEXT, *by_draw), _whole, by_mask),
+    ]
+
+
 Chunk = Callable[[ArraySpec, tuple[int, ...]], tuple[int, ...]]
-"""Shape of one object of an array."""
+"""Gives the shape of one object of an array."""
 
 
 def _whole(_: ArraySpec, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -111,16 +134,16 @@ class _Group:
     name: str
     arrays: Mapping[str, ArraySpec]
     labels: Sequence[str]
-    """Coordinates, which are one object each."""
+    """Coordinates; each is one object."""
     chunk: Chunk
     sizes: Mapping[str, int]
 
     def measure(self, assume: Assumptions) -> Group:
-        """Every array, coordinates too, has one object more, its zarr.json, as has each group."""
+        """Size of the group. Every array, coordinate and group also has a zarr.json."""
         labels = float(sum(LABEL_BYTES * self.sizes.get(label, 1) for label in self.labels))
         content, on_disk = labels, labels
         objects = 2 * len(self.labels) + len(self.arrays)
-        # `scores` and `evaluation`, above theirs, are groups too; the effect is below one.
+        # `scores` and `evaluation`, the parents of NAME, are groups too.
         objects += 2 if self.name.endswith("/NAME") else 1
         for spec in self.arrays.values():
             shape = tuple(self.sizes[dim] for dim in spec.dims)

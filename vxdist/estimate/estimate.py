@@ -1,8 +1,9 @@
-"""Putting an estimate together."""
+"""Estimating a run: from configuration, corpus and model to tokens, memory, time and disk."""
 
 from dataclasses import dataclass
 
 import torch
+from transformers import PreTrainedModel
 
 from vxdist.components import find_class
 from vxdist.config import Config
@@ -13,10 +14,10 @@ from vxdist.estimate.disk import Group, measure_store
 from vxdist.estimate.machine import Machine
 from vxdist.estimate.memory import Activations, Memory, Planner
 from vxdist.estimate.shape import Size, measure_model
-from vxdist.estimate.texts import Imagined, Lengths, measure_texts, questions_per_dilemma
+from vxdist.estimate.texts import CorpusSize, Lengths, measure_texts, questions_per_dilemma
 from vxdist.estimate.trace import measure_activations
 from vxdist.estimate.work import Load, count_labels, cut_questions, cut_stories
-from vxdist.evaluate.conditions import make_conditions
+from vxdist.evaluate.checks import masked_values
 from vxdist.evaluate.outcomes import OUTCOMES
 from vxdist.model.load import ModelShape, build_without_weights, describe_model
 from vxdist.model.source import ModelSource, find_config
@@ -25,7 +26,7 @@ from vxdist.reduce.selectors import SELECTORS
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What a run will need. `memory` has one entry a strategy; the run uses `strategy`."""
+    """What a run will need. `memory` has one entry per strategy; the run uses `strategy`."""
 
     config: Config
     source: ModelSource
@@ -44,7 +45,7 @@ class Estimate:
 
     @property
     def loads(self) -> tuple[Load, ...]:
-        """Of the stages that run the model."""
+        """The loads of the stages that run the model."""
         return (self.locate,) if self.evaluate is None else (self.locate, self.evaluate)
 
     @property
@@ -54,41 +55,32 @@ class Estimate:
 
 
 def make_estimate(
-    config: Config, machine: Machine, imagined: Imagined, assume: Assumptions
+    config: Config, machine: Machine, corpus_size: CorpusSize, assume: Assumptions
 ) -> Estimate:
-    """Read corpus, configuration and perhaps tokenizer; no weights.
+    """Estimate a run from its corpus, the model's configuration and, if there is one, tokenizer.
 
-    Raises UserError if one of them, or a setting, will not do.
+    Raises UserError if one of them is missing or unsuitable, or a setting is out of range.
     """
     corpus, source = load_corpus(config.corpus), find_config(config.model)
     shape = describe_model(source)
-    lengths = measure_texts(config, corpus, source, shape, imagined, assume)
+    lengths = measure_texts(config, corpus, source, shape, corpus_size, assume)
     locate, evaluate = cut_stories(config, lengths), cut_questions(config, corpus, lengths)
     model = build_without_weights(source)
     size = measure_model(model, shape)
-
-    def of_token(load: Load) -> float:
-        skewed = min(1.0, assume.expert_skew * size.experts_share) if shape.num_experts else None
-        dtype = getattr(torch, config.model.dtype)
-        found = measure_activations(
-            model, dtype, rows=load.rows, width=load.width, expert_share=skewed
-        )
-        return found / (load.rows * load.width)
-
+    dtype = getattr(torch, config.model.dtype)
+    busy = min(1.0, assume.expert_skew * size.experts_fraction) if shape.num_experts else None
     planner = Planner(
         config=config,
         shape=shape,
         size=size,
         machine=machine,
         activations=Activations(
-            locate=of_token(locate), evaluate=of_token(evaluate) if evaluate else 0.0
+            locate=_bytes_per_token(model, dtype, locate, busy),
+            evaluate=_bytes_per_token(model, dtype, evaluate, busy),
         ),
         assume=assume,
     )
-    several = machine.world_size > 1
-    strategy = _choose(config, several)
-    kinds = ("ddp", "zero3") if several else tuple(dict.fromkeys(("single", strategy)))
-    loads = (locate,) if evaluate is None else (locate, evaluate)
+    strategy, compared = _choose_strategies(config, machine)
     return Estimate(
         config=config,
         source=source,
@@ -101,19 +93,38 @@ def make_estimate(
         locate=locate,
         evaluate=evaluate,
         strategy=strategy,
-        memory=tuple(planner.under(kind, locate, evaluate) for kind in kinds),
+        memory=tuple(planner.under(name, locate, evaluate) for name in compared),
         costs={
-            load.title: find_cost(config, shape, size, machine, strategy, load) for load in loads
+            load.title: find_cost(config, shape, size, machine, strategy, load)
+            for load in (locate, evaluate)
+            if load is not None
         },
         store=_measure_store(config, corpus, shape, lengths, locate, evaluate, assume),
     )
 
 
-def _choose(config: Config, several: bool) -> str:
-    """What the run would use on so many devices; `single` on several is taken for ddp."""
-    if config.trainer.strategy == "zero3":
-        return "zero3"
-    return "ddp" if several else "single"
+def _bytes_per_token(
+    model: PreTrainedModel, dtype: torch.dtype, load: Load | None, expert_fraction: float | None
+) -> float:
+    """Memory of activations per token of a stage's largest batch; 0 without a stage."""
+    if load is None:
+        return 0.0
+    found = measure_activations(
+        model, dtype, rows=load.rows, width=load.width, expert_fraction=expert_fraction
+    )
+    return found / (load.rows * load.width)
+
+
+def _choose_strategies(config: Config, machine: Machine) -> tuple[str, tuple[str, ...]]:
+    """The strategy that the run would use, and those to compare.
+
+    `single` on several devices is taken for ddp.
+    """
+    several = machine.world_size > 1
+    strategy = config.trainer.strategy
+    if strategy != "zero3":
+        strategy = "ddp" if several else "single"
+    return strategy, ("ddp", "zero3") if several else tuple(dict.fromkeys(("single", strategy)))
 
 
 def _measure_store(
@@ -127,15 +138,14 @@ def _measure_store(
 ) -> tuple[Group, ...]:
     values, languages = count_labels(lengths.stories)
     outcome = find_class(OUTCOMES, config.evaluate.outcome, "evaluate.outcome")
-    masked = corpus.values if config.evaluate.values is None else config.evaluate.values
-    conditions = len(make_conditions(list(masked), config.evaluate.controls)) if evaluate else 0
     return measure_store(
         shape,
         values=values,
         languages=languages,
-        parts=len(locate.units),
-        conditions=conditions,
-        masks=len(masked),
+        parts=len(locate.tasks),
+        conditions=len(evaluate.tasks) if evaluate else 0,
+        masks=len(masked_values(config.evaluate, corpus)),
+        controls=config.evaluate.controls,
         dilemmas=sum(map(len, lengths.questions.values())) // questions_per_dilemma(outcome),
         selector=find_class(SELECTORS, config.reduce.selector, "reduce.selector"),
         outcome=outcome,

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from vxdist.config import Config
-from vxdist.errors import UserError
 from vxdist.estimate.assumptions import Assumptions
 from vxdist.estimate.machine import Machine
 from vxdist.estimate.shape import Size
 from vxdist.estimate.work import Load
 from vxdist.hooks.kernel import BLOCK
 from vxdist.model.load import ModelShape
-from vxdist.runtime.zero3 import LIVE_LAYERS, SWAP_BUFFERS
+from vxdist.runtime.zero3 import LIVE_LAYERS, SWAP_BUFFERS, check_shard_group
 
 ITEM_BYTES: Mapping[str, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
 COUNTS = 24
@@ -121,11 +120,7 @@ class Planner:
         """Shards on a device, in a node's CPU memory, and on a node's disk."""
         trainer, weights = self.config.trainer, self._weights()
         world_size, group = self.machine.world_size, trainer.shard_group
-        if group is not None and (group < 2 or self.machine.devices % group):
-            raise UserError(
-                f"trainer.shard_group: {group} must be 2 or more and divide the "
-                f"{self.machine.devices} ranks of a node"
-            )
+        check_shard_group(group, self.machine.devices)
         # hpZ keeps a second set of shards, of a copy within the group, beside the first.
         shard = weights / world_size + (weights / group if group and group < world_size else 0.0)
         if trainer.offload == "none":

@@ -1,4 +1,4 @@
-"""How an estimate is shown to people, and what of it goes into JSON."""
+"""Showing an estimate: as tables, or as JSON."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -17,31 +17,17 @@ MEMORY = {
     "weights": "weights",
     "gathered": "gathered weights",
     "counts": "counts",
-    "locate": "locate's activations",
-    "evaluate": "evaluate's activations or logits",
+    "locate": "activations in locate",
+    "evaluate": "activations or logits in evaluate",
     "reserve": "reserve",
     "needed": "needed at most",
     "available": "available",
 }
-NODE = {"node": "each node, beside its GPUs", "disk": "each node's disk, for shards"}
+NODE = {"node": "CPU memory per node", "disk": "disk per node, for shards"}
 
 
 def to_json(estimate: Estimate, advice: Sequence[str], assume: Assumptions) -> dict[str, Any]:
-    """Everything in plain numbers: bytes, tokens, operations, seconds."""
-    units = {
-        load.title: {
-            "units": len(load.units),
-            "texts": load.texts,
-            "text_tokens": load.text_tokens,
-            "longest_text": load.longest,
-            "tokens_run": load.tokens,
-            "batches": sum(unit.batches for unit in load.units),
-            "largest_batch": [load.rows, load.width],
-            **dataclasses.asdict(estimate.costs[load.title]),
-            "seconds": estimate.costs[load.title].seconds,
-        }
-        for load in estimate.loads
-    }
+    """The estimate in plain numbers: bytes, tokens, operations, seconds."""
     memory = {
         m.strategy: {**dataclasses.asdict(m), "needed": m.needed, "fits": m.fits}
         for m in estimate.memory
@@ -62,7 +48,7 @@ def to_json(estimate: Estimate, advice: Sequence[str], assume: Assumptions) -> d
             "locate": estimate.lengths.story_source,
             "evaluate": estimate.lengths.question_source,
         },
-        "stages": units,
+        "stages": {load.title: _stage_to_json(load, estimate) for load in estimate.loads},
         "memory": memory,
         "store": [dataclasses.asdict(group) for group in estimate.store],
         "advice": list(advice),
@@ -70,8 +56,23 @@ def to_json(estimate: Estimate, advice: Sequence[str], assume: Assumptions) -> d
     }
 
 
+def _stage_to_json(load: Load, estimate: Estimate) -> dict[str, Any]:
+    cost = estimate.costs[load.title]
+    return {
+        "tasks": len(load.tasks),
+        "texts": load.texts,
+        "text_tokens": load.text_tokens,
+        "longest_text": load.longest,
+        "tokens_run": load.tokens,
+        "batches": sum(task.batches for task in load.tasks),
+        "largest_batch": [load.rows, load.width],
+        **dataclasses.asdict(cost),
+        "seconds": cost.seconds,
+    }
+
+
 def show(estimate: Estimate, advice: Sequence[str], assume: Assumptions) -> None:
-    """Tables, a verdict, what to change, and what was assumed."""
+    """Print tables, a verdict, advice, and the assumptions."""
     console = new_console()
     machine = estimate.machine
     nodes, devices = machine.nodes, machine.devices
@@ -79,7 +80,7 @@ def show(estimate: Estimate, advice: Sequence[str], assume: Assumptions) -> None
     print_title(
         console,
         f"{estimate.source.name} on {nodes} node{'s' * (nodes > 1)} of {devices} "
-        f"{noun[devices > 1]}, {show_bytes(machine.memory)} each",
+        f"{noun[devices > 1]} with {show_bytes(machine.memory)} each",
     )
     _show_model(console, estimate)
     _show_work(console, estimate)
@@ -99,7 +100,7 @@ def _show_model(console: Console, estimate: Estimate) -> None:
             "parameters",
             f"{size.parameters:,}: {show_bytes(size.parameters * ITEM_BYTES[dtype])} in {dtype}",
         ),
-        ("that a token meets", f"{size.active:,}, less embedding and head"),
+        ("active per token", f"{size.active:,} (excluding embeddings and LM head)"),
     ]
     print_table(console, [("model", False), ("", False)], rows)
     console.print()
@@ -112,27 +113,27 @@ def _show_work(console: Console, estimate: Estimate) -> None:
         rows.append(
             [
                 load.title,
-                _units(load),
+                _describe_tasks(load),
                 load.text_tokens,
                 load.tokens,
                 show_operations(cost.operations),
-                show_time(cost.seconds) + (", gathering" if cost.waits else ""),
+                show_time(cost.seconds) + (" (gathering)" if cost.waits else ""),
             ]
         )
-    header = ("work", "units", "tokens of texts", "tokens run", "operations", "time")
+    header = ("stage", "tasks", "text tokens", "tokens run", "operations", "time")
     print_table(console, [(name, n > 1) for n, name in enumerate(header)], rows)
     console.print()
 
 
-def _units(load: Load) -> str:
+def _describe_tasks(load: Load) -> str:
     if load.title == "locate":
-        return f"{len(load.units):,} parts of {load.texts:,} stories"
-    return f"{len(load.units):,} conditions of {load.texts:,} questions"
+        return f"{len(load.tasks):,} parts, {load.texts:,} stories"
+    return f"{len(load.tasks):,} conditions x {load.texts:,} questions"
 
 
 def _show_memory(console: Console, estimate: Estimate) -> None:
-    device = "each GPU" if estimate.machine.kind == "gpu" else "each process"
-    header = [(f"memory of {device}", False), *((m.strategy, True) for m in estimate.memory)]
+    device = "GPU" if estimate.machine.kind == "gpu" else "process"
+    header = [(f"memory per {device}", False), *((m.strategy, True) for m in estimate.memory)]
     rows = [
         [label, *(_amount(getattr(memory, name)) for memory in estimate.memory)]
         for name, label in MEMORY.items()
@@ -158,7 +159,7 @@ def _show_store(console: Console, estimate: Estimate) -> None:
         sum(getattr(group, name) for group in estimate.store) for name in ("content", "on_disk")
     )
     objects = sum(group.objects for group in estimate.store)
-    rows.append(["in all", show_bytes(content), show_bytes(on_disk), objects])
+    rows.append(["total", show_bytes(content), show_bytes(on_disk), objects])
     header = (("store", False), ("uncompressed", True), ("on disk", True), ("objects", True))
     print_table(console, header, rows, [False] * (len(rows) - 2) + [True])
     console.print()
@@ -167,11 +168,11 @@ def _show_store(console: Console, estimate: Estimate) -> None:
 def _show_verdict(console: Console, estimate: Estimate, advice: Sequence[str]) -> None:
     chosen = estimate.chosen
     verdict = "fits" if chosen.fits else "does not fit"
-    zero3 = "needed" if _needs_zero3(estimate) else "not needed"
+    zero3 = "required" if _needs_zero3(estimate) else "not required"
     print_title(
         console,
-        f"{estimate.strategy} {verdict}: {show_bytes(chosen.needed)} of "
-        f"{show_bytes(chosen.available)}; zero3 is {zero3}",
+        f"{estimate.strategy} {verdict}: {show_bytes(chosen.needed)} needed, "
+        f"{show_bytes(chosen.available)} available per device; zero3 is {zero3}",
     )
     for line in advice:
         print_wrapped(console, f"- {line}")
@@ -179,28 +180,28 @@ def _show_verdict(console: Console, estimate: Estimate, advice: Sequence[str]) -
 
 
 def _needs_zero3(estimate: Estimate) -> bool:
-    """Whether a whole copy of the weights and what goes with it is too much for one device."""
+    """Whether a full copy of the weights, with all else, does not fit on one device."""
     return not next(m for m in estimate.memory if m.strategy != "zero3").fits
 
 
 def _assumptions(estimate: Estimate, assume: Assumptions) -> str:
     machine, lengths = estimate.machine, estimate.lengths
     stories, questions = lengths.story_source, lengths.question_source
-    tokens = f"tokens of stories are {stories}, of questions {questions}"
-    told = [
+    tokens = f"story tokens are {stories}, question tokens are {questions}"
+    assumed = [
         f"each device reaches {machine.fraction:.0%} of {machine.flops / 1e12:,.4g} TFLOP/s",
         f"tokens are {stories}" if stories == questions else tokens,
     ]
     if "estimated" in (stories, questions):
         rates = ", ".join(f"{name} {rate:g}" for name, rate in assume.characters_per_token.items())
-        told.append(f"characters a token: {rates}")
+        assumed.append(f"characters per token: {rates}")
     if "given" in (stories, questions):
-        told.append(f"lengths spread by {assume.length_spread:.0%} around their mean")
+        assumed.append(f"text lengths spread by {assume.length_spread:.0%} around their mean")
     if estimate.strategy == "zero3":
-        within, between = machine.node_link / 1e9, machine.link / 1e9
-        told.append(
-            f"weights are gathered at {within:g} GB/s a device within a node and {between:g} "
+        node_link, link = machine.node_link / 1e9, machine.link / 1e9
+        assumed.append(
+            f"each device gathers weights at {node_link:g} GB/s within a node and {link:g} GB/s "
             "between nodes, while it computes"
         )
-    told.append(f"compressed, counts and scores take {assume.compression:.0%}")
-    return f"Assumed: {'; '.join(told)}. Loading, writing and reducing come on top."
+    assumed.append(f"counts and scores are compressed to {assume.compression:.0%}")
+    return f"Assumed: {'; '.join(assumed)}. Loading, writing and reducing are not included."

@@ -1,4 +1,4 @@
-"""How long the texts of a run are, in tokens: counted, or estimated where that cannot be."""
+"""Lengths of the texts of a run in tokens: counted, or estimated if there is no tokenizer."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,35 +11,34 @@ from vxdist.corpus import Corpus, EvaluationItem
 from vxdist.errors import UserError
 from vxdist.estimate.assumptions import Assumptions
 from vxdist.estimate.units import check_amount
+from vxdist.evaluate.checks import masked_values
 from vxdist.evaluate.outcomes import OUTCOMES, Outcome
 from vxdist.model.load import ModelShape, load_tokenizer
 from vxdist.model.source import ModelSource
-from vxdist.plan import tokenize_stories
+from vxdist.plan import Group, tokenize_stories
 from vxdist.plan.texts import join_story
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
-"""Any of these makes a tokenizer."""
-
+"""A model directory with any of these files has a tokenizer."""
 MOST = 10_000_000
-"""Texts, or tokens of one, beyond which a number is surely a slip."""
-
-Group = tuple[str, str, str]
+"""Largest number of texts, or of tokens per text, that is accepted; more is taken for a typo."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lengths:
-    """Tokens of each text: of stories by (value, language, stance), of questions by language."""
+    """Number of tokens of each story, by (value, language, stance), and question, by language."""
 
     stories: Mapping[Group, Sequence[int]]
     questions: Mapping[str, Sequence[int]]
     story_source: str
+    """Where the lengths of stories come from: `counted`, `estimated` or `given`."""
     question_source: str
-    """Where the numbers are from: `counted`, `estimated` or `given`."""
+    """Where the lengths of questions come from."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Imagined:
-    """A corpus that does not exist yet; None leaves it to the one that is configured."""
+class CorpusSize:
+    """Size of a corpus that does not exist yet; None takes that of the configured corpus."""
 
     stories: int | None = None
     tokens_per_story: float | None = None
@@ -52,38 +51,36 @@ def measure_texts(
     corpus: Corpus,
     source: ModelSource,
     shape: ModelShape,
-    imagined: Imagined,
+    corpus_size: CorpusSize,
     assume: Assumptions,
 ) -> Lengths:
     """Lengths of all stories, and of all questions of one condition.
 
-    Raises UserError if a number given is not above 0, or a text that was counted is longer than
-    the model reads.
+    Raises UserError if a given number is not above 0, or a counted text is longer than the model's
+    limit.
     """
-    for name, number in vars(imagined).items():
+    for name, number in vars(corpus_size).items():
         check_amount(name, number, MOST)
-    wanted = corpus.values if config.evaluate.values is None else config.evaluate.values
-    dilemmas = [item for item in corpus.evaluation if item.value in wanted]
+    values = masked_values(config.evaluate, corpus)
+    dilemmas = [item for item in corpus.evaluation if item.value in values]
     if any((source.directory / name).is_file() for name in TOKENIZER_FILES):
-        known = _count(config, corpus, dilemmas, source, shape)
+        measured = _count(config, corpus, dilemmas, source, shape)
     else:
-        known = _estimate(config, corpus, dilemmas, assume)
+        measured = _estimate(config, corpus, dilemmas, assume)
     per_dilemma = questions_per_dilemma(_outcome(config))
     return Lengths(
-        stories=_imagine(known.stories, imagined.stories, imagined.tokens_per_story, assume),
-        questions=_imagine(
-            {language: known.questions.get(language, []) for language in corpus.languages},
-            None if imagined.dilemmas is None else per_dilemma * imagined.dilemmas,
-            imagined.tokens_per_dilemma,
+        stories=_resize(
+            measured.stories, corpus_size.stories, corpus_size.tokens_per_story, assume
+        ),
+        questions=_resize(
+            {language: measured.questions.get(language, []) for language in corpus.languages},
+            None if corpus_size.dilemmas is None else per_dilemma * corpus_size.dilemmas,
+            corpus_size.tokens_per_dilemma,
             assume,
         ),
-        story_source=_from(known.story_source, imagined.tokens_per_story),
-        question_source=_from(known.question_source, imagined.tokens_per_dilemma),
+        story_source="given" if corpus_size.tokens_per_story else measured.story_source,
+        question_source="given" if corpus_size.tokens_per_dilemma else measured.question_source,
     )
-
-
-def _from(source: str, given: float | None) -> str:
-    return source if given is None else "given"
 
 
 def _count(
@@ -117,10 +114,7 @@ def _estimate(
 
     return Lengths(
         stories=_gather(
-            (
-                (s.value, s.language, s.stance),
-                tokens(join_story(s), s.language),
-            )
+            ((s.value, s.language, s.stance), tokens(join_story(s), s.language))
             for s in corpus.activation
         ),
         questions=_gather(
@@ -151,29 +145,29 @@ def _gather(pairs: Any) -> dict[Any, list[int]]:
     return lengths
 
 
-def _imagine(
-    known: Mapping[Any, Sequence[int]],
+def _resize(
+    groups: Mapping[Any, Sequence[int]],
     texts: int | None,
     mean: float | None,
     assume: Assumptions,
 ) -> Mapping[Any, Sequence[int]]:
-    """As many texts, shared out evenly over the groups, spread evenly around their mean length.
+    """This many texts, divided evenly among the groups, with lengths spread evenly around the mean.
 
-    What is None stays as it is known; each group keeps its own mean then.
+    A number that is None stays as it is; without a mean, each group keeps its own.
     """
     if texts is None and mean is None:
-        return known
-    total = texts or sum(map(len, known.values()))
-    imagined = {}
-    for n, (group, lengths) in enumerate(known.items()):
-        number = total * (n + 1) // len(known) - total * n // len(known)
+        return groups
+    total = texts or sum(map(len, groups.values()))
+    resized = {}
+    for n, (group, lengths) in enumerate(groups.items()):
+        number = total * (n + 1) // len(groups) - total * n // len(groups)
         if mean is None and not lengths:
             raise UserError(
-                "--tokens-per-dilemma: not given, and the corpus has no dilemmas to measure"
+                "--tokens-per-dilemma: not given, and the corpus has no dilemmas; give it"
             )
-        middle = mean or sum(lengths) / len(lengths)
-        imagined[group] = _spread(number, middle, assume.length_spread)
-    return imagined
+        group_mean = mean or sum(lengths) / len(lengths)
+        resized[group] = _spread(number, group_mean, assume.length_spread)
+    return resized
 
 
 def _spread(number: int, mean: float, spread: float) -> list[int]:

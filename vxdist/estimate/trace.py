@@ -1,8 +1,8 @@
-"""Memory that a decoder's activations take, found by running it without numbers.
+"""Memory of a decoder's activations, found by running it on torch's meta device.
 
-On torch's meta device every operation yields a tensor's shape and no content, so a model of any
-size runs in a second. What lives at once is added up as tensors come and go: what is measured is
-the code that will run. B: text, T: token.
+There every operation yields a tensor's shape but no values, so a model of any size runs in a
+second. The sizes of tensors alive at the same time are added up, so what is measured is the code
+that will run. B: text, T: token.
 """
 
 import math
@@ -19,28 +19,33 @@ from transformers import PreTrainedModel
 
 
 def measure_activations(
-    model: PreTrainedModel, dtype: torch.dtype, *, rows: int, width: int, expert_share: float | None
+    model: PreTrainedModel,
+    dtype: torch.dtype,
+    *,
+    rows: int,
+    width: int,
+    expert_fraction: float | None,
 ) -> int:
-    """Most bytes that live at once in one pass of `rows` texts of `width` tokens, weights aside.
+    """Peak bytes of activations in a forward pass of `rows` texts of `width` tokens.
 
-    `model` is on the meta device. `expert_share` is the share of the tokens that the busiest expert
-    is given; None if the model is dense. Texts are taken to differ in length, so that attention
-    needs a mask.
+    `model` is on the meta device. `expert_fraction` is the fraction of the tokens that the busiest
+    expert receives; None if the model is dense. Texts are assumed to differ in length, so that
+    attention needs a mask.
     """
-    if expert_share is not None:
-        model.set_experts_implementation("eager")  # as `load_model` has it
+    if expert_fraction is not None:
+        model.set_experts_implementation("eager")  # as in `load_model`
     nn.Module.to(model, dtype)
     decoder = model.eval().requires_grad_(False).get_decoder()
     token_ids_BT = torch.ones(rows, width, dtype=torch.int64, device="meta")
     mask_BT = torch.ones_like(token_ids_BT)
     live = LiveBytes()
-    with torch.inference_mode(), _Answers(expert_share or 1.0), live:
+    with torch.inference_mode(), _Answers(expert_fraction or 1.0), live:
         decoder(input_ids=token_ids_BT, attention_mask=mask_BT, use_cache=False)
     return live.peak
 
 
 class LiveBytes(TorchDispatchMode):
-    """Adds up the bytes of tensors made within; `peak` is the most that lived at once."""
+    """Adds up the bytes of tensors made in its context; `peak` is the most alive at once."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -51,20 +56,20 @@ class LiveBytes(TorchDispatchMode):
     def __torch_dispatch__(
         self, operation: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
-        """Run the operation; note the memory of what it made, and when that is let go."""
-        given = {_key(tensor) for tensor in _tensors((args, kwargs))}
-        made = operation(*args, **(kwargs or {}))
-        for tensor in _tensors(made):
+        """Run the operation; track the memory of its results until they are freed."""
+        inputs = {_key(tensor) for tensor in _tensors((args, kwargs))}
+        result = operation(*args, **(kwargs or {}))
+        for tensor in _tensors(result):
             key, storage = _key(tensor), tensor.untyped_storage()
-            if key in given or key in self._sizes:
+            if key in inputs or key in self._sizes:
                 continue  # a view
             self._sizes[key] = storage.nbytes()
             self._now += self._sizes[key]
-            weakref.finalize(storage, self._let_go, key)
+            weakref.finalize(storage, self._free, key)
         self.peak = max(self.peak, self._now)
-        return made
+        return result
 
-    def _let_go(self, key: int) -> None:
+    def _free(self, key: int) -> None:
         self._now -= self._sizes.pop(key, 0)
 
 
@@ -77,45 +82,45 @@ def _key(tensor: torch.Tensor) -> int:
 
 
 class _Answers(TorchFunctionMode):
-    """Answers what the code asks of contents that are not there.
+    """Answers what the code asks about values, which tensors on the meta device do not have.
 
-    No condition holds: that not all of a mask is true means that there is padding. A search finds
-    two of many experts in use, and a busy expert's share of the tokens.
+    Conditions are false: if not all of a mask is true, there is padding. A search for nonzero
+    elements finds two of the experts in use, or a busy expert's fraction of the tokens.
     """
 
-    def __init__(self, expert_share: float) -> None:
+    def __init__(self, expert_fraction: float) -> None:
         super().__init__()
-        self._share = expert_share
+        self._fraction = expert_fraction
         self._answers: dict[Any, Callable[..., Any]] = {
             torch.Tensor.__bool__: lambda _: False,
             torch.Tensor.item: lambda _: 0,
-            torch.Tensor.nonzero: self._found,
+            torch.Tensor.nonzero: self._find,
             nn.functional.scaled_dot_product_attention: _attend,
         }
 
     def __torch_function__(
         self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
-        """The answer, or what the function gives."""
+        """The answer, or the result of the function itself."""
         if function in self._answers:
             return self._answers[function](*args, **(kwargs or {}))
         if function is torch.where and len(args) == 1 and not kwargs:
-            return tuple(torch.unbind(self._found(args[0]), dim=1))
+            return tuple(torch.unbind(self._find(args[0]), dim=1))
         if function is torch.Tensor.__getitem__ and _is_number(args[1]):
             return args[0][0]
         return function(*args, **(kwargs or {}))
 
-    def _found(self, of: torch.Tensor) -> torch.Tensor:
-        """Places, (found, dimension), of what is not zero: experts, or (choice, token) of one."""
-        chosen = of.dim() == 2
-        found = math.ceil(self._share * of.shape[1]) if chosen else min(2, of.numel())
-        return torch.empty(found, of.dim(), dtype=torch.int64, device=of.device)
+    def _find(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Indices (found, dimension) of nonzero elements: experts, or (choice, token) of one."""
+        is_choice = tensor.dim() == 2
+        found = math.ceil(self._fraction * tensor.shape[1]) if is_choice else min(2, tensor.numel())
+        return torch.empty(found, tensor.dim(), dtype=torch.int64, device=tensor.device)
 
 
 def _attend(query_BHTD: torch.Tensor, *others: torch.Tensor, **_: Any) -> torch.Tensor:
-    """What fused attention makes on CPU and GPU: its result alone, in memory by token and head.
+    """Fused attention as on CPU and GPU: it allocates only its result, ordered by token and head.
 
-    The meta device would lay it out by head, which costs a copy that no real pass makes.
+    The meta device would order it by head, which would cost a copy that no real pass makes.
     """
     value_BHTD = others[1]
     shape = (*query_BHTD.shape[:-1], value_BHTD.shape[-1])

@@ -1,4 +1,4 @@
-"""Reading and showing bytes, operations and hours."""
+"""Parsing sizes in bytes, and formatting bytes, operations and times."""
 
 import math
 import re
@@ -10,7 +10,10 @@ SCALES = {"P": 1e15, "T": 1e12, "G": 1e9, "M": 1e6, "k": 1e3}
 
 
 def parse_bytes(text: str, option: str) -> int:
-    """Bytes of `80GB`, `80GiB` and the like. Raises UserError without a number above 0 or unit."""
+    """Number of bytes in a size such as `80GB` or `80GiB`.
+
+    Raises UserError, naming the option, if the number is not above 0 or the unit is missing.
+    """
     found = re.fullmatch(r"\s*([0-9.]+)\s*([A-Za-z]+)\s*", text)
     sizes = {unit.lower(): size for unit, size in SIZES.items()}
     try:
@@ -23,14 +26,14 @@ def parse_bytes(text: str, option: str) -> int:
 
 
 def check_amount(option: str, number: float | None, most: float = math.inf) -> None:
-    """Raise UserError, naming the option, unless the number is above 0 and not too much."""
+    """Raise UserError, naming the option, unless the number is above 0 and not over `most`."""
     if number is not None and not (0 < number <= most and math.isfinite(number)):
-        limit = f" and {most:,.0f} at most" if math.isfinite(most) else ""
+        limit = f" and at most {most:,.0f}" if math.isfinite(most) else ""
         raise UserError(f"--{option.replace('_', '-')}: {number} must be above 0{limit}")
 
 
 def show_bytes(count: float) -> str:
-    """In decimal units, three digits or so: `141 GB`."""
+    """Bytes in decimal units, with about three digits: `141 GB`."""
     for unit in ("TB", "GB", "MB"):
         if count >= SIZES[unit]:
             return f"{_digits(count / SIZES[unit])} {unit}"
@@ -38,7 +41,7 @@ def show_bytes(count: float) -> str:
 
 
 def show_operations(count: float) -> str:
-    """`5.11 EFLOP`: floating-point operations."""
+    """Floating-point operations with about three digits: `5.11 EFLOP`."""
     for unit, scale in {"E": 1e18, **SCALES}.items():
         if count >= scale:
             return f"{_digits(count / scale)} {unit}FLOP"
@@ -46,7 +49,7 @@ def show_operations(count: float) -> str:
 
 
 def show_time(seconds: float) -> str:
-    """In seconds, minutes or hours, whichever reads best."""
+    """A time in seconds, minutes or hours, whichever suits its size."""
     if seconds >= 3600:
         return f"{_digits(seconds / 3600)} h"
     return f"{_digits(seconds / 60)} min" if seconds >= 60 else f"{_digits(seconds)} s"

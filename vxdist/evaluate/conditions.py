@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from vxdist.stats.matching import LanguageScores, draw_control
+from vxdist.stats.matching import LanguageNeurons, draw_control
 from vxstore.evaluation import ConditionLabels
 
 Bools = NDArray[np.bool_]
@@ -29,7 +29,7 @@ def make_conditions(values: Sequence[str], controls: int) -> tuple[ConditionLabe
 def mask_neurons(
     conditions: Sequence[ConditionLabels],
     values: Sequence[str],
-    scores: Sequence[LanguageScores],
+    scores: Sequence[LanguageNeurons],
     *,
     pool: int,
     seed: int,

@@ -1,113 +1,105 @@
-"""What the masks did: shifts of log-odds, with intervals, beside the control draws.
+"""The effects of an evaluation, measured from what its conditions scored; no model is needed."""
 
-C: condition, D: dilemma, O: order of the options.
-"""
-
-from dataclasses import dataclass
+import dataclasses
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy import stats
 
-Floats = NDArray[np.float64]
+from vxdist.config import EvaluateConfig
+from vxdist.stats.effects import BY_DRAW, Measured, effect_matrix
+from vxdist.stats.verdict import sum_up
+from vxstore.errors import StoreError
+from vxstore.groups import write_group
+from vxstore.outcome import averaged, describe_outcome
+from vxstore.read import Store, open_store
+from vxstore.schema import EFFECT
+
+SETTINGS = ("confidence", "bootstrap_resamples", "seed", "controls")
+"""Settings that the effects depend on, beside those of the evaluation; attributes of the group."""
+SHIFTS = ("mean_shift", "shift_low", "shift_high", "control_mean", "control_shift")
+"""Arrays in the units of what the outcome measures."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One mask on the dilemmas of one value in one language. Shifts in nats."""
+def is_measured(store: Store, name: str, settings: EvaluateConfig) -> bool:
+    """Whether the effects are in the store, complete, and measured with these settings.
 
-    mean_shift: float
-    shift_low: float
-    shift_high: float
-    flip_rate: float
-    control_mean: float
-    control_rank: float
-    dilemma_count: int
+    Those of a version that wrote no verdict are not complete.
+    """
+    try:
+        attrs = store.effect(name).attrs
+    except StoreError:
+        return False
+    return "verdict" in attrs and all(attrs.get(s) == getattr(settings, s) for s in SETTINGS)
+
+
+def write_effects(path: str, name: str, settings: EvaluateConfig) -> None:
+    """Measure the effects of the evaluation `name`, and write them to evaluation/NAME/effect."""
+    evaluation = open_store(path).unfinished_evaluation(name)
+    arrays, attrs = measure(
+        evaluation,
+        confidence=settings.confidence,
+        resamples=settings.bootstrap_resamples,
+        seed=settings.seed,
+    )
+    masks, languages = find_labels(evaluation)
+    coordinates: dict[str, list[str] | range] = {
+        "mask": masks,
+        "value": masks,
+        "language": languages,
+    }
+    if settings.controls:
+        coordinates["draw"] = range(settings.controls)
+    outcome = describe_outcome(evaluation.attrs)
+    units = evaluation[outcome["effect_of"]].attrs.get("units", EFFECT["mean_shift"].units)
+    specs = {
+        array: dataclasses.replace(spec, units=units) if array in SHIFTS else spec
+        for array, spec in EFFECT.items()
+    }
+    attrs |= {setting: getattr(settings, setting) for setting in SETTINGS}
+    write_group(path, f"evaluation/{name}/effect", specs, arrays, coordinates, attrs)
 
 
 def measure(
-    evaluation: xr.Dataset,
-    values: list[str],
-    languages: list[str],
-    *,
-    confidence: float,
-    resamples: int,
-    seed: int,
-) -> dict[str, NDArray[Any]]:
-    """The effect matrix, each array (mask, value, language), from log_odds (C, D, O)."""
-    cells = {
-        (m, v, g): _cell(
-            evaluation, mask, value, language, confidence, resamples, np.random.default_rng(seed)
-        )
-        for m, mask in enumerate(values)
-        for v, value in enumerate(values)
-        for g, language in enumerate(languages)
-    }
-    shape = (len(values), len(values), len(languages))
-    return {
-        name: np.array([getattr(cells[at], name) for at in np.ndindex(shape)]).reshape(shape)
-        for name in Cell.__dataclass_fields__
-    }
+    evaluation: xr.Dataset, *, confidence: float, resamples: int, seed: int
+) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Arrays of the effect group (those of `schema.EFFECT`), and the verdict on them.
 
-
-def _cell(
-    evaluation: xr.Dataset,
-    mask: str,
-    value: str,
-    language: str,
-    confidence: float,
-    resamples: int,
-    rng: np.random.Generator,
-) -> Cell:
-    of = (evaluation["value"].values == value) & (evaluation["dilemma_language"].values == language)
-    # Averaging both orders takes the model's liking for a letter out.
-    log_odds_CD = evaluation["log_odds"].values[:, of].mean(axis=-1)
-    shift_CD = log_odds_CD - log_odds_CD[0]
-    kind, masks = evaluation["kind"].values, evaluation["mask"].values
-    on = int(np.flatnonzero((kind == "mask") & (masks == mask))[0])
-    draws = (kind == "control") & (masks == mask)
-    low, high = interval(shift_CD[on], confidence, resamples, rng)
-    mean = float(shift_CD[on].mean()) if shift_CD.shape[1] else float("nan")
-    return Cell(
-        mean_shift=mean,
-        shift_low=low,
-        shift_high=high,
-        flip_rate=flip_rate(log_odds_CD[0], log_odds_CD[on]),
-        control_mean=float(shift_CD[draws].mean()) if draws.any() else float("nan"),
-        control_rank=rank_among(mean, shift_CD[draws].mean(axis=-1)),
-        dilemma_count=int(of.sum()),
+    Masks and values are those of the evaluation's masks, in order. Arrays by draw are absent if
+    there are no control draws.
+    """
+    masks, languages = find_labels(evaluation)
+    kind_C, mask_C, value_D, language_D = (
+        np.array(_texts(evaluation, name), dtype=np.str_)
+        for name in ("kind", "mask", "value", "dilemma_language")
     )
+    measured = Measured(
+        number_CD=averaged(evaluation),
+        kind_C=kind_C,
+        mask_C=mask_C,
+        value_D=value_D,
+        language_D=language_D,
+        boundary=describe_outcome(evaluation.attrs)["decision_boundary"],
+    )
+    arrays = effect_matrix(
+        measured, masks, languages, confidence=confidence, resamples=resamples, seed=seed
+    )
+    arrays["masked_count"] = np.stack(
+        [
+            evaluation["masked"].isel(condition=c).sum(("layer", "neuron")).values
+            for c in np.flatnonzero(kind_C == "mask")
+        ]
+    )
+    none = np.zeros((*arrays["passes"].shape, 0), dtype=bool)
+    return arrays, {"verdict": sum_up(arrays["passes"], arrays.get(BY_DRAW[1], none))}
 
 
-def interval(
-    shift_D: Floats, confidence: float, resamples: int, rng: np.random.Generator
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean over dilemmas; NaN for fewer than two."""
-    if len(shift_D) < 2:
-        return float("nan"), float("nan")
-    found = stats.bootstrap(
-        (shift_D,),
-        np.mean,
-        n_resamples=resamples,
-        confidence_level=confidence,
-        method="percentile",
-        rng=rng,
-    ).confidence_interval
-    return float(found.low), float(found.high)
+def find_labels(evaluation: xr.Dataset) -> tuple[list[str], list[str]]:
+    """The masks of an evaluation, and the languages of its dilemmas, in order."""
+    pairs = zip(_texts(evaluation, "kind"), _texts(evaluation, "mask"), strict=True)
+    return [mask for kind, mask in pairs if kind == "mask"], _texts(evaluation, "language")
 
 
-def flip_rate(before_D: Floats, after_D: Floats) -> float:
-    """Share of dilemmas whose preferred option changes; NaN without any."""
-    if not len(before_D):
-        return float("nan")
-    return float(np.mean((before_D > 0) != (after_D > 0)))
-
-
-def rank_among(shift: float, control_shifts: Floats) -> float:
-    """Share of control shifts below `shift`, ties counting half; NaN without any."""
-    if not len(control_shifts):
-        return float("nan")
-    below = np.mean(control_shifts < shift) + np.mean(control_shifts == shift) / 2
-    return float(below)
+def _texts(evaluation: xr.Dataset, name: str) -> list[str]:
+    return [str(label) for label in evaluation[name].values]

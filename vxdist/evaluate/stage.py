@@ -14,8 +14,9 @@ from vxdist.components import make_component
 from vxdist.config import Config, EvaluateConfig
 from vxdist.corpus import Corpus, EvaluationItem, load_corpus
 from vxdist.errors import UserError
+from vxdist.evaluate.checks import check_controls, check_dilemmas, check_values
 from vxdist.evaluate.conditions import make_conditions, mask_neurons
-from vxdist.evaluate.effects import measure
+from vxdist.evaluate.effects import is_measured, write_effects
 from vxdist.evaluate.outcomes import OUTCOMES, Outcome
 from vxdist.evaluate.recorded import read_activity, read_recorded
 from vxdist.evaluate.work import EvaluateWork
@@ -26,16 +27,13 @@ from vxdist.output import Output
 from vxdist.runtime.launch import find_launch
 from vxdist.runtime.loop import run_loop
 from vxdist.runtime.strategy import resolve_strategy
-from vxdist.stats.matching import LanguageScores
+from vxdist.stats.matching import LanguageNeurons
 from vxstore.evaluation import ConditionRecorder, DilemmaLabels, create_evaluation
-from vxstore.groups import write_group
 from vxstore.identity import begun_alike, check_name, finished_alike
 from vxstore.mask_file import read_masks
 from vxstore.query.lookup import default_score
 from vxstore.read import Store, open_store
-from vxstore.schema import EFFECT
 
-MEASURE = ("confidence", "bootstrap_resamples", "controls")
 IDENTITY = ("controls", "control_pool", "seed")
 """Settings of evaluate that decide what is measured, beside those of the outcome and the
 intervention. What a mask file holds does too: `selection_digest` says it, wherever the file is."""
@@ -83,7 +81,7 @@ def run(config: Config, output: Output) -> None:
     if finished_alike(config.store, this.group, identity, "evaluate.name", absent=ABSENT):
         if launch.rank == 0:
             output.say(f"evaluate: {this.group} exists already; no model work")
-            if not _measured_alike(this):
+            if not is_measured(this.store, this.name, this.settings):
                 _finish(this, output)
         return
 
@@ -112,7 +110,7 @@ def run(config: Config, output: Output) -> None:
 
 def _prepare(config: Config, corpus: Corpus, source: ModelSource) -> _Run:
     settings, store = config.evaluate, open_store(config.store)
-    values = _values(settings, corpus)
+    values = check_values(settings, corpus)
     items = [item for item in corpus.evaluation if item.value in values]
     outcome = make_component(OUTCOMES, settings.outcome, settings, "evaluate.outcome")
     intervention = make_component(
@@ -139,31 +137,12 @@ def _prepare(config: Config, corpus: Corpus, source: ModelSource) -> _Run:
     )
 
 
-def _values(settings: EvaluateConfig, corpus: Corpus) -> list[str]:
-    wanted = list(corpus.values if settings.values is None else settings.values)
-    if not wanted or len(set(wanted)) < len(wanted):
-        raise UserError(f"evaluate.values: {wanted} must name at least one, each once")
-    for value in wanted:
-        if value not in corpus.values:
-            raise UserError(
-                f"evaluate.values: {value!r} is not in the corpus; there are "
-                f"{', '.join(corpus.values)}"
-            )
-    return wanted
-
-
 def _check(
     config: Config, store: Store, source: ModelSource, items: Sequence[EvaluationItem]
 ) -> None:
-    settings = config.evaluate
     check_name(config.evaluation_name, "evaluate.name")
-    if settings.controls < 0 or settings.control_pool < 1:
-        raise UserError("evaluate.controls must be 0 or more, evaluate.control_pool 1 or more")
-    if not items:
-        raise UserError(
-            f"corpus.path: {config.corpus.path} has no evaluation dilemmas of these values; "
-            "evaluate needs an evaluation.jsonl"
-        )
+    check_controls(config.evaluate)
+    check_dilemmas(config, len(items))
     if source.fingerprint != store.attrs["model_fingerprint"]:
         raise UserError(
             f"{store.path} was recorded with model {store.attrs['model']}, and model.path is "
@@ -227,7 +206,7 @@ def _identity(this: _Run, corpus: Corpus) -> dict[str, Any]:
 def _create(this: _Run, identity: dict[str, Any], output: Output) -> None:
     conditions = make_conditions(this.values, this.settings.controls)
     by_language = [
-        LanguageScores(
+        LanguageNeurons(
             selected_LNV=this.selected.sel(language=g).transpose("layer", "neuron", "value").values,
             activity_LN=read_activity(this.store, g),
         )
@@ -276,33 +255,8 @@ def _missing(path: str, name: str) -> int:
     return int((~ConditionRecorder(path, name).sealed()).sum())
 
 
-def _measured_alike(this: _Run) -> bool:
-    """Whether the effects were measured with these settings; another level needs no model."""
-    attrs = this.store.effect(this.name).attrs
-    return all(attrs.get(key) == getattr(this.settings, key) for key in MEASURE)
-
-
 def _finish(this: _Run, output: Output) -> None:
     """Measure the effects and mark the evaluation complete."""
-    settings, path = this.settings, this.store.path
-    evaluation = open_store(path).unfinished_evaluation(this.name).load()
-    effect = measure(
-        evaluation,
-        this.values,
-        this.languages,
-        confidence=settings.confidence,
-        resamples=settings.bootstrap_resamples,
-        seed=settings.seed,
-    )
-    is_mask = evaluation["kind"].values == "mask"
-    masked = evaluation["masked"].sum(("layer", "neuron")).values[is_mask]
-    write_group(
-        path,
-        f"{this.group}/effect",
-        EFFECT,
-        {**effect, "masked_count": masked},
-        {"mask": this.values, "value": this.values, "language": this.languages},
-        {key: getattr(settings, key) for key in MEASURE},
-    )
-    ConditionRecorder(path, this.name).complete()
-    output.say(f"evaluate: effects of {len(this.values)} masks in {path}")
+    write_effects(this.store.path, this.name, this.settings)
+    ConditionRecorder(this.store.path, this.name).complete()
+    output.say(f"evaluate: effects of {len(this.values)} masks in {this.store.path}")

@@ -1,4 +1,4 @@
-"""Hooks on the activation functions, with experts told apart.
+"""Hooks on the activation functions, which know which expert runs on which tokens.
 
 T: token of a batch (rows of all texts, flattened), S: row of one call of an activation function,
 K: expert of a token, N: neuron of a dense layer, or unit of an expert.
@@ -15,15 +15,15 @@ from vxdist.errors import UserError
 from vxdist.model.hook_points import HookPoints
 
 See = Callable[[int, torch.Tensor, int, torch.Tensor | None], torch.Tensor | None]
-"""Called with each activation as it appears: layer, activation, expert, tokens of its rows.
+"""Called with each activation when it is computed: layer, activation, expert, tokens of its rows.
 
-The neurons of the expert come last; a dense layer is expert 0, its rows all tokens (None). What
-is returned, if anything, replaces the activation.
+The last dimension is the expert's neurons. A dense layer is expert 0, and its rows are all tokens
+(None). What is returned, if anything, replaces the activation.
 """
 
 
 def watch(hook_points: HookPoints, see: See) -> list[RemovableHandle]:
-    """Have `see` called on every activation of every later forward pass; handles to undo it."""
+    """Call `see` on every activation of all later forward passes; returns handles to undo this."""
     handles: list[RemovableHandle] = []
     for layer, activation in enumerate(hook_points.activations):
         if hook_points.num_experts:
@@ -51,10 +51,10 @@ def _of_expert(layer: int, see: See, routing: "_Routing") -> Any:
 
 
 class _Routing:
-    """Which expert, on which tokens, each call of one layer's activation function is for.
+    """Expert and tokens of each call of one layer's activation function.
 
-    transformers' eager experts run one after the other, those in use only, each on its tokens by
-    their place among a token's experts, then by token.
+    The eager experts of transformers run one after the other, only those in use. The tokens of an
+    expert are ordered by its rank among the experts of a token, then by token.
     """
 
     def __init__(self, layer: int, num_experts: int) -> None:
@@ -63,7 +63,7 @@ class _Routing:
         self._calls: Iterator[tuple[int, torch.Tensor]] = iter(())
 
     def begin(self, _: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
-        """Before the experts run: (hidden states, experts of each token, their weights)."""
+        """Before the experts run, on (hidden states, experts of each token, their weights)."""
         expert_TK = args[1]
         expert_KT = expert_TK.T.reshape(-1)
         token_KT = torch.argsort(expert_KT, stable=True) % len(expert_TK)
@@ -72,11 +72,11 @@ class _Routing:
         self._calls = iter([(e, token_S) for e, token_S in enumerate(tokens) if len(token_S)])
 
     def next(self, rows: int) -> tuple[int, torch.Tensor]:
-        """Expert and tokens of the next call. Raises UserError if the experts run otherwise."""
+        """Expert and tokens of the next call. Raises UserError if they do not match its rows."""
         expert, token_S = next(self._calls, (-1, None))
         if token_S is None or len(token_S) != rows:
             raise UserError(
                 f"model.path: the experts of layer {self._layer} do not run one by one on the "
-                "tokens routed to them, so their neurons cannot be told apart"
+                "tokens routed to them, so vxdist cannot tell which expert's neurons it sees"
             )
         return expert, token_S

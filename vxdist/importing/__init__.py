@@ -1,1 +1,1 @@
-"""Import: counts that other software recorded in, an activation store out."""
+"""Import: counts recorded by other software in, an activation store out."""

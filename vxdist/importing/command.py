@@ -1,4 +1,4 @@
-"""The `vxdist import` command: its options, and what it says of what it did."""
+"""The `vxdist import` command: its options and its output."""
 
 import argparse
 from collections.abc import Sequence
@@ -9,20 +9,20 @@ from vxdist.parser import Parser
 
 FORMATS = ("lape",)
 DENOMINATORS = {
-    "tokens": "the tokens counted (token_num or n): probabilities, at most 1",
-    "questions": "question_num, as ValueExploration's code has it: active tokens a question",
+    "tokens": "token_num or n, for probabilities of at most 1",
+    "questions": "question_num, as in ValueExploration's code, for active tokens per question",
 }
-_DIVIDE_BY = "; ".join(f"{name}: {text}" for name, text in DENOMINATORS.items())
+_DIVIDE_BY = ", or ".join(f"{name} ({text})" for name, text in DENOMINATORS.items())
 
 
 def run(arguments: Sequence[str]) -> None:
     """Read count files and write them as a store.
 
-    Raises UserError, before anything is written, if options, labels or a file will not do.
+    Raises UserError, before anything is written, if an option, a label or a file is invalid.
     """
     options = _parser().parse_intermixed_args(list(arguments))
     _check(options)
-    # torch and zarr, which these need, take a while to load.
+    # These import torch and zarr, which are slow to load.
     from vxdist.importing.labels import find_labels, in_order
     from vxdist.importing.store import read_parts, warn_above_one, write_store
 
@@ -57,47 +57,49 @@ def run(arguments: Sequence[str]) -> None:
 def _parser() -> Parser:
     parser = Parser(
         prog="vxdist import",
-        description="Turn counts that other software recorded into an activation store.",
+        description="Turn counts recorded by other software into an activation store.",
         epilog="`vxdist reduce`, `vxstore info` and `vxstore top` then work on the store.",
         allow_abbrev=False,
     )
     parser.add_argument(
         "format", metavar="FORMAT", choices=FORMATS, help="lape: dictionaries with over_zero"
     )
-    parser.add_argument("files", metavar="FILE", nargs="+", help="count file that torch.save made")
+    parser.add_argument("files", metavar="FILE", nargs="+", help="count file written by torch.save")
     parser.add_argument(
-        "--store", required=True, help="path or URL of the activation store to make"
+        "--store", required=True, help="path or URL of the activation store to create"
     )
     parser.add_argument(
         "--denominator",
         choices=tuple(DENOMINATORS),
-        help="required. " + _DIVIDE_BY,
+        help=f"required; what to divide counts by: {_DIVIDE_BY}",
     )
     parser.add_argument(
         "--pattern",
-        help="what file names look like, with {value} and perhaps {language} and {stance}, as in "
-        "'{value}-{stance}.pt' or '{language}/{value}.pt'; default: the name, less its ending, is "
-        "the value",
+        help="pattern of the file names, with {value} and optionally {language} and {stance}, such "
+        "as '{value}-{stance}.pt' or '{language}/{value}.pt'; default: the name without its suffix "
+        "is the value",
     )
-    parser.add_argument("--language", help="language of the files whose names do not tell, as zh")
+    parser.add_argument(
+        "--language", help="language of files whose names do not include one, such as zh"
+    )
     parser.add_argument(
         "--label",
         metavar="FILE=VALUE[:LANGUAGE[:STANCE]]",
         action="append",
         default=[],
-        help="what one file holds, whatever its name; may be given again for others",
+        help="labels of one file, whatever its name; may be repeated",
     )
     parser.add_argument(
-        "--model", default="unknown", help="name of the model the counts are of; default: unknown"
+        "--model", default="unknown", help="name of the model that was counted; default: unknown"
     )
-    text = "write the store though another run's lock is on it: that run is over"
+    text = "write the store even though another run holds its lock; make sure that run is over"
     parser.add_argument("--take-over", "--take_over", action="store_true", help=text)
     return parser
 
 
 def _check(options: argparse.Namespace) -> None:
     if options.denominator is None:
-        raise UserError(f"--denominator is not given; choose what to divide by. {_DIVIDE_BY}")
+        raise UserError(f"--denominator is missing; choose what to divide by: {_DIVIDE_BY}")
     for file in options.files:
         if not file.isprintable():
-            raise UserError(f"{file!r}: a file name of plain text is expected; rename it")
+            raise UserError(f"{file!r}: the file name has unprintable characters; rename it")

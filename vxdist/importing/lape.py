@@ -1,8 +1,8 @@
-"""Count files as LAPE's code, and what grew out of it, saves them.
+"""Count files as saved by LAPE's code and code derived from it.
 
-A file is what `torch.save` made of a dictionary: `over_zero`, on how many tokens each neuron was
-active, (layer, neuron); `n` (LAPE) or `token_num` (ValueExploration), the tokens; `question_num`
-(ValueExploration), the texts. Whatever else is in it is not looked at. L: layer, N: neuron.
+A file is a dictionary written by `torch.save`: `over_zero` (layer, neuron), the number of tokens on
+which each neuron was active; `n` (LAPE) or `token_num` (ValueExploration), the number of tokens;
+`question_num` (ValueExploration), the number of texts. Other keys are ignored. L: layer, N: neuron.
 """
 
 import hashlib
@@ -23,12 +23,12 @@ ACTIVE = "over_zero"
 TOKENS = ("token_num", "n")
 QUESTIONS = "question_num"
 MOST = int(np.iinfo(np.int32).max)
-"""What a store can count in one part."""
+"""Largest count that a store can hold per part."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LapeCounts:
-    """One file's counts. The number of tokens or of questions is None where it does not tell."""
+    """The counts of one file. The number of tokens or questions is None if the file lacks it."""
 
     over_zero_LN: NDArray[np.int32]
     token_num: int | None
@@ -37,7 +37,7 @@ class LapeCounts:
 
 
 def read_lape(file: Path) -> LapeCounts:
-    """Read and check one count file; no code that it may hold is run.
+    """Read and check one count file; code that it may contain is not run.
 
     Raises UserError naming the file and the key, what was found and what was expected.
     """
@@ -45,19 +45,19 @@ def read_lape(file: Path) -> LapeCounts:
         content = file.read_bytes()
     except OSError as error:
         raise UserError(
-            f"{file}: {error.strerror}; give count files that torch.save made"
+            f"{file}: {error.strerror}; give count files written by torch.save"
         ) from error
     found = _load(file, content)
     over_zero_LN = _read_active(file, found)
     tokens = {key: _read_number(file, found, key) for key in TOKENS if key in found}
     if len(set(tokens.values())) > 1:
-        told = " and ".join(f"{key} {number}" for key, number in tokens.items())
-        raise UserError(f"{file}: found {told}, expected the same number of tokens; leave one out")
+        numbers = " and ".join(f"{key} {number}" for key, number in tokens.items())
+        raise UserError(f"{file}: found {numbers}, expected the same number of tokens; remove one")
     token_num = next(iter(tokens.values()), None)
     if token_num is not None and over_zero_LN.max() > token_num:
         raise UserError(
             f"{file}: {ACTIVE}: found a neuron active on {over_zero_LN.max()} tokens, expected at "
-            f"most its {token_num}; the file is damaged, or its counts are of several runs"
+            f"most {token_num}; the file is damaged, or mixes the counts of several runs"
         )
     return LapeCounts(
         over_zero_LN=over_zero_LN.astype(np.int32),
@@ -71,18 +71,18 @@ def _load(file: Path, content: bytes) -> Mapping[Any, Any]:
     import torch
 
     try:
-        with warnings.catch_warnings(action="ignore"):  # an error is told in one line
+        with warnings.catch_warnings(action="ignore"):  # errors are reported in one line
             found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # on bytes that are not torch's, it raises all there is
+    except Exception as error:  # on other bytes torch raises exceptions of many kinds
         code = re.search(r"GLOBAL ([\w.]+)", str(error))
         if code is None:
             raise UserError(
-                f"{file}: found no file that torch.save made, or a damaged one; expected one with "
-                f"a dictionary of {ACTIVE} and the number of tokens"
+                f"{file}: not written by torch.save, or damaged; expected a dictionary with "
+                f"{ACTIVE} and the number of tokens"
             ) from error
         raise UserError(
-            f"{file}: found {code[1]} in it, expected tensors and plain numbers only; nothing of "
-            "it was run. If you trust it, save it anew without that"
+            f"{file}: contains {code[1]}, expected only tensors and plain numbers; no code in it "
+            "was run. If you trust the file, save it again without that object"
         ) from error
     if not isinstance(found, Mapping):
         raise UserError(f"{file}: found {_describe(found)}, expected a dictionary with {ACTIVE}")
@@ -90,20 +90,22 @@ def _load(file: Path, content: bytes) -> Mapping[Any, Any]:
 
 
 def _read_active(file: Path, found: Mapping[Any, Any]) -> NDArray[np.integer[Any]]:
-    """Active tokens, (layer, neuron), none of them negative or too many for a store."""
+    """Numbers of active tokens, (layer, neuron), checked to fit a store."""
     import torch
 
     item = found.get(ACTIVE)
-    whole = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+    integers = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
     if (
         not isinstance(item, torch.Tensor)
-        or item.dtype not in whole
+        or item.dtype not in integers
         or (item.layout, item.device.type) != (torch.strided, "cpu")
         or item.ndim != 2
         or item.numel() == 0
     ):
-        what = _describe(item) if ACTIVE in found else "no such key"
-        raise UserError(f"{file}: {ACTIVE}: found {what}, expected integers [layers, neurons]")
+        description = _describe(item) if ACTIVE in found else "no such key"
+        raise UserError(
+            f"{file}: {ACTIVE}: found {description}, expected integers [layers, neurons]"
+        )
     active_LN: NDArray[np.integer[Any]] = item.numpy()
     for count in (active_LN.min(), active_LN.max()):
         if not 0 <= count <= MOST:
@@ -112,7 +114,7 @@ def _read_active(file: Path, found: Mapping[Any, Any]) -> NDArray[np.integer[Any
 
 
 def _read_number(file: Path, found: Mapping[Any, Any], key: str) -> int:
-    """A count of one at least; the published files hold some as floats."""
+    """A count of at least one; the published files store some as floats."""
     import torch
 
     item = found[key]
@@ -126,7 +128,7 @@ def _read_number(file: Path, found: Mapping[Any, Any], key: str) -> int:
 
 
 def _describe(item: Any) -> str:
-    """What an item is, in a word or two."""
+    """The type of an item, in a word or two."""
     if hasattr(item, "dtype") and hasattr(item, "shape"):
         return f"{str(item.dtype).removeprefix('torch.')} {list(item.shape)}"
     return type(item).__name__

@@ -1,1 +1,1 @@
-"""The model: where it comes from, where its neurons are, watching and masking them."""
+"""The model: where it comes from, how it is loaded, and where its neurons are."""

@@ -1,7 +1,7 @@
 """GGUF weights, converted once to safetensors in the user's cache.
 
 transformers keeps GGUF weights packed and takes tens of seconds to load them, so the unpacked
-model is kept beside other caches, under the hash of the file it came from.
+model is cached under the hash of the file it came from.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from vxdist.errors import UserError
 
 
 def cache_folder() -> Path:
-    """Where converted models are kept: $XDG_CACHE_HOME/vxdist, or ~/.cache/vxdist."""
+    """Folder of converted models: $XDG_CACHE_HOME/vxdist, or ~/.cache/vxdist."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(base) / "vxdist"
 
@@ -28,9 +28,9 @@ def hash_file(file: Path) -> str:
 
 
 def convert_gguf(file: Path, digest: str) -> Path:
-    """Directory with the model of `file` as float32 safetensors; made if it is not there yet.
+    """Directory with the model of `file` as float32 safetensors, converted if it is not there yet.
 
-    Processes that start together convert it once. Raises UserError if the file cannot be read.
+    Processes that start together convert it only once. Raises UserError if the file cannot be read.
     """
     import filelock
 
@@ -44,8 +44,8 @@ def convert_gguf(file: Path, digest: str) -> Path:
                 _convert(file, folder)
     except OSError as error:
         raise UserError(
-            f"{folder}: could not keep the converted model there ({error.strerror}); free some "
-            "space, or point XDG_CACHE_HOME elsewhere"
+            f"{folder}: could not store the converted model ({error.strerror}); free some space, "
+            "or set XDG_CACHE_HOME to another folder"
         ) from error
     return folder
 
@@ -55,18 +55,18 @@ def _convert(file: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
     from transformers.utils import logging
 
-    print(f"converting {file.name} to safetensors, once (half a minute a 100 MB)", flush=True)
+    print(f"converting {file.name} to safetensors, once (half a minute per 100 MB)", flush=True)
     logging.disable_progress_bar()
     partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{folder.name[:12]}."))
     try:
-        where = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
+        source = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
         try:
-            # transformers draws bars here that no setting of its own takes away.
+            # transformers draws progress bars here that none of its settings turns off.
             with contextlib.redirect_stderr(io.StringIO()):
                 model = AutoModelForCausalLM.from_pretrained(
-                    **where, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+                    **source, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
                 )
-                tokenizer = AutoTokenizer.from_pretrained(**where)
+                tokenizer = AutoTokenizer.from_pretrained(**source)
         except (ValueError, KeyError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"{file}: transformers cannot read this GGUF file: {reason}") from error

@@ -1,5 +1,6 @@
-"""Where a model's neurons are: the modules of its decoder that hold them."""
+"""Hook points: the modules of a decoder whose outputs are its neurons' activations."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,51 +13,74 @@ from vxdist.model.layouts import EXPERT_PARTS, LAYERS, LAYOUTS, Layout
 
 @dataclass(frozen=True, kw_only=True)
 class HookPoints:
-    """The activation function of each layer, in order, and what it feeds."""
+    """The activation function of each layer, in order, and the module that reads its output."""
 
     layout: Layout
     activations: Sequence[nn.Module]
     outputs: Sequence[nn.Module]
     num_units: int
-    """Neurons of a feed-forward block, or of one expert."""
+    """Number of neurons of a feed-forward block, or of one expert."""
     num_experts: int
-    """Experts of a layer; 0 if the model is dense."""
+    """Number of experts per layer; 0 if the model is dense."""
     experts_per_token: int
-    """Experts that each token goes to; 0 if the model is dense."""
+    """Number of experts that each token is routed to; 0 if the model is dense."""
 
     @property
     def num_layers(self) -> int:
-        """Decoder layers."""
+        """Number of decoder layers."""
         return len(self.activations)
 
     @property
     def num_neurons(self) -> int:
-        """Neurons of a layer, over all its experts: neuron = expert x units + unit."""
+        """Number of neurons per layer, over all its experts: neuron = expert x num_units + unit."""
         return self.num_units * max(1, self.num_experts)
 
     def neurons_of(self, expert: int) -> slice:
-        """Neurons of an expert; of a dense layer, its only one."""
+        """The neurons of an expert; a dense layer counts as expert 0."""
         return slice(expert * self.num_units, (expert + 1) * self.num_units)
 
 
 def find_hook_points(decoder: nn.Module) -> HookPoints:
-    """The neurons of `decoder`. Raises UserError, saying what was looked for, if it is unknown."""
+    """The hook points of `decoder`.
+
+    Raises UserError, naming the modules that it has, if its layout is unknown.
+    """
     layers = [m for name in LAYERS if isinstance(m := _get(decoder, name), nn.ModuleList)]
     for layout in LAYOUTS if layers else ():
         hook_points = _at_layout(decoder, layers[0], layout)
         if hook_points is not None:
             return hook_points
-    looked = "; ".join(layout.describe() for layout in LAYOUTS)
+    found = _describe_layers(layers[0]) if layers else f"it has no list {' or '.join(LAYERS)}"
     raise UserError(
-        f"model.path: the neurons of a {type(decoder).__name__} are not known; looked for, "
-        f"alike in all its {' or '.join(LAYERS)}: {looked}"
+        f"model.path: the layout of {type(decoder).__name__} is not supported: {found}; "
+        "`vxdist models` lists the supported layouts"
     )
 
 
+def _describe_layers(layers: nn.ModuleList) -> str:
+    """In a line, the modules of the first layer, and of another that differs, for messages."""
+    described = [_describe_layer(layer) for layer in layers]
+    other = next((n for n, text in enumerate(described) if text != described[0]), None)
+    if other is None:
+        return f"its layers have {described[0]}"
+    return f"layer 0 has {described[0]}, but layer {other} has {described[other]}"
+
+
+def _describe_layer(layer: nn.Module) -> str:
+    """Modules of a layer, with those inside, without attention and norms."""
+    names = []
+    for name, module in layer.named_children():
+        if re.search(r"attn|attention|norm|ln_|drop", name):
+            continue
+        inside = ", ".join(child for child, _ in module.named_children())
+        names.append(f"{name} ({inside})" if inside else name)
+    return ", ".join(names) or "no feed-forward block"
+
+
 def _at_layout(decoder: nn.Module, layers: nn.ModuleList, layout: Layout) -> HookPoints | None:
-    """The neurons, if every layer is laid out so, and alike."""
-    wanted = (*layout.first, layout.activation, layout.output)
-    if not all(_get(layer, name) is not None for layer in layers for name in wanted):
+    """The hook points, if every layer has this layout and the same width."""
+    names = (*layout.first, layout.activation, layout.output)
+    if not all(_get(layer, name) is not None for layer in layers for name in names):
         return None
     outputs = [_module(layer, layout.output) for layer in layers]
     widths = {_width(module) for module in outputs}
@@ -80,8 +104,8 @@ def _refuse_shared(decoder: nn.Module, layers: nn.ModuleList) -> None:
         others = {name for name, _ in _module(layer, "mlp").named_children()} - EXPERT_PARTS
         if others:
             raise UserError(
-                f"model.path: layer {n} of a {type(decoder).__name__} has {sorted(others)[0]} "
-                "beside its routed experts, whose neurons vxdist does not record"
+                f"model.path: layer {n} of {type(decoder).__name__} has {sorted(others)[0]} beside "
+                "its routed experts; vxdist does not support the neurons of shared experts"
             )
 
 
@@ -99,10 +123,10 @@ def _module(module: nn.Module, name: str) -> nn.Module:
 
 
 def _width(output: nn.Module) -> tuple[int, int]:
-    """(experts, units of each) that `output` reads; a dense down projection has 0 experts.
+    """Numbers of experts and of units per expert that `output` reads; 0 experts if it is dense.
 
-    nn.Linear and GPT-2's Conv1D name their inputs differently. Weights are not looked at: under
-    ZeRO-3 they are in shards.
+    nn.Linear and GPT-2's Conv1D name their inputs differently. Shapes of weights are of no use
+    here: under ZeRO-3 weights are in shards.
     """
     found: Any = output
     if hasattr(found, "num_experts"):

@@ -1,34 +1,34 @@
-"""The feed-forward blocks of the model families that vxdist knows.
+"""The layouts of feed-forward blocks that vxdist supports, and the model families that have them.
 
-A neuron is unit j of the hidden layer of a feed-forward block; its activation is what comes out
-of the activation function, before a gate's partner multiplies it (arXiv 2504.04994). In every
-layout below that function is a module of its own, so its output is the neurons' activations.
+A neuron is unit j of the hidden layer of a feed-forward block; its activation is the output of the
+activation function, before the product with the up projection in a gated block (arXiv 2504.04994).
+In every layout below that function is a module of its own, so a hook sees the activations.
 """
 
 from dataclasses import dataclass
 
 LAYERS = ("layers", "h")
-"""Names that decoders give to their list of layers."""
+"""Attribute names that decoders use for their list of layers."""
 EXPERT_PARTS = {"experts", "gate", "router"}
-"""All that a block of experts may hold: a shared expert's neurons would go unseen."""
+"""Modules that a block of experts may have; neurons of a shared expert would be missed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Module names below a decoder layer, and the model types that are tested to have them."""
+    """Module names within a decoder layer, and the model types tested to have them."""
 
     name: str
     first: tuple[str, ...]
-    """What tells this layout from the others."""
+    """Modules that distinguish this layout from others."""
     activation: str
     output: str
-    """Where the neurons' work comes out: the down projection, or the module of all experts."""
+    """The module that reads the activations: the down projection, or the module of all experts."""
     families: tuple[str, ...]
     experts: bool = False
-    """A neuron is then (layer, expert, unit); the function runs once for each expert in use."""
+    """If true, a neuron is (layer, expert, unit); the function runs once per expert in use."""
 
     def describe(self) -> str:
-        """For messages: what is looked for in a layer."""
+        """For messages: name and modules of the layout."""
         inside = dict.fromkeys((*self.first, self.activation, self.output))
         return f"{self.name} ({', '.join(inside)})"
 

@@ -1,4 +1,4 @@
-"""Describing, tokenising with, and loading a model that `find_model` brought to disk."""
+"""Describing and loading a model, and its tokenizer, from files that `find_model` has found."""
 
 import contextlib
 from collections.abc import Iterator
@@ -17,28 +17,31 @@ from vxdist.model.source import ModelSource
 
 @dataclass(frozen=True, kw_only=True)
 class ModelShape:
-    """What is known of a model from its configuration alone."""
+    """What a model's configuration alone says about it."""
 
     architecture: str
     activation: str
     layout: str
     activation_at: str
-    """Name of the module, below a decoder layer, that the neurons' activations come out of."""
+    """Name of the module, within a decoder layer, whose output is the neurons' activations."""
     output_at: str
+    """Name of the module that reads the activations."""
     num_layers: int
     num_neurons: int
-    """Neurons of a layer, over all its experts."""
+    """Number of neurons per layer, over all its experts."""
     num_experts: int
-    """Experts of a layer; 0 if the model is dense."""
+    """Number of experts per layer; 0 if the model is dense."""
     experts_per_token: int
     vocabulary: int
+    """Number of tokens that the model has embeddings for."""
     max_length: int | None
+    """Longest text in tokens; None if the configuration does not say."""
 
 
 def describe_model(source: ModelSource) -> ModelShape:
-    """Build the model without weights and look where its neurons are.
+    """Build the model without weights and find its hook points.
 
-    Raises UserError if transformers does not know the model, or its layout is unknown.
+    Raises UserError if transformers does not know the model, or its layout is not supported.
     """
     model = build_without_weights(source)
     hook_points = find_hook_points(model.get_decoder())
@@ -59,9 +62,9 @@ def describe_model(source: ModelSource) -> ModelShape:
 
 
 def build_without_weights(source: ModelSource) -> PreTrainedModel:
-    """The model on the meta device: every shape, no numbers.
+    """The model on torch's meta device, which has shapes but no values.
 
-    Raises UserError if transformers does not know the model, or its config.json is no use.
+    Raises UserError if transformers does not know the model, or cannot use its config.json.
     """
     config = _read_config(source)
     with torch.device("meta"), _quiet():
@@ -71,8 +74,8 @@ def build_without_weights(source: ModelSource) -> PreTrainedModel:
             )
         except (ValueError, ImportError) as error:
             raise UserError(
-                f"model.path: {source.name} ({config.model_type}) is no causal language model "
-                "that transformers knows; vxdist needs a decoder-only one"
+                f"model.path: {source.name} ({config.model_type}) is not a causal language model "
+                "that transformers knows; vxdist needs a decoder-only model"
             ) from error
     return model
 
@@ -92,13 +95,16 @@ def load_tokenizer(source: ModelSource, shape: ModelShape) -> Any:
     if len(tokenizer) > shape.vocabulary:
         raise UserError(
             f"model.path: the tokenizer of {source.name} has {len(tokenizer)} tokens, but the "
-            f"model embeds {shape.vocabulary}; they do not belong together"
+            f"model embeds {shape.vocabulary}; the two do not belong together"
         )
     return tokenizer
 
 
 def load_model(source: ModelSource, config: ModelConfig) -> PreTrainedModel:
-    """The causal language model, in evaluation mode, on the CPU or as the strategy places it."""
+    """The causal language model, in evaluation mode, on the CPU or where the strategy puts it.
+
+    Raises UserError if it cannot be loaded.
+    """
     with _quiet():
         try:
             model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
@@ -106,7 +112,7 @@ def load_model(source: ModelSource, config: ModelConfig) -> PreTrainedModel:
                 dtype=getattr(torch, config.dtype),
                 use_safetensors=True,
                 trust_remote_code=source.own_code,
-                # One expert after the other, so that their neurons can be told apart.
+                # Experts run one after the other, so that the hooks know which one is running.
                 experts_implementation="eager",
             )
         except (OSError, ValueError, RuntimeError) as error:
@@ -123,13 +129,13 @@ def _read_config(source: ModelSource) -> Any:
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"model.path: the config.json of {source.name} is no use: {reason}"
+            f"model.path: cannot use the config.json of {source.name}: {reason}"
         ) from error
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without transformers' own progress bars and warnings; ours say what matters."""
+    """Turn off the progress bars and warnings of transformers."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -1,10 +1,10 @@
-"""A model behind an OpenAI-compatible address on this machine, for as long as somebody listens.
+"""Serve a model on this machine through an OpenAI-compatible API, while a client is connected.
 
     python -m vxdist.model.serve MODEL PORT
 
-MODEL is anything that `model.path` takes. The server is `transformers serve`; the line `serving
-FOLDER` tells the name that it knows the model by. It ends when standard input does, so that it does
-not outlive a process that was killed, and when it is asked to by SIGTERM.
+MODEL is anything that `model.path` accepts. The server is `transformers serve`; the line `serving
+FOLDER` gives the name under which it serves the model. It ends when standard input is closed, so
+that it does not outlive a client that was killed, and on SIGTERM.
 """
 
 import json
@@ -19,11 +19,11 @@ from pathlib import Path
 from vxdist.errors import STOPPED, USER_ERROR, UserError
 
 GRACE = 10.0
-"""Seconds that the server has to end: it would wait for an answer that nobody will read."""
+"""Seconds that the server has to end before it is killed; it would finish answers nobody reads."""
 
 
 def main() -> None:
-    """Serve, until standard input or the server ends."""
+    """Serve until standard input is closed or the server ends."""
     path, port = sys.argv[1:]
     threading.Thread(target=_end_with_input, daemon=True).start()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(STOPPED))
@@ -36,7 +36,7 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(USER_ERROR)
     with tempfile.TemporaryDirectory(prefix="vxdist-serve-") as view:
-        show_sampling(folder.resolve(), Path(view))
+        enable_sampling(folder.resolve(), Path(view))
         program = str(Path(sys.executable).with_name("transformers"))
         server = subprocess.Popen([program, "serve", view, "--port", port], stdout=sys.stderr)
         try:
@@ -61,18 +61,18 @@ def _end(server: "subprocess.Popen[bytes]") -> None:
         server.wait()
 
 
-def show_sampling(folder: Path, view: Path) -> None:
-    """Make `view` show the model of `folder`, told to draw its words.
+def enable_sampling(folder: Path, view: Path) -> None:
+    """Make `view` a folder with the same model as `folder`, but with sampling turned on.
 
-    A model whose generation_config.json does not say so takes the likeliest word whatever the
-    temperature, and answers a question that is asked again in the same words.
+    Unless its generation_config.json turns sampling on, a model always takes the likeliest token,
+    whatever the temperature, and answers the same question in the same words every time.
     """
     name = "generation_config.json"
     for file in folder.iterdir():
         if file.name != name:
             (view / file.name).symlink_to(file)
-    told = json.loads((folder / name).read_text("utf-8")) if (folder / name).is_file() else {}
-    (view / name).write_text(json.dumps(told | {"do_sample": True}), encoding="utf-8")
+    settings = json.loads((folder / name).read_text("utf-8")) if (folder / name).is_file() else {}
+    (view / name).write_text(json.dumps(settings | {"do_sample": True}), encoding="utf-8")
 
 
 if __name__ == "__main__":

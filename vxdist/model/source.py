@@ -1,6 +1,6 @@
 """Finding a model's files: Hub id, directory, .gguf file, or package:NAME/FILE.
 
-Whatever the source, what comes out is a local directory with config, tokenizer and safetensors.
+Whatever the source, the result is a local directory with config, tokenizer and safetensors.
 """
 
 import contextlib
@@ -30,34 +30,34 @@ SAMPLES, SAMPLE_BYTES = 64, 1 << 16
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSource:
-    """A model on disk. `fingerprint` tells its weights and configuration from any other's."""
+    """A model on disk. `fingerprint` identifies its weights and configuration."""
 
     name: str
     revision: str
     directory: Path
     fingerprint: str
     own_code: bool
-    """Python files that come with the model may run."""
+    """Whether the model's own Python code may run."""
 
 
 def find_model(config: ModelConfig) -> ModelSource:
-    """Bring the model's files to a local directory; no weights are loaded.
+    """Find or download the model's files; no weights are loaded.
 
-    Raises UserError if there is no such model, it wants code of its own to run that
+    Raises UserError if there is no such model, it needs code of its own that
     `model.trust_remote_code` does not allow, or its weights are pickles.
     """
     return _find(config, weights=True)
 
 
 def find_config(config: ModelConfig) -> ModelSource:
-    """The same for the configuration alone; the directory need not hold weights."""
+    """The same for the configuration only; the directory need not hold weights."""
     return _find(config, weights=False)
 
 
 def read_ahead(source: ModelSource) -> None:
-    """Have the system read the weights into its cache, in the background, until they are loaded.
+    """Ask the system to read the weights into its cache in the background.
 
-    It is a hint: where the system does not take it, nothing happens.
+    This is a hint; on systems without support for it nothing happens.
     """
     if not hasattr(os, "posix_fadvise"):
         return
@@ -78,16 +78,16 @@ def _find(config: ModelConfig, *, weights: bool) -> ModelSource:
         )
     if path.startswith(PACKAGE):
         return _from_gguf(path, _package_file(path))
-    place = Path(path)
-    if place.suffix == ".gguf":
-        if not place.is_file():
-            raise UserError(f"model.path: no file {path}")
-        return _from_gguf(path, place)
-    if place.is_dir():
-        return _from_directory(config, "", place, weights=weights)
-    if place.exists() or not HUB_ID.fullmatch(path) or path.startswith("."):
+    local = Path(path)
+    if local.suffix == ".gguf":
+        if not local.is_file():
+            raise UserError(f"model.path: there is no file {path}; expected a .gguf file")
+        return _from_gguf(path, local)
+    if local.is_dir():
+        return _from_directory(config, "", local, weights=weights)
+    if local.exists() or not HUB_ID.fullmatch(path) or path.startswith("."):
         raise UserError(
-            f"model.path: {path} is no model: expected a Hub id, a directory, a .gguf file, or "
+            f"model.path: {path} is not a model; expected a Hub id, a directory, a .gguf file, or "
             f"{PACKAGE}NAME/FILE"
         )
     return _from_hub(config, weights=weights)
@@ -98,14 +98,14 @@ def _package_file(path: str) -> Path:
     spec = importlib.util.find_spec(name) if name.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
         raise UserError(
-            f"model.path: no Python package {name!r} is installed here; `pip install` it, or "
-            "give another model"
+            f"model.path: the Python package {name!r} is not installed; `pip install` it, or "
+            "choose another model"
         )
     folder = Path(next(iter(spec.submodule_search_locations)))
     file = folder / inside
     if not inside or not file.is_file():
-        have = ", ".join(sorted(p.name for p in folder.glob("*.gguf"))) or "no .gguf file"
-        raise UserError(f"model.path: package {name} has no file {inside!r}; it holds {have}")
+        contents = ", ".join(sorted(p.name for p in folder.glob("*.gguf"))) or "no .gguf file"
+        raise UserError(f"model.path: package {name} has no file {inside!r}; it holds {contents}")
     return file
 
 
@@ -124,7 +124,7 @@ def _from_directory(
     config: ModelConfig, revision: str, folder: Path, *, weights: bool
 ) -> ModelSource:
     if not (folder / "config.json").is_file():
-        raise UserError(f"model.path: {folder} has no config.json, so it is no model directory")
+        raise UserError(f"model.path: {folder} has no config.json, so it is not a model directory")
     if weights and not any(folder.glob("*.safetensors")):
         pickles = sorted(f.name for kind in PICKLES for f in folder.glob(kind))
         found = f"only {pickles[0]}, a pickle, which may run code" if pickles else "none"
@@ -142,25 +142,25 @@ def _from_directory(
 
 
 def _check_code(config: ModelConfig, folder: Path) -> bool:
-    """Whether the model's own code is to run. Raises UserError if it must and may not."""
+    """Whether the model's own code will run. Raises UserError if it must but is not allowed to."""
     from transformers import CONFIG_MAPPING
 
     try:
         content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except ValueError:
-        return False  # reading the configuration says what is wrong with it
+        return False  # reported when the configuration is read
     if "auto_map" not in content or content.get("model_type") in CONFIG_MAPPING:
         return False
     if not config.trust_remote_code:
         raise UserError(
-            f"model.path: {config.path} ({content.get('model_type')}) runs Python code of its "
-            "own; read it, then set model.trust_remote_code: true and model.revision to the "
-            "commit you read"
+            f"model.path: {config.path} ({content.get('model_type')}) runs its own Python code; "
+            "read it, then set model.trust_remote_code: true and model.revision to the commit that "
+            "you read"
         )
     if not Path(config.path).is_dir() and not COMMIT.fullmatch(config.revision or ""):
         raise UserError(
-            f"model.revision: {config.revision}, but {config.path} runs code of its own; pin the "
-            "commit you read, by its 40 hexadecimal digits"
+            f"model.revision: {config.revision}, but {config.path} runs its own code; pin the "
+            "commit that you read, by its 40 hexadecimal digits"
         )
     return True
 
@@ -179,18 +179,18 @@ def _from_hub(config: ModelConfig, *, weights: bool) -> ModelSource:
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"model.path: {config.path} is no file or directory here, and the Hub did not give "
-            f"it: {reason}"
+            f"model.path: {config.path} is neither a local path nor available from the Hub: "
+            f"{reason}"
         ) from error
-    # The snapshot's folder is named by its commit.
+    # The folder of a snapshot is named after its commit.
     return _from_directory(config, Path(folder).name, Path(folder), weights=weights)
 
 
 def _fingerprint(folder: Path) -> str:
-    """SHA-256 of config, and of samples spread over each weight file.
+    """SHA-256 of the config, and of samples spread over each weight file.
 
-    Reading every byte of a 140 GB model would take minutes; 64 samples a file tell any two
-    fine-tunes apart, since training moves all weights.
+    Reading every byte of a 140 GB model would take minutes; 64 samples per file distinguish any
+    two fine-tunes, since training changes all weights.
     """
     sha = hashlib.sha256((folder / "config.json").read_bytes())
     for file in sorted(folder.glob("*.safetensors")):

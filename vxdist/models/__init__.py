@@ -1,1 +1,1 @@
-"""The `vxdist models` command: which models are supported, and what one of them is like."""
+"""The `vxdist models` command: list the supported models, or describe one."""

@@ -1,4 +1,4 @@
-"""The `vxdist models` command: its options, and what it prints."""
+"""The `vxdist models` command: its options and its output."""
 
 import argparse
 import dataclasses
@@ -9,15 +9,15 @@ from vxdist.parser import Parser
 from vxstore.cli.output import new_console, print_json, print_table, print_wrapped
 
 NOTE = (
-    "Other models of these layouts work too: what counts is where the modules lie, and a self-test "
-    "of a few tokens makes sure at load. `vxdist models MODEL` describes one."
+    "Other models with one of these layouts work too: what matters is the names of the modules, "
+    "which a self-test on a few tokens verifies at load. `vxdist models MODEL` describes a model."
 )
 
 
 def run(arguments: Sequence[str]) -> None:
     """List the families, or describe one model from its configuration alone.
 
-    Raises UserError if options or the model will not do.
+    Raises UserError if an option is invalid, or the model is missing or not supported.
     """
     options = _parser().parse_args(list(arguments))
     if options.model is None:
@@ -29,8 +29,8 @@ def run(arguments: Sequence[str]) -> None:
 def _parser() -> Parser:
     parser = Parser(
         prog="vxdist models",
-        description="Without MODEL, lists the model families whose neurons are known. With one, "
-        "describes it from its configuration; no weights are read.",
+        description="Without MODEL, list the supported model families. With MODEL, describe that "
+        "model from its configuration; no weights are read.",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -44,7 +44,7 @@ def _parser() -> Parser:
         "--trust-remote-code",
         "--trust_remote_code",
         action="store_true",
-        help="run the Python code that comes with the model; needs a commit as --revision",
+        help="run the model's own Python code; requires a commit as --revision",
     )
     parser.add_argument("--format", choices=("table", "json"), default="table")
     return parser
@@ -57,14 +57,14 @@ def _list_families(form: str) -> None:
         print_json([dataclasses.asdict(layout) for layout in LAYOUTS])
         return
     console = new_console()
-    names = ("layout", "neurons come out of", "and go into", "model types tested")
+    names = ("layout", "activations: output of", "read by", "tested model types")
     rows = [(x.name, x.activation, x.output, list(x.families)) for x in LAYOUTS]
     print_table(console, [(name, False) for name in names], rows)
     print_wrapped(console, NOTE)
 
 
 def _describe(options: argparse.Namespace) -> None:
-    # transformers, which these need, takes a while to load.
+    # These import transformers, which is slow to load.
     from vxdist.config import ModelConfig
     from vxdist.model.load import describe_model
     from vxdist.model.source import find_config
@@ -79,21 +79,21 @@ def _describe(options: argparse.Namespace) -> None:
     shape = describe_model(source)
     facts: dict[str, Any] = {"model": source.name, "revision": source.revision}
     facts |= dataclasses.asdict(shape)
-    facts["neurons_in_all"] = shape.num_layers * shape.num_neurons
+    facts["total_neurons"] = shape.num_layers * shape.num_neurons
     if options.format == "json":
         print_json(facts)
     else:
-        print_table(new_console(), [("what", False), ("of this model", False)], _told(facts))
+        print_table(new_console(), [("property", False), ("value", False)], _rows(facts))
 
 
-def _told(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The facts in words."""
-    neurons = f"{facts['num_neurons']:,} a layer, {facts['neurons_in_all']:,} in all"
+def _rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The facts as rows of a table."""
+    neurons = f"{facts['num_neurons']:,} per layer, {facts['total_neurons']:,} in total"
     if facts["num_experts"]:
         units = facts["num_neurons"] // facts["num_experts"]
         neurons = (
-            f"{facts['num_experts']} experts x {units:,} = {neurons}; each token goes to "
-            f"{facts['experts_per_token']} experts"
+            f"{facts['num_experts']} experts x {units:,} = {neurons}; each token is routed "
+            f"to {facts['experts_per_token']} experts"
         )
     return [
         ("model", " ".join(filter(None, (facts["model"], facts["revision"])))),
@@ -101,8 +101,11 @@ def _told(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("layers", str(facts["num_layers"])),
         ("neurons", neurons),
         ("activation function", facts["activation"]),
-        ("neurons come out of", f"{facts['activation_at']} ({facts['layout']})"),
-        ("and go into", facts["output_at"]),
+        ("activations", f"output of {facts['activation_at']} ({facts['layout']} layout)"),
+        ("read by", facts["output_at"]),
         ("vocabulary", f"{facts['vocabulary']:,}"),
-        ("longest text", f"{facts['max_length']:,} tokens" if facts["max_length"] else "not said"),
+        (
+            "longest text",
+            f"{facts['max_length']:,} tokens" if facts["max_length"] else "not stated",
+        ),
     ]

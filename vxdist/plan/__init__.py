@@ -1,16 +1,18 @@
-"""The plan: which text is in which part, in which batch. Pure functions; no torch."""
+"""The plan: which part and which batch each text is in. Pure functions; no torch."""
 
 from vxdist.plan.batches import pack
-from vxdist.plan.parts import Part, Plan, make_plan, share
+from vxdist.plan.parts import Group, Part, Plan, assign, deal, make_plan
 from vxdist.plan.texts import TokenizedStory, Tokenizer, tokenize_stories
 
 __all__ = [
+    "Group",
     "Part",
     "Plan",
     "TokenizedStory",
     "Tokenizer",
+    "assign",
+    "deal",
     "make_plan",
     "pack",
-    "share",
     "tokenize_stories",
 ]

@@ -11,16 +11,16 @@ def pack(
     """Cut texts, longest first, into batches of positions into `lengths`.
 
     A batch, padded to its longest text, has at most `tokens_per_batch` tokens, of which at most
-    the share `max_padding` is padding. Ties keep their order, so the result depends on the
-    arguments alone. Raises UserError if one text alone is over the budget.
+    the fraction `max_padding` is padding. Ties keep their order, so the result depends only on
+    the arguments. Raises UserError if a single text exceeds the budget.
     """
     if not 0 <= max_padding < 1:
-        raise UserError(f"max_padding: {max_padding} must lie in 0 (included) to 1 (not)")
+        raise UserError(f"max_padding: {max_padding} must be at least 0 and less than 1")
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     if order and lengths[order[0]] > tokens_per_batch:
         raise UserError(
             f"tokens_per_batch: {tokens_per_batch} is less than the longest text "
-            f"({lengths[order[0]]} tokens); raise it to that at least"
+            f"({lengths[order[0]]} tokens); raise it to at least that"
         )
     batches: list[list[int]] = []
     used = 0

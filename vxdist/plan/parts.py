@@ -1,13 +1,19 @@
-"""Cutting stories into parts, and sharing parts out over ranks."""
+"""Cutting stories into parts, and assigning parts to ranks."""
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
+from typing import TypeVar
 
 from vxdist.errors import UserError
 from vxdist.plan.batches import pack
 from vxdist.plan.texts import TokenizedStory
+
+Group = tuple[str, str, str]
+"""(value, language, stance)."""
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,9 +30,9 @@ class Part:
     batches: tuple[tuple[int, ...], ...]
     story_count: int
     token_count: int
-    """Tokens that count."""
+    """Number of tokens that count."""
     work: int
-    """Tokens that run, padding included."""
+    """Number of tokens that run, padding included."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +45,12 @@ class Plan:
 
     @property
     def token_count(self) -> int:
-        """Tokens that count, over all parts."""
+        """Number of tokens that count, over all parts."""
         return sum(part.token_count for part in self.parts)
 
     @property
     def padding(self) -> float:
-        """Share of the tokens that run which are padding."""
+        """Fraction of the tokens that run which is padding."""
         read = sum(len(story.token_ids_T) for story in self.stories)
         return 1 - read / sum(part.work for part in self.parts)
 
@@ -61,36 +67,47 @@ def make_plan(
     """Cut each (value, language, stance) into `parts_per_group` parts, dealing stories in turn.
 
     Dealing in corpus order puts the languages of one dilemma into parts of the same number. The
-    result depends on the arguments alone, never on the number of ranks. Raises UserError if a
+    result depends only on the arguments, never on the number of ranks. Raises UserError if a
     group has fewer stories than parts.
     """
-    if parts_per_group < 1:
-        raise UserError(f"locate.parts_per_group: {parts_per_group} must be at least 1")
-    groups: dict[tuple[str, str, str], list[int]] = {}
+    groups: dict[Group, list[int]] = {}
     for position, story in enumerate(stories):
         groups.setdefault((story.value, story.language, story.stance), []).append(position)
     stances = sorted({stance for _, _, stance in groups})
-    parts: list[Part] = []
-    for group in ((v, g, s) for v in values for g in languages for s in stances):
-        positions = groups.get(group, [])
-        if not positions:
-            continue  # a value may come in one stance only
-        if len(positions) < parts_per_group:
+    # Not every value comes in every stance.
+    ordered = {g: groups[g] for g in product(values, languages, stances) if g in groups}
+    parts = tuple(
+        _make_part(n, group, dealt, stories, tokens_per_batch, max_padding)
+        for n, (group, dealt) in enumerate(deal(ordered, parts_per_group))
+    )
+    return Plan(stories=stories, parts=parts, digest=_digest(stories, parts))
+
+
+def deal(
+    groups: Mapping[Group, Sequence[Item]], parts_per_group: int
+) -> list[tuple[Group, Sequence[Item]]]:
+    """Deal the items of each group in turn to its parts; returns group and items of each part.
+
+    Raises UserError if a group has fewer items than parts.
+    """
+    if parts_per_group < 1:
+        raise UserError(f"locate.parts_per_group: {parts_per_group} must be at least 1")
+    for group, items in groups.items():
+        if len(items) < parts_per_group:
             raise UserError(
-                f"locate.parts_per_group: {parts_per_group} is more than the {len(positions)} "
+                f"locate.parts_per_group: {parts_per_group} is more than the {len(items)} "
                 f"stories of {'/'.join(group)}; lower it to that at most"
             )
-        for number in range(parts_per_group):
-            dealt = positions[number::parts_per_group]
-            parts.append(
-                _make_part(len(parts), group, dealt, stories, tokens_per_batch, max_padding)
-            )
-    return Plan(stories=stories, parts=tuple(parts), digest=_digest(stories, parts))
+    return [
+        (group, items[n::parts_per_group])
+        for group, items in groups.items()
+        for n in range(parts_per_group)
+    ]
 
 
 def _make_part(
     index: int,
-    group: tuple[str, str, str],
+    group: Group,
     positions: Sequence[int],
     stories: Sequence[TokenizedStory],
     tokens_per_batch: int,
@@ -112,7 +129,7 @@ def _make_part(
 
 
 def _digest(stories: Sequence[TokenizedStory], parts: Sequence[Part]) -> str:
-    """SHA-256 over every part's labels and batches, down to the tokens."""
+    """SHA-256 of the labels and batches of every part, down to the tokens."""
     sha = hashlib.sha256(b"vxdist plan 1\n")
     for part in parts:
         sha.update(json.dumps([part.value, part.language, part.stance]).encode())
@@ -126,15 +143,15 @@ def _digest(stories: Sequence[TokenizedStory], parts: Sequence[Part]) -> str:
     return sha.hexdigest()
 
 
-def share(work: Mapping[int, int], num_ranks: int) -> tuple[tuple[int, ...], ...]:
-    """Share units (key -> tokens) out over ranks: the largest first, to the least loaded rank.
+def assign(work: Mapping[int, int], num_ranks: int) -> tuple[tuple[int, ...], ...]:
+    """Assign tasks (number -> tokens) to ranks: the largest first, to the least loaded rank.
 
-    Returns each rank's keys, in the order to run them.
+    Returns the tasks of each rank, in the order in which to run them.
     """
     load = [0] * num_ranks
-    shares: list[list[int]] = [[] for _ in range(num_ranks)]
-    for key in sorted(work, key=lambda k: (-work[k], k)):
+    assigned: list[list[int]] = [[] for _ in range(num_ranks)]
+    for task in sorted(work, key=lambda t: (-work[t], t)):
         rank = load.index(min(load))
-        shares[rank].append(key)
-        load[rank] += work[key]
-    return tuple(tuple(keys) for keys in shares)
+        assigned[rank].append(task)
+        load[rank] += work[task]
+    return tuple(tuple(tasks) for tasks in assigned)

@@ -1,4 +1,4 @@
-"""Turning stories into tokens, and saying which of them count."""
+"""Tokenising stories, and deciding which tokens count."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from vxdist.errors import UserError
 
 SEPARATOR = "\n\n"
 AT_ONCE = 512
-"""Stories tokenised together: enough for all cores, few enough for their offsets in memory."""
+"""Stories tokenised together: enough to use all cores, few enough to fit in memory."""
 
 
 class Tokenizer(Protocol):
-    """What planning asks of a Hugging Face fast tokenizer."""
+    """What planning uses of a Hugging Face fast tokenizer."""
 
     is_fast: bool
     all_special_ids: list[int]
@@ -25,7 +25,7 @@ class Tokenizer(Protocol):
     unk_token: str | None
 
     def __call__(self, text: list[str], **settings: Any) -> Any:
-        """Token ids, offsets and special-token masks of each text."""
+        """Token ids, offsets and special-token mask of each text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,18 +41,18 @@ class TokenizedStory:
 
     @property
     def counted(self) -> int:
-        """Tokens that count."""
+        """Number of tokens that count."""
         return int(self.counted_T.sum())
 
 
 def _special_ids(tokenizer: Tokenizer) -> set[int]:
-    """Tokens that never count: those with a role, and those only marked as special."""
+    """Tokens that never count: those with a role, and those that are only marked as special."""
     marked = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     return set(tokenizer.all_special_ids) | marked
 
 
 def join_story(item: ActivationItem) -> str:
-    """What the model reads of a story; a plain text has a dilemma only."""
+    """The text of a story as the model reads it; a plain text has only a dilemma."""
     return SEPARATOR.join(filter(None, (item.dilemma, item.choice, item.rationale)))
 
 
@@ -66,19 +66,19 @@ def tokenize_stories(
 ) -> tuple[TokenizedStory, ...]:
     """Tokenise each story as dilemma, choice, rationale, separated by blank lines.
 
-    Special tokens never count; with `span="response"` only tokens that reach into the choice or
-    the rationale do. `advance` is told each number of stories done. Raises UserError if the
+    Special tokens never count; with `span="response"` only tokens that overlap the choice or the
+    rationale do. `advance` is called with the number of stories just done. Raises UserError if the
     tokenizer has no offsets, or a story is longer than `max_length` tokens or has none to count.
     """
     if not tokenizer.is_fast:
-        raise UserError("model.path: the tokenizer is not a fast one; vxdist needs tokenizer.json")
+        raise UserError("model.path: not a fast tokenizer; vxdist needs a tokenizer.json")
     special = list(_special_ids(tokenizer))
     stories: list[TokenizedStory] = []
-    for some in (items[n : n + AT_ONCE] for n in range(0, len(items), AT_ONCE)):
-        for story in _tokenize(some, tokenizer, special, span):
+    for batch in (items[n : n + AT_ONCE] for n in range(0, len(items), AT_ONCE)):
+        for story in _tokenize(batch, tokenizer, special, span):
             _check_length(story, max_length, span)
             stories.append(story)
-        advance(len(some))
+        advance(len(batch))
     return tuple(stories)
 
 
@@ -116,7 +116,7 @@ def _tokenize(
 def _unknown(
     ids_T: NDArray[np.int32], spans: Sequence[tuple[int, int]], text: str, tokenizer: Tokenizer
 ) -> NDArray[np.bool_]:
-    """Unknown tokens, which stand for text and so count, unless the text spells the token out."""
+    """Unknown tokens; they represent text and so count, unless the text itself spells the token."""
     return np.array(
         [
             token == tokenizer.unk_token_id and text[start:end] != tokenizer.unk_token
@@ -130,7 +130,7 @@ def _check_length(story: TokenizedStory, max_length: int | None, span: str) -> N
     if max_length is not None and len(story.token_ids_T) > max_length:
         raise UserError(
             f"story {story.id} has {len(story.token_ids_T)} tokens, more than the model's "
-            f"{max_length}; shorten or remove it"
+            f"limit of {max_length}; shorten or remove it"
         )
     if not story.counted_T.any():
-        raise UserError(f"story {story.id} has no token to count with locate.span {span}")
+        raise UserError(f"story {story.id} has no token to count with locate.span: {span}")

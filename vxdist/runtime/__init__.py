@@ -1,1 +1,1 @@
-"""How processes run a stage: the predict loop, launch, strategies and heartbeat."""
+"""How processes run a stage: launch, strategies, the predict loop and heartbeats."""

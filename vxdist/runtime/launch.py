@@ -1,4 +1,4 @@
-"""The processes of a run: what torchrun or srun started, else what the configuration says."""
+"""The processes of a run: those that torchrun or srun started, or else those configured."""
 
 import os
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from vxdist.ranks import find_rank, under_slurm
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """The processes of this run, and which one this is."""
+    """The processes of this run, and the rank of this one."""
 
     rank: int
     devices: int
@@ -19,14 +19,14 @@ class Launch:
 
     @property
     def world_size(self) -> int:
-        """Processes over all nodes."""
+        """Number of processes, over all nodes."""
         return self.devices * self.num_nodes
 
 
 def find_launch(config: TrainerConfig, environ: Mapping[str, str] = os.environ) -> Launch:
-    """What torchrun or srun started, else what the configuration says.
+    """The processes that torchrun or srun started, or else those that the configuration asks for.
 
-    Raises UserError if the two disagree.
+    Raises UserError if launcher and configuration disagree.
     """
     if "TORCHELASTIC_RUN_ID" in environ:
         starter, world_size = "torchrun", int(environ["WORLD_SIZE"])
@@ -38,41 +38,41 @@ def find_launch(config: TrainerConfig, environ: Mapping[str, str] = os.environ) 
         devices = _slurm_devices(environ, world_size, num_nodes)
     else:
         return _launch_alone(config, environ)
-    for key, asked, found in (
+    for key, configured, started in (
         ("devices", config.devices, devices),
         ("num_nodes", config.num_nodes, num_nodes),
     ):
-        if asked is not None and asked != found:
+        if configured is not None and configured != started:
             raise UserError(
-                f"trainer.{key}: {asked}, but {starter} started {found}; make them agree, or "
-                "leave the setting out"
+                f"trainer.{key}: {configured}, but {starter} started {started}; make them agree, "
+                "or omit the setting"
             )
     if devices * num_nodes != world_size:
         raise UserError(
             f"{starter} started {world_size} processes on {num_nodes} nodes, {devices} of them on "
-            "this one; start as many on every node"
+            "this one; start the same number on every node"
         )
     return Launch(rank=find_rank(environ), devices=devices, num_nodes=num_nodes)
 
 
 def _slurm_devices(environ: Mapping[str, str], world_size: int, num_nodes: int) -> int:
-    """Tasks on each node, which Slurm tells only if it was asked for so many."""
+    """Tasks per node, which Slurm reports only if the number was requested."""
     if world_size > 1 and "SLURM_STEP_ID" not in environ:
         raise UserError(
-            f"Slurm gave this job {world_size} tasks, but this command is started once; put srun "
+            f"Slurm gave this job {world_size} tasks, but this command was started once; put srun "
             "or torchrun before it (see launch/README.md)"
         )
     devices = environ.get("SLURM_NTASKS_PER_NODE", "1" if world_size == 1 else None)
     if devices is None:
         raise UserError(
-            f"Slurm started {world_size} tasks, not so many for each node; say "
+            f"Slurm started {world_size} tasks without a fixed number per node; use "
             f"srun --ntasks-per-node {-(-world_size // num_nodes)}"
         )
     return int(devices)
 
 
 def _launch_alone(config: TrainerConfig, environ: Mapping[str, str]) -> Launch:
-    """Without a launcher: this process, which Lightning multiplies if there are more devices."""
+    """Without a launcher: this process; Lightning starts one more for each further device."""
     launch = Launch(rank=find_rank(environ), devices=config.devices or 1, num_nodes=1)
     if (config.num_nodes or 1) > 1:
         raise UserError(

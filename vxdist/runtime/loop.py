@@ -1,7 +1,7 @@
-"""The Lightning predict loop that recording and evaluating share.
+"""The Lightning predict loop that locate and evaluate share.
 
-Work is cut into units (a part, a condition), each a fixed list of batches. A rank runs a unit
-from beginning to end, then finishes it; what a unit holds never depends on the world size.
+Work is cut into tasks (parts, conditions), each a fixed list of batches. One rank runs a task from
+beginning to end, then writes its results. The batches of a task never depend on the world size.
 """
 
 import signal
@@ -23,7 +23,7 @@ from vxdist.hooks.selftest import ready_hook_points
 from vxdist.model.load import load_model
 from vxdist.model.source import ModelSource
 from vxdist.output import Output
-from vxdist.plan import share
+from vxdist.plan import assign
 from vxdist.progress import WorkProgress
 from vxdist.runtime.launch import find_launch
 from vxdist.runtime.peers import Peers
@@ -52,28 +52,28 @@ class _Predictor(pl.LightningModule):
         self._stop_signal: int | None = None
         self._running = False
         self._pending: Mapping[int, int] = {}
-        self._shares: Sequence[Sequence[int]] = ()
+        self._assigned: Sequence[Sequence[int]] = ()
         self._progress: WorkProgress | None = None
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")
         self._written: Future[None] | None = None
 
     def setup(self, stage: str) -> None:
-        """Agree on what is left, before anyone begins."""
+        """Agree on the tasks that are left, before any rank starts."""
         if self._settings.trainer.threads is not None:
-            # Not earlier: Lightning sets its own number when it launches processes.
+            # Only now, as Lightning sets a number of its own when it launches processes.
             torch.set_num_threads(self._settings.trainer.threads)
         self.trainer.strategy.barrier()
         self._pending = self._work.pending()
-        self._shares = share(self._pending, self.trainer.world_size)
-        if self.trainer.is_global_zero and (idle := describe_idle(self._shares, self._noun)):
+        self._assigned = assign(self._pending, self.trainer.world_size)
+        if self.trainer.is_global_zero and (idle := describe_idle(self._assigned, self._noun)):
             print(f"warning: {idle}", file=sys.stderr)
         self.trainer.strategy.barrier()
 
     def configure_model(self) -> None:
-        """Load the model; under ZeRO-3 each rank keeps its shard only."""
+        """Load the model; under ZeRO-3 each rank keeps only its shard."""
         sharding: AbstractContextManager[None] = nullcontext()
         if self._strategy == "zero3":
-            from vxdist.runtime.zero3 import shard_while_loading
+            from vxdist.runtime.sharding import shard_while_loading
 
             sharding = shard_while_loading(self.trainer.strategy, self._source)
         with sharding:
@@ -81,19 +81,22 @@ class _Predictor(pl.LightningModule):
 
     def predict_dataloader(self) -> DataLoader[Batch]:
         """This rank's batches."""
-        lengths = [sum(len(self._work.batches(u)) for u in tasks) for tasks in self._shares]
-        mine = self.trainer.global_rank
+        lengths = [sum(len(self._work.batches(t)) for t in tasks) for tasks in self._assigned]
+        rank = self.trainer.global_rank
         # Lightning refuses an empty loader, so a rank without work runs one filler batch.
-        length = max(lengths) if self._strategy == "zero3" else max(1, lengths[mine])
-        schedule = Schedule(self._work, self._shares[mine], length, min(self._pending))
+        length = max(lengths) if self._strategy == "zero3" else max(1, lengths[rank])
+        schedule = Schedule(self._work, self._assigned[rank], length, min(self._pending))
         return DataLoader(schedule, batch_size=None, shuffle=False)
 
     def on_predict_start(self) -> None:
-        """Hooks go on now: DeepSpeed deletes earlier ones. So do signals: Lightning took them."""
+        """Register hooks and signal handlers.
+
+        Only now, as DeepSpeed deletes earlier hooks, and Lightning replaces earlier handlers.
+        """
         self.watch_signals()
         self._running = True
         self._work.attach(ready_hook_points(self.causal_model), self.device)
-        tasks = self._shares[self.trainer.global_rank]
+        tasks = self._assigned[self.trainer.global_rank]
         self._progress = WorkProgress(
             self._work.title,
             sum(self._pending[task] for task in tasks),
@@ -104,12 +107,12 @@ class _Predictor(pl.LightningModule):
         self._progress.start()
 
     def watch_signals(self) -> dict[int, Any]:
-        """Take SIGTERM and SIGINT; the handlers that were there."""
+        """Handle SIGTERM and SIGINT; returns the previous handlers."""
         return {n: signal.signal(n, self._on_signal) for n in (signal.SIGTERM, signal.SIGINT)}
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
-        # Lightning's own handler talks to other ranks from inside the handler; ours only notes,
-        # for the next batch to see. While the model loads there is nothing to leave in order.
+        # Lightning's own handler communicates with other ranks from within the handler; ours only
+        # sets a flag for the next batch. While the model loads there is nothing to finish first.
         self._stop_signal = number
         if not self._running:
             self._stop()
@@ -118,49 +121,49 @@ class _Predictor(pl.LightningModule):
         assert self._stop_signal is not None
         self.wait_written()
         name = signal.Signals(self._stop_signal).name
-        raise Stopped(f"stopped by {name}; the same command goes on from here")
+        raise Stopped(f"stopped by {name}; run the same command again to resume")
 
     def predict_step(self, batch: Batch) -> None:
-        """One batch; the last of a unit writes it."""
+        """Run one batch; after the last of a task, write its results."""
         if self._stop_signal is not None:
             self._stop()
         task, batches = f"{self._noun} {batch.task}", len(self._work.batches(batch.task))
         self._batch += 1
-        storage = "a filler batch" if batch.filler else f"{task}, batch {self._batch} of {batches}"
-        with self._peers.at(storage):
+        step = "a filler batch" if batch.filler else f"{task}, batch {self._batch} of {batches}"
+        with self._peers.at(step):
             self._work.step(self.causal_model, batch)
         if batch.ends_task:
             self._batch = 0
             with self._peers.at(f"{task}, after batch {batches} of {batches}"):
                 write = self._work.finish(batch.task)
-            self._write(self._peers.at(f"{task}, while it was written")(write))
+            self._write(self._peers.at(f"{task}, while its results were written")(write))
         if self._progress is not None and not batch.filler:
             self._progress.advance(batch.token_ids_BT.numel())
 
     def _write(self, write: Callable[[], None]) -> None:
-        """Write a unit beside the model; an error of the unit before it is raised here."""
+        """Write a task's results in a thread; an error from the previous task is raised here."""
         self.wait_written()
         self._written = self._writer.submit(write)
 
     def wait_written(self) -> None:
-        """Wait until what is handed over is on disk. Raises what the writing raised."""
+        """Wait until all results handed over are written. Raises what writing them raised."""
         written, self._written = self._written, None
         if written is not None:
             written.result()
 
     def on_predict_end(self) -> None:
-        """Batches are over; what is left is writing the last unit, and waiting for the others."""
+        """After the last batch: wait until the last task is written."""
         self.wait_written()
         self._running = False
         self._stop_progress()
 
     def close(self) -> None:
-        """Let what is being written end, whatever happened to the rest."""
+        """Wait for results that are being written, however the run ended."""
         self._writer.shutdown()
         self._stop_progress()
 
     def _stop_progress(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
@@ -174,10 +177,10 @@ def run_loop(
     *,
     then: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Run all pending units of `work` over the ranks of this launch.
+    """Run all pending tasks of `work` on the ranks of this launch.
 
-    When all ranks are done, each calls `then` with its rank and the world size. Returns, on every
-    rank, when all are through. Raises Stopped after SIGTERM or SIGINT.
+    When all ranks are done, each calls `then` with its rank and the world size. Returns when that
+    has ended on every rank. Raises Stopped after SIGTERM or SIGINT.
     """
     launch = find_launch(config.trainer)
     kind = resolve_strategy(config.trainer, launch)

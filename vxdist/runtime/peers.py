@@ -1,7 +1,7 @@
-"""The ranks of a launch: none waits for one that is gone, and one that fails says where.
+"""The other ranks of a launch: no rank waits for a dead one, and a rank that fails says where.
 
-Under ddp ranks do not talk while they predict, and under zero3 a rank whose peer is gone hangs in
-a collective; so they give each other heartbeats (heartbeat.py) besides.
+Under ddp ranks do not communicate while they predict, and under zero3 a rank whose peer is dead
+hangs in a collective; so all ranks exchange heartbeats (heartbeat.py).
 """
 
 import contextlib
@@ -17,49 +17,52 @@ from typing import Any
 import lightning.pytorch as pl
 
 from vxdist.errors import STOPPED, USER_ERROR, Stopped, UserError
-from vxdist.runtime.heartbeat import Ending, Heartbeat
+from vxdist.runtime.heartbeat import Abort, Heartbeat
 from vxdist.runtime.launch import Launch
 from vxstore.io.storage import beside
 
 
 class PeerFailed(UserError):
-    """Another rank met what the user can mend."""
+    """Another rank failed with an error that the user can fix."""
 
 
 class PeerGone(Stopped):
-    """Another rank ended otherwise, or is dead."""
+    """Another rank ended for another reason, or is dead."""
 
 
 class Peers(pl.Callback):
-    """The other ranks, and this one's word to them. A rank that is alone watches nobody."""
+    """Monitors the other ranks, and tells them if this one fails. Does nothing on a single rank."""
 
     def __init__(self, launch: Launch, timeout: float, store: str) -> None:
-        """`timeout` is trainer.peer_timeout; `store` is the one whose lock rank 0 holds."""
+        """`timeout` is trainer.peer_timeout; rank 0 holds the lock of `store`."""
         self._launch, self._timeout, self._store = launch, timeout, store
         self._name = f"rank {launch.rank} ({socket.gethostname()})"
-        self._storage: str | None = None
-        self._failed_at: str | None = None
+        self._step: str | None = None
+        self._failed_step: str | None = None
         self._raised = False
-        self._mine: Ending | None = None
+        self._own_abort: Abort | None = None
         self._heartbeat: Heartbeat | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Begin to watch: the process group has just been made."""
+        """Start the heartbeats; the process group has just been made."""
         if self._launch.world_size == 1:
             return
         # A launch that was restarted may find the store of the one before it.
-        launch, keeper = trainer.strategy.broadcast((uuid.uuid4().hex, self._name))
-        self.start(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), launch, keeper)
+        launch, store_host = trainer.strategy.broadcast((uuid.uuid4().hex, self._name))
+        self.start(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), launch, store_host)
 
-    def start(self, host: str, port: int, launch: str, keeper: str) -> None:
-        """Begin to watch the ranks of `launch`, through the store on the machine of `keeper`."""
+    def start(self, host: str, port: int, launch: str, store_host: str) -> None:
+        """Start the heartbeats of `launch`, through the store at `host` and `port`.
+
+        `store_host` names the rank on whose machine that store is.
+        """
         heartbeat = Heartbeat(
             rank=self._launch.rank,
             size=self._launch.world_size,
             name=self._name,
-            keeper=keeper,
+            store_host=store_host,
             timeout=self._timeout,
-            farewell=self._farewell,
+            on_abort=self._on_abort,
         )
         heartbeat.start(host, port, launch)
         self._heartbeat = heartbeat
@@ -67,43 +70,43 @@ class Peers(pl.Callback):
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Tell the others before Lightning cleans up, which may hang."""
+        """Tell the other ranks before Lightning cleans up, which may hang."""
         self.fail(exception)
 
     def on_predict_batch_start(self, *_: Any) -> None:
-        """Stop if a peer is gone."""
+        """Stop if a peer has ended."""
         self.check()
 
     def check(self) -> None:
         """Raise PeerFailed or PeerGone if a peer has ended."""
-        if self._heartbeat is not None and self._heartbeat.ending is not None:
-            raise self._because(self._heartbeat.ending)
+        if self._heartbeat is not None and self._heartbeat.abort is not None:
+            raise self._because(self._heartbeat.abort)
 
     def wait_for_all(self) -> None:
         """Wait, for as long as it takes, until every rank is here. Raises as `check` does.
 
-        A barrier of the process group would do, had it no time-out and did it heed signals.
+        A barrier of the process group would time out, and would not react to signals.
         """
         if self._heartbeat is None:
             return
-        meeting = self._heartbeat.join_meeting()
-        while not self._heartbeat.has_met(meeting):
+        barrier = self._heartbeat.enter_barrier()
+        while not self._heartbeat.has_passed(barrier):
             self.check()
             time.sleep(0.05)
 
     @contextlib.contextmanager
-    def at(self, storage: str) -> Iterator[None]:
-        """Say where this rank is, should it fail there; such as 'part 3, batch 2 of 5'."""
-        self._storage = storage
+    def at(self, step: str) -> Iterator[None]:
+        """Around a step, such as 'part 3, batch 2 of 5'; errors within are reported with it."""
+        self._step = step
         try:
             yield
         except Exception:
-            self._failed_at = self._failed_at or storage
+            self._failed_step = self._failed_step or step
             raise
 
     @contextlib.contextmanager
     def guard(self) -> Iterator[None]:
-        """Around a run: an error in it names rank and place, and is told to the others."""
+        """Around a run: an error in it names rank and step, and is announced to the other ranks."""
         try:
             yield
         except BaseException as error:
@@ -114,60 +117,63 @@ class Peers(pl.Callback):
                 raise
             raise named from error
         if self._heartbeat is not None:
-            self._heartbeat.leave()
+            self._heartbeat.stop()
 
     def fail(self, error: BaseException) -> None:
-        """Let the others know of an error that ends this rank."""
+        """Announce an error that ends this rank to the others."""
         if self._heartbeat is None:
             return
         if isinstance(error, Stopped):
             reason = f"{self._name} was stopped"
         else:
-            reason = f"{self._where()} failed: {_describe(error)[:500]}"
+            reason = f"{self._location()} failed: {_describe(error)[:500]}"
         code = USER_ERROR if isinstance(error, UserError | OSError) else STOPPED
-        self._mine = self._mine or Ending(reason=reason, code=code)
-        self._heartbeat.end(self._mine)
+        self._own_abort = self._own_abort or Abort(reason=reason, code=code)
+        self._heartbeat.announce(self._own_abort)
 
     def _named(self, error: BaseException) -> Exception | None:
-        """What to raise instead, or None; what has a traceback gets a line printed before it."""
-        where, heartbeat = self._where(), self._heartbeat
-        ending = None if heartbeat is None else heartbeat.ending
-        if not where or isinstance(error, PeerFailed | PeerGone):
+        """The error to raise in place of `error`, or None to raise it as it is.
+
+        Before an error with a traceback, a line that says where it happened is printed.
+        """
+        location, heartbeat = self._location(), self._heartbeat
+        abort = None if heartbeat is None else heartbeat.abort
+        if not location or isinstance(error, PeerFailed | PeerGone):
             return None
-        if ending is not None and ending != self._mine:
-            # A peer failed first, and this came of it: a collective that broke, a lock let go.
-            return self._because(ending)
+        if abort is not None and abort != self._own_abort:
+            # A peer failed first, and this is a consequence: a broken collective, a released lock.
+            return self._because(abort)
         if isinstance(error, UserError):
-            return UserError(f"{where}: {error}")
+            return UserError(f"{location}: {error}")
         if not isinstance(error, Stopped):
-            print(f"{where}: {_describe(error)}", file=sys.stderr, flush=True)
-        elif heartbeat is not None and heartbeat.closed:
-            return Stopped(f"{self._name}: {heartbeat.keeper} has ended; {error}")
+            print(f"{location}: {_describe(error)}", file=sys.stderr, flush=True)
+        elif heartbeat is not None and heartbeat.store_closed:
+            return Stopped(f"{self._name}: {heartbeat.store_host} has ended; {error}")
         return None
 
-    def _where(self) -> str:
-        """This rank, if there are others, and where it failed, or was last."""
+    def _location(self) -> str:
+        """This rank, if there are others, and the step that failed, or else the last one."""
         rank = self._name if self._launch.world_size > 1 else None
-        storage = self._failed_at or (self._storage and f"after {self._storage}")
-        return ", ".join(filter(None, (rank, storage)))
+        step = self._failed_step or (self._step and f"after {self._step}")
+        return ", ".join(filter(None, (rank, step)))
 
-    def _because(self, ending: Ending) -> PeerFailed | PeerGone:
-        """How this rank ends when a peer has ended."""
-        line = f"{self._name} stops: {ending.reason}"
-        if ending.code == USER_ERROR:
+    def _because(self, abort: Abort) -> PeerFailed | PeerGone:
+        """The error with which this rank ends when a peer has ended."""
+        line = f"{self._name} stops: {abort.reason}"
+        if abort.code == USER_ERROR:
             return PeerFailed(line)
-        return PeerGone(f"{line}; the same command goes on from what is sealed")
+        return PeerGone(f"{line}; run the same command again to resume from what is sealed")
 
-    def _farewell(self, ending: Ending) -> None:
-        """What would be left undone if the process ended as it is."""
+    def _on_abort(self, abort: Abort) -> None:
+        """Print the reason and release the lock, before the process ends without unwinding."""
         if not self._raised:
-            print(self._because(ending), file=sys.stderr, flush=True)
+            print(self._because(abort), file=sys.stderr, flush=True)
         if self._launch.rank == 0:
             _release(self._store)
 
 
 def _release(store: str) -> None:
-    """Take this process's lock off a store."""
+    """Release this process's lock on a store."""
     storage, name = beside(store, ".lock")
     lock = json.loads(storage.read(name) or b"{}")
     if (lock.get("host"), lock.get("process")) == (socket.gethostname(), os.getpid()):

@@ -1,4 +1,4 @@
-"""How processes share the work: one model, a copy each (ddp), or one in shards (zero3)."""
+"""How processes hold the model: one process, a copy each (ddp), or shards of it (zero3)."""
 
 import datetime
 import logging
@@ -18,13 +18,13 @@ from vxdist.runtime.launch import Launch
 
 
 def resolve_strategy(config: TrainerConfig, launch: Launch) -> str:
-    """single, ddp or zero3. Raises UserError if the machine cannot run it."""
+    """The strategy to use: single, ddp or zero3. Raises UserError if the machine cannot run it."""
     if config.accelerator == "gpu":
         if not torch.cuda.is_available():
-            raise UserError("trainer.accelerator: gpu, but torch sees none here; use cpu")
+            raise UserError("trainer.accelerator: gpu, but torch finds no GPU here; use cpu")
         if torch.cuda.device_count() < launch.devices:
             raise UserError(
-                f"trainer.devices: {launch.devices}, but torch sees {torch.cuda.device_count()} "
+                f"trainer.devices: {launch.devices}, but torch finds {torch.cuda.device_count()} "
                 "GPUs on this machine"
             )
     if config.peer_timeout < 1:
@@ -41,9 +41,12 @@ def resolve_strategy(config: TrainerConfig, launch: Launch) -> str:
     return config.strategy
 
 
-def describe_idle(shares: Sequence[Sequence[int]], noun: str) -> str | None:
-    """A line that names the ranks without a share of the `noun`s; None if each has one."""
-    idle = [rank for rank, share in enumerate(shares) if not share]
+def describe_idle(assigned: Sequence[Sequence[int]], noun: str) -> str | None:
+    """A line that names the ranks without a task; None if every rank has one.
+
+    `assigned` holds each rank's tasks, and `noun` says what a task is: a part, a condition.
+    """
+    idle = [rank for rank, tasks in enumerate(assigned) if not tasks]
     if not idle:
         return None
     runs: list[list[int]] = []
@@ -53,36 +56,36 @@ def describe_idle(shares: Sequence[Sequence[int]], noun: str) -> str | None:
         else:
             runs.append([rank])
     named = ", ".join("-".join(map(str, run)) for run in runs)
-    left = sum(map(len, shares))
+    left = sum(map(len, assigned))
     return (
-        f"{left} {noun}{'s' * (left > 1)} left for {len(shares)} ranks, so "
-        f"rank{'s' * (len(idle) > 1)} {named} will be idle; fewer processes do as well"
+        f"{left} {noun}{'s' * (left > 1)} left for {len(assigned)} ranks, so "
+        f"rank{'s' * (len(idle) > 1)} {named} will be idle; fewer processes are enough"
     )
 
 
 def make_trainer(
     config: TrainerConfig, launch: Launch, kind: str, dtype: str, callbacks: Sequence[Callback]
 ) -> Trainer:
-    """A Lightning trainer that predicts and does nothing else: no logs, checkpoints or bars.
+    """A Lightning trainer for prediction only: no logs, checkpoints or progress bars.
 
-    `kind` is what `resolve_strategy` said.
+    `kind` is the result of `resolve_strategy`.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    # Not for a dead peer, which peers.py notices: a rank may rightly wait while another loads.
+    # Only for loading, when a rank may have to wait long for another; peers.py detects dead ranks.
     timeout = datetime.timedelta(seconds=config.load_timeout)
     backend = "nccl" if config.accelerator == "gpu" else "gloo"
     strategy: Strategy | str = "auto"
     if kind == "ddp":
         strategy = DDPStrategy(process_group_backend=backend, timeout=timeout)
     elif kind == "zero3":
-        from vxdist.runtime.zero3 import make_zero3
+        from vxdist.runtime.sharding import make_zero3
 
         strategy = make_zero3(
             config, dtype, backend=backend, timeout=timeout, world_size=launch.world_size
         )
     plugins: list[Any] = []
     if under_slurm(os.environ) and "TORCHELASTIC_RUN_ID" not in os.environ:
-        # Slurm starts the job again itself; Lightning's requeue would save a checkpoint.
+        # Slurm requeues the job itself; Lightning's requeue would save a checkpoint.
         plugins = [SLURMEnvironment(auto_requeue=False)]
     return Trainer(
         accelerator=config.accelerator,

@@ -1,4 +1,4 @@
-"""Batches of padded tensors, made from a stage's work ahead of the model.
+"""What a stage does in the predict loop, and the batches of padded tensors made from it.
 
 B: text, T: token.
 """
@@ -25,12 +25,12 @@ class Batch:
     attention_mask_BT: torch.Tensor
     counted_BT: torch.Tensor | None
     counted: int
-    """Tokens that count; known here so that no device need be asked."""
+    """Number of tokens that count, kept on the CPU so that the device need not synchronise."""
     ends_task: bool
     filler: bool
 
     def to(self, device: torch.device, **_: Any) -> "Batch":
-        """The batch, its tensors on `device`; Lightning calls this."""
+        """Move the tensors to `device`; Lightning calls this."""
         self.token_ids_BT = self.token_ids_BT.to(device)
         self.attention_mask_BT = self.attention_mask_BT.to(device)
         if self.counted_BT is not None:
@@ -39,36 +39,35 @@ class Batch:
 
 
 class Work(Protocol):
-    """What a stage does in the loop."""
+    """What a stage does in the loop: tasks, each a fixed list of batches."""
 
     title: str
     task_name: str
-    """What a task is: a part, a condition."""
+    """What a task is called: part, condition."""
 
     def pending(self) -> Mapping[int, int]:
-        """Units still to do, with their tokens; the same on every rank that asks."""
+        """Tasks that are not done, with their numbers of tokens; the same on every rank."""
 
     def batches(self, task: int) -> Sequence[tuple[int, ...]]:
-        """Positions of the texts in each batch of a unit, in order."""
+        """Positions of the texts in each batch of a task, in order."""
 
     def text(self, position: int) -> tuple[Any, Any]:
-        """Token ids and, or None, which of them count."""
+        """Token ids of a text, and which of them count (None if none do)."""
 
     def attach(self, hook_points: HookPoints, device: torch.device) -> None:
-        """Put hooks on; called once, when the model is ready."""
+        """Register hooks; called once, when the model is ready."""
 
     def step(self, model: PreTrainedModel, batch: Batch) -> None:
-        """Run one batch. A filler batch must run alike and leave no trace."""
+        """Run one batch. A filler batch must run like any other, and its results be dropped."""
 
     def finish(self, task: int) -> Callable[[], None]:
-        """Take what a unit came to, its batches having all run; what is returned writes it.
-
-        The writing goes on while the next unit runs.
+        """Collect the results of a task whose batches have all run; returns a function that writes
+        them, which is called while the model runs the next task.
         """
 
 
 class Schedule(Dataset[Batch]):
-    """The batches of one rank, in order; the next is made while the model runs one."""
+    """The batches of one rank, in order; each is made while the model runs the one before."""
 
     def __init__(self, work: Work, tasks: Sequence[int], length: int, filler_task: int) -> None:
         self._work = work
@@ -78,8 +77,8 @@ class Schedule(Dataset[Batch]):
             for batches in (work.batches(task),)
             for n, positions in enumerate(batches)
         ]
-        # Under ZeRO-3 all ranks step together, so those that run out step on for nothing, with one
-        # short text.
+        # Under ZeRO-3 all ranks step together, so a rank that has run out of batches repeats one
+        # short text until the others are done.
         filler = (filler_task, work.batches(filler_task)[-1][-1:], False, True)
         self._batches += [filler] * (length - len(self._batches))
         self._maker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches")

@@ -1,4 +1,4 @@
-"""Matched controls: random neurons that stand for others of their layer and activity.
+"""Control draws: random neurons matched to those of a mask by layer, count and activity.
 
 L: layer, N: neuron, V: value.
 """
@@ -15,27 +15,28 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class LanguageScores:
-    """What masking needs of one language's scores.
+class LanguageNeurons:
+    """All neurons of the model, as one language sees them.
 
-    `activity_LN` is the share of tokens on which a neuron is active; NaN where it is not known.
+    `selected_LNV`: whether a neuron belongs to the mask of a value. `activity_LN`: share of the
+    language's tokens on which it is active; NaN where it is not known.
     """
 
     selected_LNV: Bools
-    activity_LN: NDArray[np.float64]
+    activity_LN: Floats
 
 
 def draw_control(
-    scores: LanguageScores, target_LN: Bools, *, pool: int, rng: np.random.Generator
+    neurons: LanguageNeurons, target_LN: Bools, *, pool: int, rng: np.random.Generator
 ) -> Bools:
-    """As many neurons of each layer as `target_LN` has, as active, and selected for no value.
+    """As many neurons of each layer as `target_LN` has, similarly active, of no value's mask.
 
-    Each neuron of the target is stood for by one of the `pool` unused neurons of its layer whose
-    activity is nearest to its own; one of unknown activity stands for none. Raises UserError if a
-    layer has too few, or the activity of one of the target is not known.
+    Each neuron of the target is matched by one of the `pool` neurons of its layer, not drawn yet,
+    whose activity is nearest to its own; one of unknown activity matches none. Raises UserError if
+    a layer has too few, or the activity of one of the target is not known.
     """
-    unknown_LN: Bools = np.isnan(scores.activity_LN)
-    free_LN: Bools = ~np.any(scores.selected_LNV, axis=-1) & ~unknown_LN
+    unknown_LN: Bools = np.isnan(neurons.activity_LN)
+    free_LN: Bools = ~np.any(neurons.selected_LNV, axis=-1) & ~unknown_LN
     for layer, neuron in np.argwhere(target_LN & unknown_LN)[:1]:
         raise UserError(
             f"evaluate.controls: nothing is known of how active neuron {neuron} of layer {layer} "
@@ -50,7 +51,7 @@ def draw_control(
                 f"evaluate.controls: layer {layer} has {len(left)} neurons that are not selected, "
                 f"too few to stand for {len(wanted)}; lower reduce.top_fraction or set controls 0"
             )
-        activity_N = scores.activity_LN[layer]
+        activity_N = neurons.activity_LN[layer]
         for neuron in wanted:
             distance = np.abs(activity_N[left] - activity_N[neuron])
             nearest = np.argsort(distance, kind="stable")[:pool]

@@ -1,19 +1,24 @@
-"""Verifying the finished scores and evaluations of a store.
-
-N: neuron, V: value, G: language.
-"""
+"""Verifying the finished scores and evaluations of a store, by what they declare."""
 
 import itertools
 from collections.abc import Iterator
 
-import numpy as np
 import xarray as xr
 
-from vxstore.check.findings import DERIVED_GROUP, Report
-from vxstore.errors import StoreError
-from vxstore.experts import share, tokens_given
+from vxstore.check.findings import RECOMPUTE, Report
+from vxstore.check.laws import broken_laws, broken_quotients, broken_ranking
+from vxstore.declared import (
+    array_laws,
+    evaluation_laws,
+    find_ranking,
+    find_selected,
+    require_labels,
+    score_laws,
+)
+from vxstore.errors import DAMAGE, StoreError
 from vxstore.io import arrays
-from vxstore.io.metadata import is_listed, read_root
+from vxstore.io.metadata import FILE, is_listed, read_root
+from vxstore.io.storage import find_storage
 from vxstore.read import Store
 from vxstore.schema import RECORD
 
@@ -21,32 +26,42 @@ from vxstore.schema import RECORD
 def check_group(store: Store, group: str, report: Report) -> None:
     """Verify a finished score or evaluation."""
     try:
-        kind, name = group.split("/")
-        dataset = store.scores(name) if kind == "scores" else store.evaluation(name)
-        bad = [*_bad_arrays(group, dataset)]
-        if kind == "evaluation" and is_listed(read_root(store.path), f"{group}/effect"):
-            bad += _bad_arrays(f"{group}/effect", store.effect(name))
-        if not bad and kind == "evaluation":
-            _check_evaluation(dataset)
-        elif not bad:
-            _check_score(store, dataset)
-    except (StoreError, RuntimeError, ValueError, KeyError) as error:
+        bad = list(_check(store, group))
+    except (StoreError, *DAMAGE) as error:
         below = [group] if group.startswith("scores") else [group, f"{group}/effect"]
-        bad = [found for at in below for found in bad_labels(store.path, at)]
+        bad = [found for name in below for found in bad_labels(store.path, name)]
         bad = bad or [(group, str(error))]
     for array, what in bad:
-        report.add(array, what, DERIVED_GROUP)
+        report.add(array, what, RECOMPUTE)
+
+
+def _check(store: Store, group: str) -> Iterator[tuple[str, str]]:
+    """Arrays that are damaged or break a law, and how; laws only where nothing is damaged."""
+    kind, name = group.split("/")
+    if kind == "scores":
+        scores = store.scores(name)
+        yield from list(_bad_arrays(group, scores)) or _broken_score(store, group, scores)
+        return
+    datasets = {group: store.evaluation(name)}
+    if is_listed(read_root(store.path), f"{group}/effect"):
+        datasets[f"{group}/effect"] = store.effect(name)
+    bad = [found for at, dataset in datasets.items() for found in _bad_arrays(at, dataset)]
+    yield from bad
+    for at, dataset in datasets.items() if not bad else ():
+        yield from _broken_evaluation(at, dataset, is_effect=at != group)
 
 
 def bad_labels(path: str, group: str) -> Iterator[tuple[str, str]]:
     """Arrays of labels in a group that cannot be read, and why."""
+    if find_storage(path).size(f"{group}/{FILE}".lstrip("/")) is None:
+        return
     opened = arrays.open_group(path, group, whole=True)
     for name in sorted(opened.array_keys()):
         array = arrays.get_array(opened, name)
         if array.ndim == 1 and name not in RECORD:
             try:
                 array[...]
-            except (StoreError, RuntimeError, ValueError) as error:
+            except (StoreError, *DAMAGE) as error:
                 yield f"{group}/{name}".lstrip("/"), getattr(error, "why", str(error))
 
 
@@ -54,7 +69,7 @@ def _bad_arrays(group: str, dataset: xr.Dataset) -> Iterator[tuple[str, str]]:
     for array, name in _chunks(dataset):
         try:
             array.load()
-        except (StoreError, RuntimeError, ValueError) as error:
+        except (StoreError, *DAMAGE) as error:
             yield f"{group}/{name}", getattr(error, "why", str(error))
 
 
@@ -71,29 +86,36 @@ def _chunks(dataset: xr.Dataset) -> Iterator[tuple[xr.DataArray, str]]:
             yield array.isel(at), str(name)
 
 
-def _check_evaluation(evaluation: xr.Dataset) -> None:
-    if not evaluation.sealed.values.all():
-        raise StoreError("finished, but a condition is not sealed")
-    if not np.isfinite(evaluation.log_odds.values).all():
-        raise StoreError("log_odds: not finite")
-    mass = evaluation.option_mass.values
-    if not ((mass >= 0) & (mass <= 1 + 1e-6)).all():
-        raise StoreError("option_mass: not between 0 and 1")
+def _broken_evaluation(
+    group: str, dataset: xr.Dataset, *, is_effect: bool
+) -> Iterator[tuple[str, str]]:
+    if is_effect:
+        laws = array_laws(dataset)
+    else:
+        laws = evaluation_laws(dataset)
+        if not dataset["sealed"].values.all():
+            yield f"{group}/sealed", "finished, but a condition is not sealed"
+    for name, law in laws.items():
+        if law.quotient_of is not None:
+            raise StoreError(f"{name}: quotient_of: only arrays of scores are quotients of counts")
+    for name, what in broken_laws(dataset, laws):
+        yield f"{group}/{name}", what
 
 
-def _check_score(store: Store, scores: xr.Dataset) -> None:
-    """Probabilities are those of the root; what is selected passed the filter."""
+def _broken_score(store: Store, group: str, scores: xr.Dataset) -> Iterator[tuple[str, str]]:
+    """What is broken in the first layer that breaks a law."""
     root = store.root()
+    find_selected(scores)
+    ranking = find_ranking(scores)
+    require_labels(scores, root)
+    laws = score_laws(scores)
     for layer in range(scores.sizes["layer"]):
-        of = scores.isel(layer=layer).load()
-        if bool((of.selected.any("value") & ~of.passed_filter).any()):
-            raise StoreError(f"selected: layer {layer} has neurons that did not pass the filter")
-        if bool((of.entropy > np.log(of.sizes["value"]) + 1e-6).any()):
-            raise StoreError(f"entropy: layer {layer} is above its maximum")
-        active = root.active_count.isel(layer=layer).transpose("neuron", "value", "language")
-        given_NVG = tokens_given(root, slice(layer, layer + 1))[0]
-        expected_NVG = share(active.values, given_NVG)
-        found = of.activation_probability.sel(language=root.language.values)
-        found_NVG = found.transpose(*active.dims).values
-        if not np.allclose(found_NVG, expected_NVG, rtol=1e-5, atol=0, equal_nan=True):
-            raise StoreError(f"activation_probability: layer {layer} is not that of the counts")
+        block, where = scores.isel(layer=layer).load(), f"layer {layer}: "
+        broken = [
+            *broken_ranking(block, ranking, where),
+            *broken_laws(block, laws, where),
+            *broken_quotients(root, block, laws, layer),
+        ]
+        yield from ((f"{group}/{name}", what) for name, what in broken)
+        if broken:
+            return

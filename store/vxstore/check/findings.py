@@ -1,37 +1,43 @@
-"""What a check of a store takes down."""
+"""What a check of a store finds, and how each finding can be fixed."""
 
 from dataclasses import dataclass, field
 
-PART, ROOT_SUM, DERIVED_GROUP, COPY = "part", "root", "derived", "copy"
-"""What mends a finding: recording the part anew; summing the parts anew; making the score or
-evaluation anew; nothing but a copy of the store."""
+RERECORD, RETOTAL, RECOMPUTE, RESTORE = (
+    "re-record the part",
+    "recompute totals",
+    "recompute",
+    "restore a copy",
+)
+"""Fixes: of a part; of the root's sums; of a score or evaluation; of what nothing else holds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing that is wrong: an array or file below the store, what is wrong with it, what mends
-    it, and the part it belongs to, if it does to one."""
+    """One fault: the array or file below the store, what is wrong with it, and how to fix it.
+
+    `part` is the part that it belongs to, if any.
+    """
 
     array: str
     what: str
-    mend: str
+    fix: str
     part: int | None = None
 
 
 @dataclass(kw_only=True)
 class Report:
-    """What a check found. `notes` are no damage."""
+    """The findings of a check. `notes` are remarks that are no faults."""
 
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     parts: int = 0
     sealed: int = 0
 
-    def add(self, array: str, what: str, mend: str, part: int | None = None) -> None:
-        """Take a finding down."""
-        self.findings.append(Finding(array=array, what=what, mend=mend, part=part))
+    def add(self, array: str, what: str, fix: str, part: int | None = None) -> None:
+        """Add a finding."""
+        self.findings.append(Finding(array=array, what=what, fix=fix, part=part))
 
     @property
     def bad_parts(self) -> list[int]:
-        """Parts to record anew."""
-        return sorted({f.part for f in self.findings if f.mend == PART and f.part is not None})
+        """Parts that must be recorded again."""
+        return sorted({f.part for f in self.findings if f.fix == RERECORD and f.part is not None})

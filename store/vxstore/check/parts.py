@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import zarr
 
-from vxstore.check.findings import COPY, PART, ROOT_SUM, Report
+from vxstore.check.findings import RERECORD, RESTORE, RETOTAL, Report
 from vxstore.errors import StoreError
 from vxstore.experts import ROUTED, SUMMED
 from vxstore.finalise import Parts, layer_blocks, read_block, read_cells, read_scalars
@@ -27,17 +27,17 @@ def check_parts(
     try:
         cell_P = read_cells(path, root, record)
     except StoreError as error:
-        report.add("record", str(error), COPY)
+        report.add("record", str(error), RESTORE)
         return
     scalars = {n: read_scalars(arrays.get_array(record, n)) for n in ("token_count", "story_count")}
     for part, sealed in enumerate(sealed_P):
         if sealed < 0:
-            report.add("record/sealed", "its chunk is damaged", PART, part)
+            report.add("record/sealed", "its chunk is damaged", RERECORD, part)
         elif not sealed and store.complete:
-            report.add("record/sealed", "not sealed in a complete store", PART, part)
+            report.add("record/sealed", "not sealed in a complete store", RERECORD, part)
         for name, count_P in scalars.items():
             if sealed == 1 and count_P[part] < 0:
-                report.add(f"record/{name}", "sealed, but lost or damaged", PART, part)
+                report.add(f"record/{name}", "sealed, but lost or damaged", RERECORD, part)
     parts = Parts(
         cell_P=cell_P,
         token_count_P=scalars["token_count"],
@@ -49,7 +49,7 @@ def check_parts(
     skip = {part for part, sealed in enumerate(sealed_P) if sealed != 1} | set(report.bad_parts)
     planned = store.attrs.get("planned_token_count")
     if not skip and planned not in (None, int(parts.token_count_P.sum())):
-        report.add("record/token_count", f"the parts do not hold the {planned} planned", COPY)
+        report.add("record/token_count", f"its sum is not the {planned} planned", RESTORE)
     if store.complete:
         _check_totals(root, parts, skip, report)
     blocks = [
@@ -71,12 +71,12 @@ def _check_totals(root: zarr.Group, parts: Parts, skip: set[int], report: Report
         try:
             found_VG = np.asarray(array[...])
         except StoreError as error:
-            report.add(name, str(error), ROOT_SUM)
+            report.add(name, str(error), RETOTAL)
             continue
         if not skip and not np.array_equal(
             found_VG, parts.sum(getattr(parts, f"{name}_P"), array.shape)
         ):
-            report.add(name, "is not the sum of its parts", ROOT_SUM)
+            report.add(name, "is not the sum of its parts", RETOTAL)
 
 
 def _check_block(
@@ -96,7 +96,7 @@ def _check_block(
         if isinstance(found_LN, StoreError):
             known = any(f.part == part and f.array == f"record/{name}" for f in report.findings)
             if not known:
-                report.add(f"record/{name}", "sealed, but lost or damaged", PART, part)
+                report.add(f"record/{name}", "sealed, but lost or damaged", RERECORD, part)
             sound = False
         elif root is not None:
             if total_LNVG is None:
@@ -105,11 +105,11 @@ def _check_block(
             total_LNVG[:, :, *parts.cell_P[part]] += found_LN
     if root is None:
         return
-    told = f"layers {layers.start} to {layers.stop - 1}"
+    where = f"layers {layers.start} to {layers.stop - 1}"
     try:
         found_LNVG = np.asarray(arrays.get_array(root, name)[layers])
     except (StoreError, RuntimeError, ValueError) as error:
-        report.add(name, f"{told}: {error}", ROOT_SUM)
+        report.add(name, f"{where}: {error}", RETOTAL)
         return
     if sound and total_LNVG is not None and not np.array_equal(found_LNVG, total_LNVG):
-        report.add(name, f"{told}: not the sum of its parts", ROOT_SUM)
+        report.add(name, f"{where}: not the sum of its parts", RETOTAL)

@@ -1,4 +1,4 @@
-"""Reading a store whole, and naming what is damaged; `repair` has just that made anew.
+"""Verify an entire store; `repair` marks damaged parts for re-recording.
 
 P: part, L: layer, N: neuron, V: value, G: language.
 """
@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable
 
 from vxstore.check.derived import bad_labels, check_group
-from vxstore.check.findings import COPY, DERIVED_GROUP, PART, ROOT_SUM, Report
+from vxstore.check.findings import RECOMPUTE, RERECORD, RESTORE, RETOTAL, Report
 from vxstore.check.parts import check_parts
 from vxstore.errors import StoreError
 from vxstore.finalise import forget_sums
@@ -20,12 +20,13 @@ from vxstore.write import Recorder
 
 
 def check(path: str, advance: Callable[[int, int], object] = lambda done, total: None) -> Report:
-    """Read all of a store, a chunk at a time, and verify it against itself.
+    """Read a whole store, one chunk at a time, and verify that it is consistent.
 
-    Digests of the metadata; checksums of every chunk; labels; that sealed parts are whole and obey
-    0 <= active count <= token count; that the root is the sum of its parts; scores against the
-    root; evaluations. `advance` is told how many blocks of layers are done, and of how many.
-    Raises StoreError if nothing that could be checked is there.
+    Verified are the digests of the metadata, the checksums of all chunks, labels, that sealed
+    parts are whole and obey 0 <= active count <= token count, that the root is the sum of its
+    parts, and whatever scores and evaluations declare about their arrays. `advance` is called
+    with the number of blocks of layers done, and their total. Raises StoreError if there is no
+    store to check.
     """
     report = Report()
     try:
@@ -33,7 +34,7 @@ def check(path: str, advance: Callable[[int, int], object] = lambda done, total:
     except StoreError as error:
         if find_storage(path).size(FILE) is None and not find_storage(path).children():
             raise
-        report.add(FILE, str(error), COPY)
+        report.add(FILE, str(error), RESTORE)
         return report
     if not _check_documents(path, report):
         return report
@@ -49,15 +50,17 @@ def check(path: str, advance: Callable[[int, int], object] = lambda done, total:
 
 
 def _check_documents(path: str, report: Report) -> bool:
-    """Verify every zarr.json; whether root and record can be read."""
+    """Verify every zarr.json; returns whether root and record can be read."""
     storage, root = find_storage(path), read_root(path)
     digests = root["attributes"].get(OTHERS)
     if digests is None:
-        report.notes.append("written by an early vxdist: its metadata carry no digests")
+        report.notes.append("written by an early vxdist: its metadata have no digests")
     files = list(storage.files())
     foreign = [name for name in files if is_foreign(name)]
     documents = [name for name in files if name.endswith(f"/{FILE}") and not is_foreign(name)]
-    report.notes += [f"{name}: left behind by a kill" for name in files if ".partial" in name]
+    report.notes += [
+        f"{name}: left behind by a run that was killed" for name in files if ".partial" in name
+    ]
     if foreign:
         report.notes.append(
             f"{len(foreign)} files that are not the store's own, such as {foreign[0]}, are passed "
@@ -77,49 +80,50 @@ def _check_documents(path: str, report: Report) -> bool:
             if doc["node_type"] == "array":
                 check_array(array, doc)
         except (StoreError, KeyError) as error:
-            mend = DERIVED_GROUP if derived and "/" in array else COPY
-            report.add(name, str(error), mend)
-            readable = readable and mend != COPY
+            fix = RECOMPUTE if derived and "/" in array else RESTORE
+            report.add(name, str(error), fix)
+            readable = readable and fix != RESTORE
     return readable
 
 
 def _check_labels(store: Store, report: Report) -> bool:
-    for name, open_ in (("", store.root), ("record", store.record)):
+    for name, open_group in (("", store.root), ("record", store.record)):
         if name == "" and not store.complete:
             continue
         try:
-            open_()
+            open_group()
         except (StoreError, ValueError, RuntimeError) as error:
             bad = list(bad_labels(store.path, name)) or [(f"{name}/coordinates", str(error))]
             for array, what in bad:
-                report.add(array.lstrip("/"), what, COPY)
+                report.add(array.lstrip("/"), what, RESTORE)
             return False
     return True
 
 
 def describe_findings(report: Report) -> str:
     """How much is damaged, and what to do, on one line."""
-    if any(f.mend == COPY for f in report.findings):
-        what = "what only a copy can restore is among it; take the store from a copy"
+    if any(finding.fix == RESTORE for finding in report.findings):
+        what = "some of it can only be restored from a copy of the store"
     else:
-        what = "`vxstore check STORE --repair` has it made anew"
-    parts = len(report.bad_parts)
-    return f"{len(report.findings)} findings, {parts} of {report.parts} parts; {what}"
+        what = "`vxstore check STORE --repair` marks it to be rebuilt"
+    count, parts = len(report.findings), len(report.bad_parts)
+    noun = "finding" if count == 1 else "findings"
+    return f"{count} {noun}, {parts} of {report.parts} parts; {what}"
 
 
 def repair(path: str, report: Report, *, take_over: bool = False) -> list[str]:
-    """Have what is damaged made anew: un-seal parts, forget sums, remove scores and evaluations.
+    """Mark what is damaged to be rebuilt: un-seal parts, drop totals, remove derived groups.
 
-    Returns what was done, and what to run. Raises StoreError if another run writes the store, or
-    if something can only be restored from a copy.
+    Returns what was done, and what to run. Raises StoreError if another run is writing the store,
+    or if something can only be restored from a copy.
     """
-    beyond = [f"{f.array} ({f.what})" for f in report.findings if f.mend == COPY]
+    beyond = [f"{f.array} ({f.what})" for f in report.findings if f.fix == RESTORE]
     if beyond:
         raise StoreError(f"{path}: only a copy can restore {'; '.join(beyond)}")
-    told = []
+    done = []
     with hold(path, take_over=take_over):
-        again = any(f.mend in (PART, ROOT_SUM) for f in report.findings)
-        found = [f.array.split("/") for f in report.findings if f.mend == DERIVED_GROUP]
+        again = any(f.fix in (RERECORD, RETOTAL) for f in report.findings)
+        found = [f.array.split("/") for f in report.findings if f.fix == RECOMPUTE]
         bad = sorted({"/".join(names[:2]) for names in found})
         commit(path, {"state": STATE_RECORDING} if again else {}, without=bad)
         if again:
@@ -127,9 +131,9 @@ def repair(path: str, report: Report, *, take_over: bool = False) -> list[str]:
             recorder = Recorder(path)
             for part in report.bad_parts:
                 recorder.unseal(part)
-            told.append(f"un-sealed {len(report.bad_parts)} parts; run `vxdist locate` again")
+            done.append(f"un-sealed {len(report.bad_parts)} parts; run `vxdist locate` again")
         for group in bad:
             find_storage(path).remove(group)
             stage = "reduce" if group.startswith("scores") else "evaluate"
-            told.append(f"removed {group}; run `vxdist {stage}` again")
-    return told
+            done.append(f"removed {group}; run `vxdist {stage}` again")
+    return done

@@ -1,8 +1,7 @@
-"""What each `vxstore` command does: it asks a query, and prints the answer as was asked for."""
+"""What each `vxstore` command does: run a query, and print the answer in the format wanted."""
 
 import argparse
 import dataclasses
-import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +10,9 @@ import pandas as pd
 from vxstore import query
 from vxstore.check.store import check as check_store
 from vxstore.check.store import describe_findings, repair
-from vxstore.cli import output, show, tables
+from vxstore.cli import effect_tables, output, show, tables
+from vxstore.cli.effects import find_evaluations, gather, make_flat
+from vxstore.cli.pipeline import call
 from vxstore.cli.progress import layer_progress
 from vxstore.errors import StoreError
 from vxstore.io.lock import hold
@@ -32,54 +33,73 @@ def info(arguments: Arguments) -> None:
 
 def top(arguments: Arguments) -> None:
     """`vxstore top`"""
+    store = _open(arguments.store)
+    score = query.open_score(store, arguments.score)
     neurons = query.top(
-        _open(arguments.store),
+        store,
         value=arguments.value,
         language=arguments.language,
         k=arguments.k,
-        score=arguments.score,
+        score=score.name,
     )
-    rows = [{str(name): item for name, item in row.items()} for row in neurons.to_dict("records")]
-    whose = f"neurons of {arguments.value}" if arguments.value else "selected neurons"
-    title = f"{whose}, lowest {arguments.score} entropy first"
-    _answer(arguments, neurons, neurons, lambda: show.show_neurons(rows, title))
+    chosen = f"neurons of {arguments.value}" if arguments.value else "selected neurons"
+    title = f"{chosen}, {score.ranking.first} {score.name} {score.ranking.array} first"
+    _answer(arguments, neurons, neurons, lambda: show.show_neurons(neurons, title))
 
 
 def neuron(arguments: Arguments) -> None:
     """`vxstore neuron`"""
-    told = query.neuron(
+    about = query.neuron(
         _open(arguments.store), arguments.layer, arguments.neuron, score=arguments.score
     )
-    flat = told["values"]
-    if "languages" in told:
-        flat = flat.merge(told["languages"], on="language", how="left")
-    _answer(arguments, told, flat, lambda: tables.show_neuron(told))
+    table = about["values"]
+    if "languages" in about:
+        table = table.merge(about["languages"], on="language", how="left")
+    _answer(arguments, about, table, lambda: tables.show_neuron(about))
 
 
 def layers(arguments: Arguments) -> None:
     """`vxstore layers`"""
-    found = query.layers(_open(arguments.store), language=arguments.language, score=arguments.score)
-    title = f"neurons selected by {arguments.score}"
+    store = _open(arguments.store)
+    score = query.open_score(store, arguments.score).name
+    found = query.layers(store, language=arguments.language, score=score)
+    title = f"neurons selected by {score}"
     _answer(arguments, found, found, lambda: tables.show_layers(found, title))
 
 
 def compare(arguments: Arguments) -> None:
     """`vxstore compare`"""
-    told = query.compare(
+    comparison = query.compare(
         _open(arguments.store),
         _open(arguments.other),
         score=arguments.score,
         score_b=arguments.score_b,
     )
-    flat = told["selection"].merge(told["entropy"], on="language")
-    _answer(arguments, told, flat, lambda: tables.show_comparison(told))
+    ranking = comparison["ranking"]
+    keys = [name for name in ("language", "value") if name in ranking]
+    table = comparison["selection"].merge(ranking, on=keys)
+    _answer(arguments, comparison, table, lambda: tables.show_comparison(comparison))
+
+
+def effects(arguments: Arguments) -> None:
+    """`vxstore effects`"""
+    stores = [_open(path) for path in (arguments.store, arguments.other) if path is not None]
+    answers = gather(
+        find_evaluations(stores, arguments.evaluation),
+        {key: getattr(arguments, key) for key in ("value", "mask", "language", "own")},
+        dilemmas=arguments.dilemmas,
+        corpus=arguments.corpus,
+    )
+    show_it = effect_tables.show_flips if arguments.dilemmas else effect_tables.show_effects
+    _answer(arguments, answers, make_flat(answers), lambda: show_it(answers))
 
 
 def select(arguments: Arguments) -> None:
     """`vxstore select`"""
     store = _open(arguments.store)
     with hold(arguments.store, take_over=arguments.take_over):
-        told = importlib.import_module("vxdist.reduce.select").select_by_options(
+        told = call(
+            "select",
             store,
             arguments.name,
             base=arguments.base,
@@ -97,14 +117,15 @@ def export(arguments: Arguments) -> None:
         arguments.out,
         what=arguments.what,
         score=arguments.score,
+        evaluation=arguments.evaluation,
         values=arguments.value,
         languages=arguments.language,
         force=arguments.force,
     )
-    told = {"out": arguments.out, "what": arguments.what, "count": count}
+    written = {"out": arguments.out, "what": arguments.what, "count": count}
     unit = "neurons, in masks" if arguments.out.lower().endswith(".json") else "rows"
     text = f"{arguments.out}: {count:,} {unit}"
-    _answer(arguments, told, pd.DataFrame([told]), lambda: print(clean(text)))
+    _answer(arguments, written, pd.DataFrame([written]), lambda: print(clean(text)))
 
 
 def check(arguments: Arguments) -> None:
@@ -115,9 +136,9 @@ def check(arguments: Arguments) -> None:
     done = []
     if arguments.repair and report.findings:
         done = repair(path, report, take_over=arguments.take_over)
-    told = {"store": path, **dataclasses.asdict(report), "repaired": done}
-    flat = pd.DataFrame(told["findings"], columns=["array", "part", "what", "mend"])
-    _answer(arguments, told, flat, lambda: tables.show_check(told))
+    answer = {"store": path, **dataclasses.asdict(report), "repaired": done}
+    table = pd.DataFrame(answer["findings"], columns=["array", "part", "what", "fix"])
+    _answer(arguments, answer, table, lambda: tables.show_check(answer))
     if report.findings and not done:
         raise StoreError(f"{path} is damaged: {describe_findings(report)}")
 
@@ -130,12 +151,12 @@ def _open(path: str) -> Store:
 
 
 def _answer(
-    arguments: Arguments, told: Any, flat: pd.DataFrame, show_it: Callable[[], None]
+    arguments: Arguments, answer: Any, table: pd.DataFrame, show_answer: Callable[[], None]
 ) -> None:
-    """`told` as JSON, `flat` as CSV, or a table for people."""
+    """Print `answer` as JSON, `table` as CSV, or what `show_answer` prints for people."""
     if arguments.format == "json":
-        output.print_json(told)
+        output.print_json(answer)
     elif arguments.format == "csv":
-        output.print_csv_table(flat)
+        output.print_csv_table(table)
     else:
-        show_it()
+        show_answer()

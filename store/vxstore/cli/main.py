@@ -1,23 +1,33 @@
-"""The `vxstore` command: questions to a store, answered as a table, JSON or CSV."""
+"""The `vxstore` command: queries of a store, answered as a table, JSON or CSV."""
 
 import argparse
 import importlib
 import io
+import re
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from vxstore.cli.parser import Parser
+from vxstore.declared import DEFAULT_SELECTOR
 from vxstore.errors import UserError
 
 DONE, USER_ERROR = 0, 2
+_NUMBER = r"(-?\d[\d,]{0,15})"  # tables print 1,114
+PLACES = (
+    rf"{_NUMBER} {_NUMBER}",
+    rf"{_NUMBER} {_NUMBER}\.{_NUMBER}",
+    rf"[Ll]{_NUMBER}/[Nn]{_NUMBER}",
+    rf"[Ll]{_NUMBER}/[Ee]{_NUMBER}/[Uu]{_NUMBER}",
+)
+"""How a neuron is written: LAYER NEURON, LAYER EXPERT.UNIT, L29/N1114, L3/E2/U5."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code (0 done, 2 the user can mend it)."""
+    """Run one command; returns the exit code (0: done, 2: user error, fixable)."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # A name that the terminal cannot show is no reason to stop.
+            # Names that the terminal cannot show must not stop a command.
             stream.reconfigure(errors="backslashreplace")
     try:
         parser = _parser()
@@ -35,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(f"error: {clean(error)}", file=sys.stderr)
         return USER_ERROR
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader, such as `head`, has left
         from vxstore.cli.output import drop_output
 
         drop_output()
@@ -51,36 +61,46 @@ def _parser() -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=about, description=about, allow_abbrev=False)
         added.add_argument("store", metavar=stores[0], help="path or URL of an activation store")
         for store in stores[1:]:
-            added.add_argument("other", metavar=store, help="path or URL of another, or the same")
+            added.add_argument(
+                "other", metavar=store, help="path or URL of another store, or the same"
+            )
         added.add_argument(
             "--format", choices=("table", "json", "csv"), default="table", help="default: table"
         )
         return added
 
-    command("info", "what the store is of, how far it is, and what was derived from it", "STORE")
-    _add_top(command("top", "the selected neurons of lowest entropy", "STORE"))
-    _add_neuron(command("neuron", "all that is known of one neuron", "STORE"))
+    command(
+        "info", "what the store contains, how complete it is, and what was derived from it", "STORE"
+    )
+    _add_top(command("top", "the selected neurons that a score ranks first", "STORE"))
+    _add_neuron(command("neuron", "everything known about one neuron", "STORE"))
     _add_layers(command("layers", "how many neurons are selected in each layer", "STORE"))
-    _add_compare(command("compare", "how alike two selections of one model are", "A", "B"))
+    _add_compare(command("compare", "how similar two selections of one model are", "A", "B"))
+    _add_effects(command("effects", "what ablating each value's neurons did", "STORE"))
     _add_select(command("select", "select anew, with other thresholds", "STORE"))
     _add_export(command("export", "write a selection or the counts to a file", "STORE"))
-    _add_check(command("check", "read all of it, and name what is damaged", "STORE"))
+    _add_check(command("check", "verify an entire store, and name what is damaged", "STORE"))
     return parser
 
 
 def _add_top(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--value", help="only neurons that belong to this value")
     _add_language(parser)
-    parser.add_argument("--k", type=_positive, default=10, help="neurons a language; default: 10")
+    parser.add_argument("--k", type=_positive, default=10, help="neurons per language; default: 10")
     _add_score(parser)
 
 
 def _add_neuron(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("layer", metavar="LAYER", type=int, help="decoder layer, from 0")
+    parser.usage = "%(prog)s [options] STORE LAYER NEURON"
     parser.add_argument(
-        "neuron", metavar="NEURON", type=_neuron, help="neuron of it, from 0; or EXPERT.UNIT"
+        "place",
+        nargs="+",
+        action=_Place,
+        metavar="NEURON",
+        help="LAYER NEURON or LAYER EXPERT.UNIT, all from 0; or as tables print neurons: "
+        "L29/N1114, L3/E2/U5",
     )
-    parser.add_argument("--score", help="name of the score; default: vape, if the store has any")
+    _add_score(parser)
 
 
 def _add_layers(parser: argparse.ArgumentParser) -> None:
@@ -90,7 +110,27 @@ def _add_layers(parser: argparse.ArgumentParser) -> None:
 
 def _add_compare(parser: argparse.ArgumentParser) -> None:
     _add_score(parser)
-    parser.add_argument("--score-b", metavar="SCORE", help="score of B; default: that of A")
+    parser.add_argument("--score-b", metavar="SCORE", help="score of B; default: as for A")
+
+
+def _add_effects(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("other", metavar="STORE2", nargs="?", help="another, to show beside it")
+    parser.add_argument(
+        "--evaluation",
+        metavar="NAME",
+        action="append",
+        help="name of the evaluation; may be given again; default: the only one, or choice",
+    )
+    parser.add_argument("--value", help="only dilemmas of this value")
+    parser.add_argument("--mask", metavar="VALUE", help="only the mask of this value")
+    parser.add_argument("--language", help="only this language")
+    parser.add_argument("--own", action="store_true", help="only masks on their own value")
+    parser.add_argument(
+        "--dilemmas", action="store_true", help="list the dilemmas that flipped, with their texts"
+    )
+    parser.add_argument(
+        "--corpus", metavar="DIR", help="corpus with the texts; default: the one that was recorded"
+    )
 
 
 def _add_select(parser: argparse.ArgumentParser) -> None:
@@ -115,41 +155,50 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--what",
-        choices=("neurons", "counts"),
+        choices=("neurons", "counts", "effects", "dilemmas"),
         default="neurons",
-        help="neurons: the selected ones (default); counts: those of every neuron",
+        help="neurons: the selected ones (default); counts: those of every neuron; effects: of each"
+        " mask by value and language; dilemmas: what was measured of each",
     )
     parser.add_argument(
-        "--value", action="append", help="only this value; may be given again for others"
+        "--evaluation",
+        metavar="NAME",
+        help="whose effects or dilemmas; default: the only one, or choice",
     )
     parser.add_argument(
-        "--language", action="append", help="only this language or pooled; may be given again"
+        "--value", action="append", help="only this value; may be given several times"
+    )
+    parser.add_argument(
+        "--language", action="append", help="only this language or pooled; may be repeated"
     )
     _add_score(parser)
-    parser.add_argument("--force", action="store_true", help="replace OUT if it is there")
+    parser.add_argument("--force", action="store_true", help="replace OUT if it exists")
 
 
 def _add_check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--repair",
         action="store_true",
-        help="have what is damaged made anew: un-seal bad parts, remove bad scores",
+        help="rebuild what is damaged: un-seal bad parts, remove bad scores and evaluations",
     )
     _add_take_over(parser)
 
 
 def _add_take_over(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--take-over", action="store_true", help="write though another run's lock is on the store"
+        "--take-over",
+        action="store_true",
+        help="write although another run holds the lock of the store",
     )
 
 
 def _add_language(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--language", help="a language or pooled; default: every language recorded")
+    parser.add_argument("--language", help="a language, or pooled; default: all recorded")
 
 
 def _add_score(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--score", default="vape", help="name of the score; default: vape")
+    default = f"the only one, or else {DEFAULT_SELECTOR}"
+    parser.add_argument("--score", help=f"name of the score; default: {default}")
 
 
 class _Version(argparse.Action):
@@ -160,17 +209,30 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def _neuron(text: str) -> int | tuple[int, int]:
-    expert, point, unit = text.partition(".")
-    try:
-        return (int(expert), int(unit)) if point else int(text)
-    except ValueError as error:
-        told = f"{text} must be the number of a neuron, or EXPERT.UNIT"
-        raise argparse.ArgumentTypeError(told) from error
+class _Place(argparse.Action):
+    """Sets `layer` and `neuron`, a number or (expert, unit), from any of `PLACES`."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        text = " ".join(values)
+        for pattern in PLACES:
+            if found := re.fullmatch(pattern, text):
+                layer, *neuron = (int(number.replace(",", "")) for number in found.groups())
+                namespace.layer = layer
+                namespace.neuron = neuron[0] if len(neuron) == 1 else (neuron[0], neuron[1])
+                return
+        raise argparse.ArgumentError(
+            self, f"found {text!r}, expected LAYER NEURON, LAYER EXPERT.UNIT, L29/N1114 or L3/E2/U5"
+        )
 
 
 def _positive(text: str) -> int:
-    number = int(text)  # argparse tells of a ValueError
+    number = int(text)  # argparse reports a ValueError
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} must be at least 1")
     return number

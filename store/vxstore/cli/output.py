@@ -1,4 +1,4 @@
-"""What the `vxstore` command prints with: safe text, JSON, CSV, and tables that cut nothing."""
+"""Printing for the `vxstore` command: safe text, JSON, CSV, and tables that truncate nothing."""
 
 import contextlib
 import csv
@@ -22,7 +22,7 @@ from vxstore.text import UNSAFE, clean
 
 
 def drop_output() -> None:
-    """Print into nothing from now on: whoever read, such as `head`, has gone."""
+    """Discard all further output: the reader, such as `head`, has left."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -50,14 +50,14 @@ def _finite(data: Any) -> Any:
 
 
 def print_csv(header: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
-    """Full precision; nothing for what is missing; the names of a list apart by a space."""
+    """Full precision; missing values are empty; list items are separated by spaces."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(header)
+    writer.writerow([clean(name) for name in header])
     writer.writerows([_csv_cell(item) for item in row] for row in rows)
 
 
 def print_csv_table(table: pd.DataFrame) -> None:
-    """The same, of a table."""
+    """Print a table as `print_csv` does."""
     rows = table.to_dict("records")
     print_csv([str(name) for name in table], (row.values() for row in rows))
 
@@ -71,7 +71,7 @@ def _csv_cell(item: Any) -> str:
 
 
 def print_wrapped(console: Console, text: str) -> None:
-    """On as few lines as will do, broken between words."""
+    """Print `text` on as few lines as possible, broken between words."""
     lines = textwrap.wrap(
         clean(text), console.width, break_long_words=False, break_on_hyphens=False
     )
@@ -79,12 +79,12 @@ def print_wrapped(console: Console, text: str) -> None:
 
 
 def new_console() -> Console:
-    """A console that takes no text for markup."""
+    """A console that interprets no markup."""
     return Console(markup=False, highlight=False, emoji=False)
 
 
 def print_title(console: Console, title: str) -> None:
-    """One bold line, however long."""
+    """Print one bold line, however long."""
     console.print(clean(title), style="bold", soft_wrap=True)
 
 
@@ -100,8 +100,8 @@ def print_table(
 
     `gap` is the space between columns, at least 1.
 
-    Only between words may a cell or name break. The table is wider than the terminal if it must
-    be: a number is never cut short.
+    Cells and names break between words only. The table may be wider than the terminal: a number
+    is never truncated.
     """
     cells = [[clean(name) for name, _ in header], *(list(map(_cell, row)) for row in rows)]
     table = Table(
@@ -120,6 +120,14 @@ def print_table(
     wide = console.options.update(max_width=10_000)
     needed = Measurement.get(console, wide, table).minimum
     console.print(table, width=max(needed, console.width), crop=False)
+
+
+def format_numbers(items: Sequence[Any]) -> list[Any]:
+    """Numbers of one column, as text where six decimals would hide them or be too many."""
+    numbers = [abs(x) for x in items if isinstance(x, float) and math.isfinite(x) and x]
+    if not numbers or 1e-2 <= max(numbers) < 1e9:
+        return list(items)
+    return [f"{x:.5e}" if isinstance(x, float) and math.isfinite(x) else x for x in items]
 
 
 def _cell(item: Any) -> str:

@@ -1,4 +1,4 @@
-"""An argument parser whose errors are one line, like every other error of vxstore and vxdist."""
+"""An argument parser that reports errors on one line, as all of vxstore and vxdist do."""
 
 import argparse
 from typing import NoReturn

@@ -1,4 +1,4 @@
-"""How far a long read of a store is: a bar on a terminal, plain lines elsewhere, on stderr."""
+"""Progress of a long read, on standard error: a bar on a terminal, plain lines elsewhere."""
 
 import contextlib
 import sys
@@ -9,21 +9,21 @@ from rich.console import Console
 from rich.progress import Progress
 
 SECONDS = 10.0
-"""Between plain lines."""
+"""Least time between plain lines."""
 
 
 @contextlib.contextmanager
 def layer_progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A function to call with blocks of layers done, and their number."""
+    """A function to call with the number of blocks of layers done, and their total."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        began = told = time.monotonic()
+        began = printed = time.monotonic()
 
         def line(done: int, total: int) -> None:
-            nonlocal told
+            nonlocal printed
             now = time.monotonic()
-            if now - told >= SECONDS:
-                told, left = now, (now - began) / done * (total - done)
+            if now - printed >= SECONDS:
+                printed, left = now, (now - began) / done * (total - done)
                 print(f"{title}: {done:,} of {total:,}, {left:.0f} s left", file=sys.stderr)
 
         yield line

@@ -1,12 +1,19 @@
-"""How facts, thresholds and lists of neurons are shown to people."""
+"""Facts, thresholds and lists of neurons, as tables for people."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import pandas as pd
 from rich.console import Console
 
-from vxstore.cli.output import new_console, print_table, print_title, print_wrapped
+from vxstore.cli.output import (
+    format_numbers,
+    new_console,
+    print_table,
+    print_title,
+    print_wrapped,
+)
 from vxstore.text import clean
 
 MOST_LANGUAGES_ABREAST = 3
@@ -43,7 +50,7 @@ NEURONS = {
 
 
 def facts(about: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Any]]:
-    """What `query.describe` tells, as rows of field, value, language, content."""
+    """The result of `query.describe`, as rows of field, value, language, content."""
     for field, item in _leaves((), {k: v for k, v in about.items() if k != "counts"}):
         if field[0] == "scores" and field[2:3] == ("thresholds",) and len(field) == 5:
             yield ".".join((*field[:3], field[4])), "", field[3], item
@@ -62,28 +69,38 @@ def _leaves(at: tuple[str, ...], item: Any) -> Iterator[tuple[tuple[str, ...], A
         yield at, item
 
 
-def show_neurons(neurons: Sequence[Mapping[str, Any]], title: str) -> None:
-    """A table of the rows of `query.top`."""
+def show_neurons(neurons: pd.DataFrame, title: str) -> None:
+    """Print the result of `query.top`."""
     console = new_console()
     print_title(console, title)
-    if not neurons:
+    if neurons.empty:
         console.print("none is selected")
         return
-    header = [(NEURONS[name], name not in ("language", "values")) for name in neurons[0]]
-    ends = [a["language"] != b["language"] for a, b in itertools.pairwise(neurons)]
-    print_table(console, header, [list(row.values()) for row in neurons], ends)
+    names = [str(name) for name in neurons]
+    header = [(heading(name), name not in ("language", "values")) for name in names]
+    rows = [list(row.values()) for row in neurons.to_dict("records")]
+    for at in (n for n, name in enumerate(names) if name not in NEURONS):
+        for row, text in zip(rows, format_numbers([row[at] for row in rows]), strict=True):
+            row[at] = text
+    ends = [row[0] != after[0] for row, after in itertools.pairwise(rows)]
+    print_table(console, header, rows, ends)
 
 
-def show_score(told: Mapping[str, Any]) -> None:
-    """What `query.rethreshold` tells."""
+def heading(name: str) -> str:
+    """Heading of a column or threshold; those of unknown selectors are shown by their own name."""
+    return NEURONS.get(name) or THRESHOLDS.get(name) or name.replace("_", " ")
+
+
+def show_score(score: Mapping[str, Any]) -> None:
+    """Print the result of `vxstore select`."""
     console = new_console()
-    print_title(console, f"scores/{told['score']}")
-    _show_settings(console, told["settings"])
-    _show_thresholds(console, told["thresholds"])
+    print_title(console, f"scores/{score['score']}")
+    _show_settings(console, score["settings"])
+    _show_thresholds(console, score["thresholds"])
 
 
 def show_info(about: Mapping[str, Any]) -> None:
-    """What `query.describe` tells, on about one screen."""
+    """Print the result of `query.describe`, on about one screen."""
     console = new_console()
     print_title(console, about["store"])
     for name, text in _facts_of_run(about).items():
@@ -93,12 +110,18 @@ def show_info(about: Mapping[str, Any]) -> None:
     for name, score in about["scores"].items():
         console.print()
         print_title(console, f"scores/{name}")
+        order = "lowest" if score["ascending"] is True else "highest"
+        made_by = f"{score['selector']}, " if "selector" in score else ""
+        console.print(
+            clean(f"{made_by}ranked by {score['ranked_by']}, {order} first"), soft_wrap=True
+        )
         _show_settings(console, _mapping(score.get("settings")))
         _show_thresholds(console, _mapping(score.get("thresholds")))
     for name, evaluation in about["evaluations"].items():
         console.print()
         print_title(console, f"evaluation/{name}")
-        size = {key: evaluation[key] for key in ("conditions", "dilemmas")}
+        names = ("conditions", "dilemmas", "outcome", "intervention")
+        size = {key: evaluation[key] for key in names if key in evaluation}
         _show_settings(console, size | _mapping(evaluation.get("settings")) | evaluation["effect"])
 
 
@@ -141,27 +164,37 @@ def _show_counts(console: Console, about: Mapping[str, Any]) -> None:
 
 
 def _show_settings(console: Console, settings: Mapping[str, Any]) -> None:
-    """On as few lines as will do; prompts and cues are left to JSON."""
+    """Print settings on as few lines as possible; prompts and cues are left to JSON."""
     shown = (
         f"{key} {' '.join(map(str, item)) if isinstance(item, list) else item}"
         for key, item in settings.items()
         if key != "name" and not isinstance(item, Mapping)
     )
-    print_wrapped(console, ", ".join(shown))
+    if text := ", ".join(shown):
+        print_wrapped(console, text)
 
 
 def _show_thresholds(console: Console, thresholds: Mapping[str, Any]) -> None:
-    told_any = {key for told in thresholds.values() for key in _mapping(told)}
-    shown = {k: n for k, n in THRESHOLDS.items() if k != "unrouted_count" or k in told_any}
-    rows = []
-    for language, told in thresholds.items():
-        of_language = _mapping(told)
-        cut, most = of_language.get("entropy_cut"), of_language.get("entropy_maximum")
-        # A cut close to the maximum means that the neurons chosen are hardly specific.
-        share = f"{cut / most:.3%}" if isinstance(cut, float) and most else None
-        rows.append([language, *(of_language.get(key) for key in shown), share])
-    numbers = [(name, True) for name in (*shown.values(), "of maximum")]
-    print_table(console, [("language", False), *numbers], rows)
+    """Print what a selector reports for each language: known names first, then those of its own."""
+    by_language = {language: _mapping(found) for language, found in thresholds.items()}
+    reported = {str(key): None for found in by_language.values() for key in found}
+    shown = [key for key in THRESHOLDS if key in reported]
+    shown += [key for key in reported if key not in (*THRESHOLDS, "entropy_maximum")]
+    if not shown:
+        return
+    header = [("language", False), *((heading(key), True) for key in shown)]
+    rows = [[language, *map(found.get, shown)] for language, found in by_language.items()]
+    if {"entropy_cut", "entropy_maximum"} <= set(reported):
+        header.append(("of maximum", True))
+        for row, found in zip(rows, by_language.values(), strict=True):
+            row.append(_share(found.get("entropy_cut"), found.get("entropy_maximum")))
+    print_table(console, header, rows)
+
+
+def _share(cut: Any, maximum: Any) -> str | None:
+    """A cut close to the maximum means that the selected neurons are hardly specific."""
+    is_known = isinstance(cut, float) and isinstance(maximum, float) and maximum > 0
+    return f"{cut / maximum:.3%}" if is_known else None
 
 
 def _mapping(item: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How one neuron, the layers, and a comparison are shown to people."""
+"""One neuron, layers, comparisons and checks, as tables for people."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -8,34 +8,31 @@ import pandas as pd
 from rich.cells import cell_len
 from rich.console import Console
 
-from vxstore.cli.output import new_console, print_table, print_title, print_wrapped
+from vxstore.cli.output import (
+    format_numbers,
+    new_console,
+    print_table,
+    print_title,
+    print_wrapped,
+)
 from vxstore.text import clean
 
 SHORTEST, LONGEST = 3, 6
-"""Letters of an abbreviated value."""
+"""Number of letters of an abbreviated value."""
+RANKED = ("with a number", "ranked")
+"""Headings of neurons in both scores, and of those that took part in both rankings."""
 
 
-def show_neuron(told: Mapping[str, Any]) -> None:
-    """What `query.neuron` tells."""
+def show_neuron(about: Mapping[str, Any]) -> None:
+    """Print the result of `query.neuron`."""
     console = new_console()
-    place = f"neuron {told['neuron']:,}"
-    if "expert" in told:
-        place = f"expert {told['expert']:,}, unit {told['unit']:,} ({place})"
-    print_title(console, f"layer {told['layer']}, {place} of {told['model']}")
-    if "languages" in told:
-        values = told["values"]
-        unrouted = set(values.language[values.probability.isna()])
-        rows = []
-        for row in told["languages"].to_dict("records"):
-            rows.append([row[key] for key in ("language", "entropy", "rank", "ranked_count")])
-            rows[-1].append(_why_not_ranked(row, row["language"] in unrouted))
-        names = (f"{told['score']} entropy", "rank", "of passed")
-        header = [("language", False), *((name, True) for name in names), ("", False)]
-        print_table(console, header, rows)
-        console.print()
-    values = told["values"].rename(
+    place = f"neuron {about['neuron']:,}"
+    if "expert" in about:
+        place = f"expert {about['expert']:,}, unit {about['unit']:,} ({place})"
+    print_title(console, f"layer {about['layer']}, {place} of {about['model']}")
+    values = about["values"].rename(
         columns={
-            "token_count": told["denominator"],
+            "token_count": about["denominator"],
             "routed_count": "routed",
             "active_count": "active",
             "probability": "p(value)",
@@ -44,20 +41,53 @@ def show_neuron(told: Mapping[str, Any]) -> None:
     )
     if "selected" in values:
         values["selected"] = ["yes" if it is True else "" for it in values["selected"].tolist()]
+    if "languages" in about:
+        _show_ranks(console, about, about["languages"], ["language"])
+        console.print()
+    elif "rank" in values:
+        after = list(values).index("selected") + 1
+        ranks = values[["language", "value", *values.columns[after:]]]
+        values = values[values.columns[:after]]
+        _show_ranks(console, about, ranks[ranks.ranked_count.notna()], ["language", "value"])
+        console.print()
     header = [(str(name), name not in ("language", "value", "selected")) for name in values]
     _print_frame(console, header, values, sections=True)
 
 
-def _why_not_ranked(row: Mapping[str, Any], is_unrouted: bool) -> str:
-    if row["rank"]:
+def _show_ranks(
+    console: Console, about: Mapping[str, Any], ranks: pd.DataFrame, keys: list[str]
+) -> None:
+    """The number and rank of a neuron in each ranking of a score."""
+    values = about["values"]
+    unrouted = set(values.language[values.probability.isna()])
+    others = (str(name) for name in ranks if name not in (*keys, "rank", "ranked_count"))
+    number, *among = others
+    reasons = [
+        _why_not_ranked(row, number, among, row["language"] in unrouted)
+        for row in ranks.to_dict("records")
+    ]
+    shown = ranks[[*keys, number, "rank", "ranked_count"]].assign(reason=reasons)
+    shown[number] = format_numbers(shown[number].tolist())
+    ranked = "of passed" if among == ["passed_filter"] else "of ranked"
+    names = (f"{about['score']} {about['ranked_by']}", "rank", ranked)
+    header = [*((key, False) for key in keys), *((name, True) for name in names), ("", False)]
+    _print_frame(console, header, shown, sections=len(keys) > 1)
+
+
+def _why_not_ranked(
+    row: Mapping[Any, Any], number: str, among: list[str], is_unrouted: bool
+) -> str:
+    if not pd.isna(row["rank"]):
         return ""
     if is_unrouted:
         return "unrouted for a value"
-    return "dead" if pd.isna(row["entropy"]) else "did not pass the filter"
+    if pd.isna(row[number]):
+        return "dead" if number == "entropy" else "no number"
+    return "did not pass the filter" if among == ["passed_filter"] else "did not take part"
 
 
 def show_layers(layers: pd.DataFrame, title: str) -> None:
-    """A table of `query.layers` for each language: layers down, values across, none as a dot."""
+    """Print a table of `query.layers` per language: layers down, values across, zeros as dots."""
     console = new_console()
     for number, (language, of_language) in enumerate(layers.groupby("language", sort=False)):
         if number:
@@ -79,7 +109,7 @@ def _print_blocks(
     counts: Sequence[Sequence[int]],
     totals: Sequence[int],
 ) -> None:
-    """As many values abreast as fit; their names are abbreviated if not all do."""
+    """Print as many values side by side as fit; names are abbreviated if not all fit."""
     room = console.width - len("layer") - max(len(" any"), *(len(f" {n}") for n in totals))
     widest = [max(len(str(row[v])) for row in counts) for v in range(len(values))]
     names = list(values)
@@ -103,7 +133,7 @@ def _print_blocks(
 
 
 def abbreviate(names: Sequence[str]) -> list[str]:
-    """The same number of first letters of each name, as few as tell them apart; else numbers."""
+    """The fewest first letters that distinguish all names; numbers if `LONGEST` do not."""
     for length in range(SHORTEST, LONGEST + 1):
         short = [name.replace(" ", "_")[:length] for name in names]
         if len(set(short)) == len(short):
@@ -111,25 +141,31 @@ def abbreviate(names: Sequence[str]) -> list[str]:
     return [str(number) for number in range(1, len(names) + 1)]
 
 
-def show_comparison(told: Mapping[str, Any]) -> None:
-    """What `query.compare` tells."""
+def show_comparison(comparison: Mapping[str, Any]) -> None:
+    """Print the result of `query.compare`."""
     console = new_console()
     for side in ("a", "b"):
-        print_title(console, f"{side.upper()}: {told[f'store_{side}']}, {told[f'score_{side}']}")
-        for kind, names in told[f"only_{side}"].items():
+        name = f"{comparison[f'store_{side}']}, {comparison[f'score_{side}']}"
+        print_title(console, f"{side.upper()}: {name}")
+        for kind, names in comparison[f"only_{side}"].items():
             if names:
                 print_wrapped(
                     console, f"left out, only in {side.upper()}: {kind} {', '.join(names)}"
                 )
     console.print("neurons selected")
-    names = ("in A", "in B", "in both", "Jaccard")
-    header = [("language", False), ("value", False), *((name, True) for name in names)]
-    _print_frame(console, header, told["selection"], sections=True)
+    headings = ("in A", "in B", "in both", "Jaccard")
+    header = [("language", False), ("value", False), *((name, True) for name in headings)]
+    _print_frame(console, header, comparison["selection"], sections=True)
     console.print()
-    console.print("rank correlation of entropies (Spearman), over neurons of both")
-    names = ("alive", "correlation", "passed filter", "correlation")
-    header = [("language", False), *((name, True) for name in names)]
-    _print_frame(console, header, told["entropy"])
+    ranked_by = dict.fromkeys(comparison[f"ranked_by_{side}"] for side in ("a", "b"))
+    title = f"rank correlation by {' and '.join(ranked_by)} (Spearman), over neurons of both"
+    print_wrapped(console, title)
+    ranking = comparison["ranking"]
+    keys = [name for name in ("language", "value") if name in ranking]
+    scored, ranked = ("alive", "passed filter") if [*ranked_by] == ["entropy"] else RANKED
+    headings = (scored, "correlation", ranked, "correlation")
+    header = [*((key, False) for key in keys), *((name, True) for name in headings)]
+    _print_frame(console, header, ranking, sections=len(keys) > 1)
 
 
 def _print_frame(
@@ -139,32 +175,24 @@ def _print_frame(
     *,
     sections: bool = False,
 ) -> None:
-    """With `sections`, a language ends with a gap."""
+    """Print a table; with `sections`, a gap follows each language."""
     rows = [list(row.values()) for row in table.to_dict("records")]
     ends = [row[0] != after[0] for row, after in itertools.pairwise(rows)] if sections else ()
     print_table(console, header, rows, ends)
 
 
-MENDS = {
-    "part": "record the part anew",
-    "root": "sum the parts anew",
-    "derived": "make it anew",
-    "copy": "restore a copy",
-}
-
-
-def show_check(told: Mapping[str, Any]) -> None:
-    """What `check` found, and what `repair` did."""
+def show_check(answer: Mapping[str, Any]) -> None:
+    """Print the findings of `vxstore check`, and what it repaired."""
     console = new_console()
-    print_title(console, told["store"])
-    console.print(f"{told['sealed']:,} of {told['parts']:,} parts sealed")
-    for note in told["notes"]:
+    print_title(console, answer["store"])
+    console.print(f"{answer['sealed']:,} of {answer['parts']:,} parts sealed")
+    for note in answer["notes"]:
         print_wrapped(console, f"note: {note}")
-    if not told["findings"]:
+    if not answer["findings"]:
         console.print("nothing is damaged")
         return
-    header = [("array", False), ("part", True), ("what", False), ("mended by", False)]
-    rows = [[f["array"], f["part"], f["what"], MENDS[f["mend"]]] for f in told["findings"]]
+    header = [("array", False), ("part", True), ("what", False), ("fix", False)]
+    rows = [[finding[name] for name, _ in header] for finding in answer["findings"]]
     print_table(console, header, rows)
-    for done in told["repaired"]:
+    for done in answer["repaired"]:
         print_wrapped(console, f"repaired: {done}")

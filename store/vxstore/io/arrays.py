@@ -17,7 +17,7 @@ from zarr.storage import WrapperStore
 from vxstore.errors import StoreError
 from vxstore.io.guard import guarded
 from vxstore.io.storage import find_storage, is_foreign
-from vxstore.schema import COORDINATES, ArraySpec, layered_chunks
+from vxstore.schema import COORDINATES, LAWS, ArraySpec, layered_chunks
 
 WRITE_ALL: ArrayConfigLike = {"write_empty_chunks": True}
 LOST_BY = {"neuron": -(2**31), "routed_expert": -(2**30)}
@@ -53,11 +53,16 @@ def create_array(
         shards=shards,
         compressors=compressors(),
         dimension_names=spec.dims,
-        attributes={"units": spec.units, "long_name": spec.long_name},
+        attributes={"units": spec.units, "long_name": spec.long_name, **_laws(spec)},
         fill_value=fill_value(spec),
         config=WRITE_ALL,
         overwrite=True,
     )
+
+
+def _laws(spec: ArraySpec) -> dict[str, Any]:
+    declared = {name: getattr(spec, name) for name in LAWS}
+    return {name: law for name, law in declared.items() if law is not None}
 
 
 def fill_value(spec: ArraySpec) -> int | float | bool:

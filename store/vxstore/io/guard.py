@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import zarr
-from zarr.codecs import Crc32cCodec, ZstdCodec
+from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
+from zarr.codecs import VLenUTF8Codec as UnguardedStrings
 from zarr.core.array_spec import ArraySpec
-from zarr.core.buffer import Buffer
+from zarr.core.buffer import Buffer, NDBuffer
 from zarr.registry import register_codec
 
 from vxstore.errors import StoreError
@@ -96,7 +97,13 @@ def guarded() -> Iterator[None]:
     One thread at a time: zarr's settings are the process's, and are put back on leaving.
     """
     names = {}
-    for key, kind in (("zstd", GuardedZstd), ("crc32c", GuardedCrc32c)):
+    kinds = {
+        "zstd": GuardedZstd,
+        "crc32c": GuardedCrc32c,
+        "vlen-utf8": VLenUTF8Codec,
+        "bytes": GuardedBytes,
+    }
+    for key, kind in kinds.items():
         names[f"codecs.{key}"] = f"{kind.__module__}.{kind.__qualname__}"
         register_codec(key, kind, qualname=names[f"codecs.{key}"])
     with _OPENING, zarr.config.set(names):
@@ -124,6 +131,42 @@ class GuardedCrc32c(Crc32cCodec):
             return await super()._decode_single(chunk_bytes, chunk_spec)
         except ValueError as error:
             raise ChunkError("its checksum differs") from error
+
+
+class VLenUTF8Codec(UnguardedStrings):
+    """Strings whose number is looked at before so many are allocated.
+
+    zarr wants a codec of strings to have this very name.
+    """
+
+    async def _decode_single(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
+        return self._decode_sync(chunk_bytes, chunk_spec)
+
+    def _decode_sync(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
+        data = chunk_bytes.as_numpy_array()
+        wanted = math.prod(chunk_spec.shape)
+        # A number of strings, then each with a length of four bytes of its own.
+        count = int.from_bytes(data[:4].tobytes(), "little") if data.size >= 4 else -1
+        if count != wanted or 4 + 4 * count > data.size:
+            raise ChunkError(f"it does not hold {wanted} strings")
+        try:
+            return super()._decode_sync(chunk_bytes, chunk_spec)
+        except (RuntimeError, ValueError) as error:
+            raise ChunkError(str(error)) from error
+
+
+class GuardedBytes(BytesCodec):
+    """Numbers whose bytes are as many as the chunk's shape wants."""
+
+    async def _decode_single(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
+        return self._decode_sync(chunk_bytes, chunk_spec)
+
+    def _decode_sync(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
+        kind = chunk_spec.dtype.to_native_dtype()
+        wanted = math.prod(chunk_spec.shape) * kind.itemsize
+        if len(chunk_bytes) != wanted:
+            raise ChunkError(f"it holds {len(chunk_bytes):,} bytes, and not {wanted:,}")
+        return super()._decode_sync(chunk_bytes, chunk_spec)
 
 
 def frame_size(head: bytes) -> int | None:

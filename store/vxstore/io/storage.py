@@ -7,15 +7,17 @@ import contextlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+from zarr.abc.store import ByteRequest
 from zarr.abc.store import Store as ZarrStore
-from zarr.core.buffer import Buffer
+from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import FsspecStore, LocalStore
 
 from vxstore.errors import StoreError
+from vxstore.io.inside import find_inside
 
 OF_WINDOWS = ("Thumbs.db", "desktop.ini")
 
@@ -60,7 +62,9 @@ def is_foreign(name: str) -> bool:
 
 
 def find_storage(path: str) -> Storage:
-    """The place of a path or URL. Raises StoreError if the URL's package is not installed."""
+    """The storage of a path or URL. Raises StoreError if the URL's package is not installed."""
+    if path.startswith("file://"):
+        return _Folder(path.removeprefix("file://"))
     return _Remote(path) if is_url(path) else _Folder(path)
 
 
@@ -78,27 +82,29 @@ def beside(path: str, suffix: str) -> tuple[Storage, str]:
 
 
 class _Folder:
+    """A folder of a file system; every name goes through `find_inside`."""
+
     def __init__(self, path: str) -> None:
         self._root = Path(path)
 
     def read(self, name: str) -> bytes | None:
         try:
-            return (self._root / name).read_bytes()
+            return find_inside(self._root, name).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     def size(self, name: str) -> int | None:
-        file = self._root / name
+        file = find_inside(self._root, name)
         return file.stat().st_size if file.is_file() else None
 
     def write(self, name: str, data: bytes) -> None:
-        file = self._root / name
+        file = find_inside(self._root, name)
         partial = self._partial(file, data)
         partial.replace(file)
         _sync_folder(file.parent)
 
     def create(self, name: str, data: bytes) -> bool:
-        file = self._root / name
+        file = find_inside(self._root, name)
         partial = self._partial(file, data)
         try:
             os.link(partial, file)  # there with all its content, or not at all
@@ -124,20 +130,21 @@ class _Folder:
         return partial
 
     def remove(self, name: str) -> None:
-        path = self._root / name
+        path = find_inside(self._root, name)
         if path.is_dir():
-            shutil.rmtree(path)
+            shutil.rmtree(path)  # it does not follow links below
         else:
             path.unlink(missing_ok=True)
 
     def children(self, name: str = "") -> list[str]:
-        folder = self._root / name
+        folder = find_inside(self._root, name)
         return sorted(child.name for child in folder.iterdir()) if folder.is_dir() else []
 
     def files(self, name: str = "") -> Iterator[str]:
-        for folder, below, names in os.walk(self._root / name):
+        for folder, below, names in os.walk(find_inside(self._root, name)):
             below.sort()
-            for file in sorted(names):
+            links = [child for child in below if (Path(folder) / child).is_symlink()]
+            for file in sorted([*names, *links]):
                 yield (Path(folder) / file).relative_to(self._root).as_posix()
 
     def zarr_store(self, *, read_only: bool) -> ZarrStore:
@@ -145,17 +152,69 @@ class _Folder:
 
 
 class _DurableStore(LocalStore):
-    """Every file is on the disk, and not just on its way, before the next is written."""
+    """zarr's own reading, writing and removing, through the same door.
+
+    Every file is on the disk, and not just on its way, before the next is written.
+    """
+
+    async def get(
+        self,
+        key: str,
+        prototype: BufferPrototype | None = None,
+        byte_range: ByteRequest | None = None,
+    ) -> Buffer | None:
+        find_inside(self.root, key)
+        return await super().get(key, prototype, byte_range)
+
+    async def get_partial_values(
+        self,
+        prototype: BufferPrototype,
+        key_ranges: Iterable[tuple[str, ByteRequest | None]],
+    ) -> list[Buffer | None]:
+        ranges = list(key_ranges)
+        for key, _ in ranges:
+            find_inside(self.root, key)
+        return await super().get_partial_values(prototype, ranges)
+
+    async def exists(self, key: str) -> bool:
+        find_inside(self.root, key)
+        return await super().exists(key)
+
+    async def delete(self, key: str) -> None:
+        find_inside(self.root, key)
+        await super().delete(key)
+
+    async def delete_dir(self, prefix: str) -> None:
+        find_inside(self.root, prefix.rstrip("/"))
+        await super().delete_dir(prefix)
 
     async def _set(self, key: str, value: Buffer, exclusive: bool = False) -> None:
+        file = find_inside(self.root, key)
         await super()._set(key, value, exclusive)
-        file = self.root / key
         with file.open("rb") as opened:
             os.fsync(opened.fileno())
         folder = file.parent
         while folder != self.root.parent:
             _sync_folder(folder)
             folder = folder.parent
+
+    def get_sync(
+        self,
+        key: str,
+        *,
+        prototype: BufferPrototype | None = None,
+        byte_range: ByteRequest | None = None,
+    ) -> Buffer | None:
+        find_inside(self.root, key)
+        return super().get_sync(key, prototype=prototype, byte_range=byte_range)
+
+    def set_sync(self, key: str, value: Buffer) -> None:
+        find_inside(self.root, key)
+        super().set_sync(key, value)
+
+    def delete_sync(self, key: str) -> None:
+        find_inside(self.root, key)
+        super().delete_sync(key)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -181,6 +240,8 @@ class _Remote:
 
     def _call(self, method: str, name: str, *arguments: Any, **options: Any) -> Any:
         """Call the file system; FileNotFoundError and FileExistsError are for the caller."""
+        if not {"", ".", ".."}.isdisjoint(name.split("/")) and name:
+            raise StoreError(f"{self._url}: found the name {name[:80]!r}, which leads out of it")
         at = f"{self._root.rstrip('/')}/{name}".rstrip("/")
         try:
             return getattr(self._fs, method)(at, *arguments, **options)

@@ -1,9 +1,12 @@
-"""Questions put to a store, answered as tables and plain dictionaries. Nothing here prints."""
+"""Queries of a store, answered as tables and plain dictionaries. Nothing here prints."""
 
 from vxstore.query.compare import compare
 from vxstore.query.describe import counts, describe, parts
+from vxstore.query.dilemmas import dilemma_rows, flips, read_dilemmas
+from vxstore.query.effects import effect_rows, effects
 from vxstore.query.export import count_rows, export, selected_rows
 from vxstore.query.layers import layers
+from vxstore.query.lookup import default_evaluation, default_score, open_score
 from vxstore.query.mask import mask
 from vxstore.query.neurons import neuron, top
 
@@ -11,12 +14,20 @@ __all__ = [
     "compare",
     "count_rows",
     "counts",
+    "default_evaluation",
+    "default_score",
     "describe",
+    "dilemma_rows",
+    "effect_rows",
+    "effects",
     "export",
+    "flips",
     "layers",
     "mask",
     "neuron",
+    "open_score",
     "parts",
+    "read_dilemmas",
     "selected_rows",
     "top",
 ]

@@ -1,6 +1,6 @@
-"""Two selections beside each other: which neurons they share, and how alike they rank them.
+"""Two selections side by side: which neurons they share, and how similarly they rank them.
 
-L: layer, N: neuron, V: value, G: language.
+L: layer, N: neuron, V: value (1 long where all values share one ranking), G: language.
 """
 
 import os
@@ -10,66 +10,67 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 from numpy.typing import NDArray
 
+from vxstore.declared import SELECTED
 from vxstore.errors import StoreError
-from vxstore.query.lookup import open_scores, reading, recorded
+from vxstore.query.lookup import Score, open_score
+from vxstore.query.ranking import Bools, Floats, layer_blocks, numbers, selections, took_part
 from vxstore.read import Store
 from vxstore.schema import POOLED
-
-Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Side:
-    """What is compared of one store, over the values and languages that both have."""
+    """What is compared of one score, over the values and languages that both have.
 
-    entropy_GLN: NDArray[np.float64]
-    passed_GLN: Bools
+    `key_GVLN` is lowest for the neuron ranked first.
+    """
+
+    key_GVLN: Floats
+    ranked_GVLN: Bools
     selected_GVLN: Bools
 
 
 def compare(
-    store_a: Store, store_b: Store, *, score: str = "vape", score_b: str | None = None
+    store_a: Store, store_b: Store, *, score: str | None = None, score_b: str | None = None
 ) -> dict[str, Any]:
-    """Overlap of the selections of two stores of one model, and how alike they rank neurons.
+    """Overlap of the selections of two stores of one model, and how similarly they rank neurons.
 
-    The two may be one store with two scores; `score_b` None is `score`. Keys: store_a, score_a,
-    store_b, score_b, only_a and only_b (labels the other lacks, by `value` and `language`; they
-    are left out) and two tables over what both have. `selection`: language, value, count_a,
-    count_b, count_both, jaccard (both / either; NaN if neither selects any). `entropy`:
-    language, alive_count (neurons alive in both), alive_spearman (rank correlation of their
-    entropies), passed_count and passed_spearman (the same of those that passed the filter in
-    both); NaN where the entropies do not differ. `pooled` is told if both were recorded in the
-    same languages: it means something else otherwise.
+    The two may be one store with two scores. `score_b` None is `score`; both None is each store's
+    `vxstore.query.default_score`. Keys: store_a, score_a, ranked_by_a, store_b, score_b,
+    ranked_by_b, only_a and only_b (labels the other lacks, by `value` and `language`; they are
+    left out) and two tables over what both have. `selection`: language, value, count_a, count_b,
+    count_both, jaccard (both / either; NaN if neither selects any). `ranking`: language, value (if
+    either score ranks by value), alive_count (neurons with a finite number in both), alive_spearman
+    (rank correlation of the two orders, whatever the direction of the numbers; NaN where these do
+    not differ), passed_count and passed_spearman (the same of those that took part in both
+    rankings). `pooled` is compared only if both were recorded in the same languages.
 
     Raises StoreError if a store is not complete or has no such score, if they are of different
     models or nothing says that they are of one, or have no value or no language in common.
     """
-    score_b = score if score_b is None else score_b
     _refuse_other_model(store_a, store_b)
-    a, values_a, languages_a = open_scores(store_a, score)
-    b, values_b, languages_b = open_scores(store_b, score_b)
-    _refuse_other_shape(store_a, a, store_b, b)
-    values = _common(store_a, store_b, "value", values_a, values_b)
-    languages = _common(store_a, store_b, "language", recorded(languages_a), recorded(languages_b))
-    if set(languages_a) == set(languages_b) and POOLED in languages_a:
+    a = open_score(store_a, score)
+    b = open_score(store_b, score if score_b is None else score_b)
+    _refuse_other_shape(a, b)
+    values = _common(a, b, "value", a.values, b.values)
+    languages = _common(a, b, "language", _recorded(a), _recorded(b))
+    if set(a.languages) == set(b.languages) and POOLED in a.languages:
         languages.append(POOLED)
-    side_a, side_b = (
-        _read(store, scores, values, languages) for store, scores in ((store_a, a), (store_b, b))
-    )
+    side_a, side_b = (_read(score, values, languages) for score in (a, b))
+    by_value = a.ranking.by_value or b.ranking.by_value
     return {
         "store_a": store_a.path,
-        "score_a": score,
+        "score_a": a.name,
+        "ranked_by_a": a.ranking.array,
         "store_b": store_b.path,
-        "score_b": score_b,
-        "only_a": _only(values_a, languages_a, values_b, languages_b),
-        "only_b": _only(values_b, languages_b, values_a, languages_a),
+        "score_b": b.name,
+        "ranked_by_b": b.ranking.array,
+        "only_a": _only(a, b),
+        "only_b": _only(b, a),
         "selection": _overlap(side_a.selected_GVLN, side_b.selected_GVLN, values, languages),
-        "entropy": pd.DataFrame(
-            {"language": name, **_agreement(side_a, side_b, g)} for g, name in enumerate(languages)
-        ),
+        "ranking": _agreement(side_a, side_b, values, languages, by_value=by_value),
     }
 
 
@@ -92,49 +93,54 @@ def _refuse_other_model(a: Store, b: Store) -> None:
         )
 
 
-def _refuse_other_shape(store_a: Store, a: xr.Dataset, store_b: Store, b: xr.Dataset) -> None:
-    shapes = [f"{of.sizes['layer']:,} layers x {of.sizes['neuron']:,} neurons" for of in (a, b)]
+def _refuse_other_shape(a: Score, b: Score) -> None:
+    shapes = [
+        f"{side.data.sizes['layer']:,} layers x {side.data.sizes['neuron']:,} neurons"
+        for side in (a, b)
+    ]
     if shapes[0] != shapes[1]:
         raise StoreError(
-            f"{store_a.path} has {shapes[0]} and {store_b.path} {shapes[1]}; only stores of one "
+            f"{a.store.path} has {shapes[0]} and {b.store.path} {shapes[1]}; only stores of one "
             "model can be compared"
         )
 
 
-def _common(a: Store, b: Store, kind: str, of_a: Sequence[str], of_b: Sequence[str]) -> list[str]:
+def _recorded(score: Score) -> list[str]:
+    return [name for name in score.languages if name != POOLED]
+
+
+def _common(
+    a: Score, b: Score, kind: str, names_a: Sequence[str], names_b: Sequence[str]
+) -> list[str]:
     """Labels of both, in the order of the first."""
-    common = [name for name in of_a if name in of_b]
+    common = [name for name in names_a if name in names_b]
     if not common:
         raise StoreError(
-            f"{a.path} and {b.path} have no {kind} in common: {', '.join(of_a)} against "
-            f"{', '.join(of_b)}"
+            f"{a.store.path} and {b.store.path} have no {kind} in common: {', '.join(names_a)} "
+            f"against {', '.join(names_b)}"
         )
     return common
 
 
-def _only(
-    values: Sequence[str],
-    languages: Sequence[str],
-    other_values: Sequence[str],
-    other_languages: Sequence[str],
-) -> dict[str, list[str]]:
+def _only(score: Score, other: Score) -> dict[str, list[str]]:
     return {
-        "value": [name for name in values if name not in other_values],
-        "language": [name for name in languages if name not in other_languages],
+        "value": [name for name in score.values if name not in other.values],
+        "language": [name for name in score.languages if name not in other.languages],
     }
 
 
-def _read(
-    store: Store, scores: xr.Dataset, values: Sequence[str], languages: Sequence[str]
-) -> _Side:
-    with reading(store, "entropy, passed_filter or selected"):
-        read = scores[["entropy", "passed_filter", "selected"]].load()
-    read = read.sel(value=list(values), language=list(languages))
-    dims = ("language", "layer", "neuron")
+def _read(score: Score, values: Sequence[str], languages: Sequence[str]) -> _Side:
+    ranking = score.ranking
+    names = [ranking.array, *([] if ranking.among is None else [ranking.among]), SELECTED]
+    value_V = [score.values.index(name) for name in values]
+    language_G = [score.languages.index(name) for name in languages]
+    blocks = [
+        block.isel(value=value_V, language=language_G) for _, block in layer_blocks(score, *names)
+    ]
     return _Side(
-        entropy_GLN=read.entropy.transpose(*dims).values,
-        passed_GLN=read.passed_filter.transpose(*dims).values,
-        selected_GVLN=read.selected.transpose("language", "value", "layer", "neuron").values,
+        key_GVLN=ranking.sign * np.concatenate([numbers(b, ranking) for b in blocks], axis=2),
+        ranked_GVLN=np.concatenate([took_part(b, ranking) for b in blocks], axis=2),
+        selected_GVLN=np.concatenate([selections(b) for b in blocks], axis=2),
     )
 
 
@@ -159,18 +165,32 @@ def _overlap(
     return pd.DataFrame(rows)
 
 
-def _agreement(a: _Side, b: _Side, g: int) -> dict[str, float]:
-    """Rank correlations of one language."""
-    entropy_a_LN, entropy_b_LN = a.entropy_GLN[g], b.entropy_GLN[g]
-    told: dict[str, float] = {}
-    alive_LN = ~np.isnan(entropy_a_LN) & ~np.isnan(entropy_b_LN)
-    for name, among_LN in (
-        ("alive", alive_LN),
-        ("passed", alive_LN & a.passed_GLN[g] & b.passed_GLN[g]),
-    ):
-        told[f"{name}_count"] = int(among_LN.sum())
-        told[f"{name}_spearman"] = spearman(entropy_a_LN[among_LN], entropy_b_LN[among_LN])
-    return told
+def _agreement(
+    a: _Side, b: _Side, values: Sequence[str], languages: Sequence[str], *, by_value: bool
+) -> pd.DataFrame:
+    """Rank correlations of each language; of each value too, if either score ranks by value."""
+    rows = []
+    for g, language in enumerate(languages):
+        for v, value in enumerate(values if by_value else values[:1]):
+            key_a_LN, key_b_LN = _ranking(a.key_GVLN[g], v), _ranking(b.key_GVLN[g], v)
+            alive_LN = np.isfinite(key_a_LN) & np.isfinite(key_b_LN)
+            passed_LN = _ranking(a.ranked_GVLN[g], v) & _ranking(b.ranked_GVLN[g], v)
+            rows.append(
+                {
+                    "language": language,
+                    **({"value": value} if by_value else {}),
+                    "alive_count": int(alive_LN.sum()),
+                    "alive_spearman": spearman(key_a_LN[alive_LN], key_b_LN[alive_LN]),
+                    "passed_count": int(passed_LN.sum()),
+                    "passed_spearman": spearman(key_a_LN[passed_LN], key_b_LN[passed_LN]),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _ranking(of_value_VLN: NDArray[Any], v: int) -> NDArray[Any]:
+    """The ranking of one value, which may be that of all."""
+    return np.asarray(of_value_VLN[v if len(of_value_VLN) > 1 else 0])
 
 
 def spearman(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:

@@ -4,7 +4,9 @@ from typing import Any
 
 import pandas as pd
 
+from vxstore.declared import describe_ranking
 from vxstore.experts import count_experts
+from vxstore.io.metadata import is_listed, read_root
 from vxstore.names import names_on_disk
 from vxstore.query.lookup import get_array, get_attrs, read_array, read_labels
 from vxstore.read import Store
@@ -16,11 +18,12 @@ ABOUT = (
 
 
 def describe(store: Store) -> dict[str, Any]:
-    """What the store is of and how far it is, as JSON values. Works on an unfinished store too.
+    """What the store contains, and how complete it is, as JSON values; also while unfinished.
 
     Keys: store, those of `ABOUT`, denominator (what token_count counts), complete, parts (sealed,
-    total), layers, neurons (of a layer), values, languages, counts (one entry a value and
-    language), scores and evaluations (by name); with experts, experts (of a layer) and
+    total), layers, neurons (per layer), values, languages, counts (one entry per value and
+    language), scores (by name: their attributes, with ranked_by and ascending filled in) and
+    evaluations (by name: their attributes and sizes); with experts, experts (per layer) and
     experts_per_token (None if not known).
     """
     num_layers, num_neurons, *_ = get_array(store, "active_count").shape
@@ -37,7 +40,7 @@ def describe(store: Store) -> dict[str, Any]:
         "values": read_labels(store, "value"),
         "languages": read_labels(store, "language"),
         "counts": counts(store).to_dict("records"),
-        "scores": {name: get_attrs(store, f"scores/{name}") for name in store.names("scores")},
+        "scores": {name: _score(store, name) for name in store.names("scores")},
         "evaluations": {name: _evaluation(store, name) for name in store.names("evaluation")},
     }
 
@@ -49,9 +52,9 @@ def _experts(store: Store) -> dict[str, Any]:
 
 
 def parts(store: Store) -> tuple[int, int]:
-    """How many parts are sealed, and how many there are."""
+    """The numbers of sealed parts and of all parts."""
     sealed = get_array(store, "record/sealed")
-    if store.complete:  # completed only after every seal was read, so spare as many small reads
+    if store.complete:  # implies that every part is sealed: saves many small reads
         return sealed.size, sealed.size
     return int(read_array(store, sealed).sum()), sealed.size
 
@@ -59,7 +62,7 @@ def parts(store: Store) -> tuple[int, int]:
 def counts(store: Store) -> pd.DataFrame:
     """Tokens counted and stories read: columns value, language, token_count, story_count.
 
-    Of an unfinished store, those of the sealed parts.
+    For an unfinished store, only those of the sealed parts.
     """
     names = ("token_count", "story_count")
     cells = pd.MultiIndex.from_product(
@@ -81,14 +84,19 @@ def counts(store: Store) -> pd.DataFrame:
     return summed.reindex(cells, fill_value=0).reset_index()
 
 
+def _score(store: Store, name: str) -> dict[str, Any]:
+    """Attributes of one score, and how it ranks."""
+    attrs = get_attrs(store, f"scores/{name}")
+    return {**attrs, **describe_ranking(attrs)}
+
+
 def _evaluation(store: Store, name: str) -> dict[str, Any]:
-    """Settings and size of one evaluation, and the settings of its effects."""
-    conditions, dilemmas = (
-        get_array(store, f"evaluation/{name}/{label}").size for label in ("condition", "dilemma")
-    )
+    """Attributes and size of one evaluation, and the attributes of its effects, if it has any."""
+    group = f"evaluation/{name}"
+    has_effect = is_listed(read_root(store.path), f"{group}/effect")
     return {
-        **get_attrs(store, f"evaluation/{name}"),
-        "conditions": conditions,
-        "dilemmas": dilemmas,
-        "effect": get_attrs(store, f"evaluation/{name}/effect"),
+        **get_attrs(store, group),
+        "conditions": get_array(store, f"{group}/condition").size,
+        "dilemmas": get_array(store, f"{group}/dilemma").size,
+        "effect": get_attrs(store, f"{group}/effect") if has_effect else {},
     }

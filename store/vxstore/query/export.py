@@ -3,22 +3,32 @@
 L: layer, N: neuron, V: value, G: language, K: one of the neurons found.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from vxstore import experts
+from vxstore.declared import SELECTED
 from vxstore.errors import StoreError
+from vxstore.query.dilemmas import dilemma_rows
+from vxstore.query.effects import effect_rows
 from vxstore.query.files import check_out, write_json, write_rows
-from vxstore.query.lookup import open_root, open_scores, pick, reading, recorded
+from vxstore.query.lookup import Score, open_root, open_score, pick, reading
 from vxstore.query.mask import mask
-from vxstore.query.neurons import apart
+from vxstore.query.ranking import (
+    apart,
+    column,
+    layer_blocks,
+    numbers,
+    read_probabilities,
+    selections,
+)
 from vxstore.read import Store
 from vxstore.schema import ROOT
 
-WHAT = ("neurons", "counts")
+WHAT = ("neurons", "counts", "effects", "dilemmas")
 
 
 def export(
@@ -26,20 +36,22 @@ def export(
     out: str,
     *,
     what: str = "neurons",
-    score: str = "vape",
+    score: str | None = None,
+    evaluation: str | None = None,
     values: Sequence[str] | None = None,
     languages: Sequence[str] | None = None,
     force: bool = False,
 ) -> int:
-    """Write `selected_rows` (`what` neurons) or `count_rows` (counts) to the file `out`.
+    """Write rows to the file `out`: by `what`, `selected_rows` of a score (neurons), `count_rows`
+    (counts), or `effect_rows` or `dilemma_rows` of an evaluation (effects, dilemmas).
 
-    By its ending: .csv, .parquet, or .json for a mask file (see `vxstore.mask_file`; neurons).
-    None is all values, and every recorded language; `force` replaces a file that is there. `out`
-    is whole or not there: a kill leaves at most a file of another name. Returns the number of
-    rows written, or of neurons in the masks.
+    Its ending says how: .csv, .parquet, or .json for a mask file (see `vxstore.mask_file`; neurons
+    only). None is all values, every recorded language, and `vxstore.query.default_score`; `force`
+    replaces an existing file. `out` appears whole or not at all: a kill leaves at most a file of
+    another name. Returns the number of rows written, or of neurons in the masks.
 
-    Raises StoreError if `out` is there or cannot be written, its ending is not known or pyarrow
-    is not installed, and for all that the rows raise.
+    Raises StoreError if `out` exists or cannot be written, its ending is not known or pyarrow is
+    not installed, and whatever the rows raise.
     """
     if what not in WHAT:
         raise StoreError(f"cannot export {what!r}; there are {', '.join(WHAT)}")
@@ -49,17 +61,16 @@ def export(
             raise StoreError(f"{out} would be a mask file, which holds neurons; export .csv")
         content = mask(store, values=values, languages=languages, score=score)
         write_json(out, content)
-        return sum(
-            len(neurons)
-            for by_language in content["masks"].values()
-            for by_layer in by_language.values()
-            for neurons in by_layer.values()
-        )
-    if what == "neurons":
-        blocks = iter([selected_rows(store, values=values, languages=languages, score=score)])
-    else:
-        blocks = count_rows(store, values=values, languages=languages)
-    return write_rows(out, ending, blocks)
+        by_layer = [layers for of in content["masks"].values() for layers in of.values()]
+        return sum(len(neurons) for layers in by_layer for neurons in layers.values())
+    chosen: dict[str, Any] = {"values": values, "languages": languages}
+    blocks: Mapping[str, Callable[[], Iterable[pd.DataFrame]]] = {
+        "neurons": lambda: [selected_rows(store, score=score, **chosen)],
+        "counts": lambda: count_rows(store, **chosen),
+        "effects": lambda: [effect_rows(store, evaluation, **chosen)],
+        "dilemmas": lambda: dilemma_rows(store, evaluation, **chosen),
+    }
+    return write_rows(out, ending, blocks[what]())
 
 
 def selected_rows(
@@ -67,50 +78,53 @@ def selected_rows(
     *,
     values: Sequence[str] | None = None,
     languages: Sequence[str] | None = None,
-    score: str = "vape",
+    score: str | None = None,
 ) -> pd.DataFrame:
     """One row for each selected (language, value, layer, neuron), in this order.
 
-    Further columns: entropy (nats), probability (active tokens / tokens of the value),
+    Further columns: the number that ranks, called as its array is (entropy, in nats, for VAPE; of
+    the value, where each has its own ranking), probability (active tokens / tokens of the value),
     mean_other_probability (mean over the other values; NaN if there is none). In a store with
-    experts, expert and unit stand behind neuron, and a probability is of the tokens routed to the
-    expert. None is all values, and every recorded language; `pooled` may be among `languages`.
-    Raises StoreError if the store is not complete, or naming the known ones if there is no such
-    score, value or language.
+    experts, expert and unit follow neuron, and a probability is of the tokens routed to the
+    expert. None is all values, every recorded language, and `vxstore.query.default_score`;
+    `pooled` may be among `languages`. Raises StoreError if the store is not complete, or, naming
+    the known ones, if there is no such score, value or language.
     """
-    scores, known_values, known_languages = open_scores(store, score)
-    values = pick(store, "value", values, known_values, known_values)
-    languages = pick(store, "language", languages, known_languages, recorded(known_languages))
-    value_V = np.array([known_values.index(name) for name in values])
-    language_G = np.array([known_languages.index(name) for name in languages])
-    blocks: list[dict[str, Any]] = []
-    for layer in range(scores.sizes["layer"]):  # one at a time: all probabilities are too many
-        with reading(store, "entropy, selected or activation_probability"):
-            block = scores.isel(layer=layer).load()
-        selected_GVN = block.selected.transpose("language", "value", "neuron").values
-        g_K, v_K, neuron_K = np.nonzero(selected_GVN[np.ix_(language_G, value_V)])
-        entropy_GN = block.entropy.transpose("language", "neuron").values
-        probability_GNV = block.activation_probability.transpose(
-            "language", "neuron", "value"
-        ).values
-        own_K, others_K = apart(probability_GNV[language_G[g_K], neuron_K], value_V[v_K])
-        blocks.append(
-            {
-                "language": g_K,
-                "value": v_K,
-                "layer": np.full(len(g_K), layer),
-                "neuron": neuron_K,
-                **experts.columns(store.attrs, scores.sizes["neuron"], neuron_K),
-                "entropy": entropy_GN[language_G[g_K], neuron_K],
-                "probability": own_K,
-                "mean_other_probability": others_K,
-            }
-        )
+    found = open_score(store, score)
+    values = pick(store, "value", values, found.values, found.values)
+    languages = pick(store, "language", languages, found.languages, found.recorded)
+    blocks = list(_selected_blocks(found, values, languages))
     rows = pd.DataFrame({key: np.concatenate([b[key] for b in blocks]) for key in blocks[0]})
     rows = rows.sort_values(["language", "value"], kind="stable", ignore_index=True)
     rows["language"] = _labels(rows.language, languages)
     rows["value"] = _labels(rows.value, values)
     return rows
+
+
+def _selected_blocks(
+    score: Score, values: Sequence[str], languages: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """Columns of `selected_rows` for some layers; language and value are positions in the lists."""
+    ranking = score.ranking
+    value_V = np.array([score.values.index(name) for name in values], dtype=np.int64)
+    language_G = [score.languages.index(name) for name in languages]
+    for first, block in layer_blocks(score, ranking.array, SELECTED):
+        chosen = block.isel(language=language_G)
+        g_K, v_K, layer_K, neuron_K = np.nonzero(selections(chosen)[:, value_V])
+        number_GVLN = numbers(chosen, ranking)
+        number_v_K = value_V[v_K] if ranking.by_value else np.zeros_like(v_K)
+        probability_KV = read_probabilities(score, languages, g_K, layer_K + first, neuron_K)
+        probability_K, others_K = apart(probability_KV, value_V[v_K])
+        yield {
+            "language": g_K,
+            "value": v_K,
+            "layer": layer_K + first,
+            "neuron": neuron_K,
+            **experts.columns(score.store.attrs, score.data.sizes["neuron"], neuron_K),
+            column(ranking.array): number_GVLN[g_K, number_v_K, layer_K, neuron_K],
+            "probability": probability_K,
+            "mean_other_probability": others_K,
+        }
 
 
 def count_rows(
@@ -122,9 +136,9 @@ def count_rows(
     """The counts, a table for each layer, one row for each (language, value, layer, neuron).
 
     Further columns: token_count, active_count and, where recorded, activation_sum and
-    activation_square_sum; in a store with experts, expert and unit behind neuron, and routed_count,
-    the tokens routed to the neuron's expert, which the counts and sums are to be divided by. None
-    is all values and languages; `pooled` is none of them. No more than one layer is in memory.
+    activation_square_sum; in a store with experts, expert and unit after neuron, and routed_count,
+    the tokens routed to the neuron's expert, by which the counts and sums are to be divided. None
+    is all values and languages; `pooled` is not among them. At most one layer is in memory.
     Raises StoreError if the store is not complete, is damaged, or has no such value or language,
     naming the known ones.
     """
@@ -141,7 +155,7 @@ def count_rows(
 def _count_blocks(
     store: Store, root: Any, values: Sequence[str], languages: Sequence[str]
 ) -> Iterator[pd.DataFrame]:
-    """A generator, apart from `count_rows` so that what was asked wrongly is told at once."""
+    """A generator, apart from `count_rows` so that a wrong name is refused at once."""
     shape = len(languages), len(values), root.sizes["neuron"]
     per_neuron = [name for name, spec in ROOT.items() if "neuron" in spec.dims and name in root]
     code_GVN = np.indices(shape, dtype=np.int32)
@@ -168,5 +182,5 @@ def _count_blocks(
 
 
 def _labels(codes: Any, names: Sequence[str]) -> Any:
-    """Names by their numbers, kept as numbers."""
+    """Names by their positions, kept as positions (a categorical column)."""
     return pd.Categorical.from_codes(codes, pd.Index(list(names), dtype=object))

@@ -1,4 +1,4 @@
-"""Writing an exported file: whole, under its name, or not at all."""
+"""Writing an exported file: whole and under its name, or not at all."""
 
 import contextlib
 import importlib
@@ -28,16 +28,16 @@ def check_out(store: str, out: str, *, force: bool) -> str:
     if path.is_dir():
         raise StoreError(f"{out} is a folder; give a file")
     if Path(store).resolve() in path.resolve().parents:
-        raise StoreError(f"{out} lies within the store; choose a place outside")
+        raise StoreError(f"{out} is inside the store; choose a path outside it")
     if os.path.lexists(path) and not force:
-        raise StoreError(f"{out} is there already; choose another, or give --force to replace it")
+        raise StoreError(f"{out} already exists; choose another name, or replace it with --force")
     if ending == ".parquet":
         _import_pyarrow()
     return ending
 
 
 def write_json(out: str, content: Mapping[str, Any]) -> None:
-    """Write JSON, each list of numbers on one line; all but ASCII as escapes."""
+    """Write JSON, each list of numbers on one line, and everything but ASCII as escapes."""
     text = json.dumps(content, indent=1)
     text = re.sub(r"\[\n[\d,\s]+\]", lambda found: " ".join(found[0].split()), text)
     with _whole(out) as partial:
@@ -45,10 +45,10 @@ def write_json(out: str, content: Mapping[str, Any]) -> None:
 
 
 def write_rows(out: str, ending: str, blocks: Iterable[pd.DataFrame]) -> int:
-    """Write tables of the same columns one below the other; returns the number of rows.
+    """Write tables of the same columns one after another; returns the number of rows.
 
-    CSV has full precision and no control characters in its labels; Parquet has a row group for
-    each table.
+    CSV has full precision, and no control characters in names and labels; Parquet has a row group
+    per table.
     """
     with _whole(out) as partial:
         write = _write_parquet if ending == ".parquet" else _write_csv
@@ -61,7 +61,7 @@ def _write_csv(partial: Path, blocks: Iterable[pd.DataFrame]) -> int:
         for number, block in enumerate(blocks):
             labels = block.select_dtypes("category")
             cleaned = {str(name): labels[name].map(clean).astype(object) for name in labels}
-            block.assign(**cleaned).to_csv(
+            block.assign(**cleaned).rename(columns=clean).to_csv(
                 opened, index=False, header=number == 0, lineterminator="\n"
             )
             rows += len(block)
@@ -96,7 +96,7 @@ def _import_pyarrow() -> tuple[Any, Any]:
 
 @contextlib.contextmanager
 def _whole(out: str) -> Iterator[Path]:
-    """A name beside `out` to write to; it becomes `out` at the end, and goes if that fails."""
+    """A temporary path beside `out`: renamed to `out` on success, removed on failure."""
     path = Path(out)
     partial = path.with_name(f".{path.name[:100]}.{os.getpid()}.partial")
     try:

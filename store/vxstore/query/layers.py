@@ -1,4 +1,4 @@
-"""Where the selected neurons lie, layer by layer.
+"""How the selected neurons are spread over the layers.
 
 L: layer, N: neuron, V: value, G: language.
 """
@@ -6,27 +6,31 @@ L: layer, N: neuron, V: value, G: language.
 import numpy as np
 import pandas as pd
 
-from vxstore.query.lookup import open_scores, reading, recorded, require_known
+from vxstore.declared import SELECTED
+from vxstore.query.lookup import open_score, reading, require_known
 from vxstore.read import Store
 
 
-def layers(store: Store, *, language: str | None = None, score: str = "vape") -> pd.DataFrame:
-    """How many neurons are selected in each layer, for each value; layers of none included.
+def layers(store: Store, *, language: str | None = None, score: str | None = None) -> pd.DataFrame:
+    """How many neurons are selected in each layer for each value; layers without any included.
 
-    `language` is a recorded language or `pooled`; None is every recorded one. Columns language,
-    layer, value, selected_count (neurons of the layer that belong to the value) and
-    distinct_count (neurons of the layer that belong to any value; the same in all rows of a
-    layer, and less than their sum where neurons belong to several).
+    `language` is a recorded language or `pooled`; None is every recorded one. `score` None is
+    `vxstore.query.default_score`. Columns language, layer, value, selected_count (neurons of the
+    layer that belong to the value) and distinct_count (neurons of the layer that belong to any
+    value; the same in all rows of a layer, and less than their sum where neurons belong to
+    several).
 
-    Raises StoreError if the store is not complete, or naming the known ones if there is no such
+    Raises StoreError if the store is not complete, or, naming the known ones, if there is no such
     score or language.
     """
-    scores, values, languages = open_scores(store, score)
+    found = open_score(store, score)
     if language is not None:
-        require_known(store, "language", language, languages)
-    wanted = recorded(languages) if language is None else [language]
-    with reading(store, "selected"):
-        selected = scores.selected.isel(language=[languages.index(name) for name in wanted]).load()
+        require_known(store, "language", language, found.languages)
+    wanted = found.recorded if language is None else [language]
+    values = found.values
+    with reading(store, SELECTED):
+        language_G = [found.languages.index(name) for name in wanted]
+        selected = found.data[SELECTED].isel(language=language_G).load()
     selected_GLNV = selected.transpose("language", "layer", "neuron", "value").values
     num_layers = selected_GLNV.shape[1]
     of_value_GLV = selected_GLNV.sum(axis=2)

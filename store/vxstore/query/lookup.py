@@ -1,7 +1,8 @@
-"""What every query does first: open what it asks of, know the names, and tell damage as such."""
+"""What every query does first: open what it reads, resolve names, and report damage as such."""
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,59 @@ import xarray as xr
 import zarr
 from numpy.typing import NDArray
 
-from vxstore.errors import StoreError
+from vxstore.declared import DEFAULT_OUTCOME, DEFAULT_SELECTOR, Ranking, find_ranking, find_selected
+from vxstore.errors import DAMAGE, StoreError
 from vxstore.io import arrays
 from vxstore.read import Store
 from vxstore.schema import POOLED
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """An opened score of a store, its numbers not read yet."""
+
+    store: Store
+    name: str
+    data: xr.Dataset
+    values: list[str]
+    languages: list[str]
+
+    @property
+    def recorded(self) -> list[str]:
+        """The languages without `pooled`; what a query answers if no language is given."""
+        return [name for name in self.languages if name != POOLED] or self.languages
+
+    @property
+    def ranking(self) -> Ranking:
+        """How the score ranks neurons. Raises StoreError if its declaration is not lawful."""
+        with reading(self.store, f"scores/{self.name}"):
+            return find_ranking(self.data)
+
+
+def default_score(store: Store, preferred: str = DEFAULT_SELECTOR) -> str:
+    """The score meant where none is given: the only one, or else `preferred`.
+
+    Raises StoreError if there is none, or, listing them, if there are several of other names.
+    """
+    return _default(store, "scores", "score", preferred, "reduce")
+
+
+def default_evaluation(store: Store) -> str:
+    """The evaluation meant where none is given: the only one, or else `choice`.
+
+    Raises StoreError if there is none, or, listing them, if there are several of other names.
+    """
+    return _default(store, "evaluation", "evaluation", DEFAULT_OUTCOME, "evaluate")
+
+
+def _default(store: Store, kind: str, noun: str, preferred: str, stage: str) -> str:
+    known = store.names(kind)
+    if not known:
+        raise StoreError(f"{store.path} has no finished {noun}; run `vxdist {stage}`")
+    if len(known) > 1 and preferred not in known:
+        names = ", ".join(known)
+        raise StoreError(f"{store.path} has several {noun}s, {names}; name the one to use")
+    return known[0] if len(known) == 1 else preferred
 
 
 def open_root(store: Store) -> tuple[xr.Dataset, list[str], list[str]]:
@@ -26,51 +76,26 @@ def open_root(store: Store) -> tuple[xr.Dataset, list[str], list[str]]:
     return root, values, languages
 
 
-def open_scores(store: Store, score: str) -> tuple[xr.Dataset, list[str], list[str]]:
-    """A score, not read yet, and its values and languages, `pooled` among them.
+def open_score(store: Store, score: str | None = None) -> Score:
+    """A score, not read yet; None is `default_score`.
 
-    Raises StoreError if the store is not complete, or naming the known scores.
+    Raises StoreError if the store is not complete, has no such score (naming those it has), or the
+    score does not say which neurons it selects.
     """
     if not store.complete:
         store.root()  # raises, saying how many parts are missing
-    with reading(store, f"scores/{score}"):
-        scores = store.scores(score)
-        values, languages = (strings(scores.indexes[dim]) for dim in ("value", "language"))
-    return scores, values, languages
-
-
-def default_score(store: Store, preferred: str = "vape") -> str:
-    """The score to use where none is named: the only one, else `preferred`.
-
-    Raises StoreError, listing the scores, if that leaves it open.
-    """
-    return _default(store, "scores", preferred, "--score")
-
-
-def default_evaluation(store: Store, preferred: str = "choice") -> str:
-    """The evaluation to use where none is named: the only one, else `preferred`.
-
-    Raises StoreError, listing the evaluations, if that leaves it open.
-    """
-    return _default(store, "evaluation", preferred, "--evaluation")
-
-
-def _default(store: Store, kind: str, preferred: str, option: str) -> str:
-    known = store.names(kind)
-    if len(known) == 1:
-        return known[0]
-    if not known or preferred in known:
-        return preferred  # opening it says what is missing
-    raise StoreError(f"{store.path} has {kind} {', '.join(known)}; name one with {option}")
-
-
-def recorded(languages: Iterable[str]) -> list[str]:
-    """`languages` without the pooled one."""
-    return [name for name in languages if name != POOLED]
+    name = default_score(store) if score is None else score
+    with reading(store, f"scores/{name}"):
+        data = store.scores(name)
+        find_selected(data)
+        values, languages = (strings(data.indexes[dim]) for dim in ("value", "language"))
+        if not values or not languages:
+            raise StoreError("it has no value or no language")
+    return Score(store=store, name=name, data=data, values=values, languages=languages)
 
 
 def require_known(store: Store, kind: str, name: str, known: Sequence[str]) -> None:
-    """Raise StoreError, listing the known names, if `name` is none of them."""
+    """Raise StoreError, listing the known names, if `name` is not among them."""
     if name not in known:
         raise StoreError(f"{store.path} has no {kind} {name!r}; there are {', '.join(known)}")
 
@@ -91,8 +116,9 @@ def pick(
 
 
 def get_attrs(store: Store, group: str) -> dict[str, Any]:
-    """Attributes of a group, without the marks that say how far its writing got."""
-    attrs = arrays.plain_attrs(arrays.open_group(store.path, group))
+    """Attributes of a group, without those that record the progress of writing it."""
+    with reading(store, group):
+        attrs = arrays.plain_attrs(arrays.open_group(store.path, group))
     return {k: v for k, v in attrs.items() if k not in ("complete", "created", "coordinates")}
 
 
@@ -120,12 +146,12 @@ def strings(labels: Iterable[Any]) -> list[str]:
 
 @contextlib.contextmanager
 def reading(store: Store, what: str) -> Iterator[None]:
-    """Tell of damage as StoreError: what zarr and xarray raise is many kinds."""
+    """Convert the many exceptions of zarr and xarray to StoreError."""
     try:
         yield
     except StoreError as error:
         if store.path in str(error):
             raise
         raise StoreError(f"{store.path} is damaged in {what}: {error}") from error
-    except (AssertionError, AttributeError, KeyError, OSError, RuntimeError, ValueError) as error:
+    except DAMAGE as error:
         raise StoreError(f"{store.path} is damaged in {what}: {error}") from error

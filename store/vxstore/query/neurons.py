@@ -1,10 +1,12 @@
-"""Queries of neurons: those of lowest entropy, and all that is known of one.
+"""Queries of neurons: the selected ones that a score ranks first, and all that is known of one.
 
 L: layer, N: neuron, V: value, G: language, K: one of the neurons found.
 """
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,18 +15,32 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from vxstore import experts
+from vxstore.declared import SELECTED, Ranking
 from vxstore.errors import StoreError
-from vxstore.query.lookup import (
-    open_root,
-    open_scores,
-    reading,
-    recorded,
-    require_known,
+from vxstore.query.lookup import Score, open_root, open_score, reading, require_known
+from vxstore.query.ranking import (
+    Bools,
+    Floats,
+    apart,
+    column,
+    layer_blocks,
+    numbers,
+    read_probabilities,
+    selections,
 )
+from vxstore.query.ranks import rank_tables
 from vxstore.read import Store
 from vxstore.schema import POOLED
 
-Floats = NDArray[np.float64]
+
+@dataclass(frozen=True, kw_only=True)
+class _Candidates:
+    """Selected neurons of one language, by layer and neuron; `number_K` is what ranks them."""
+
+    layer_K: NDArray[np.int64]
+    neuron_K: NDArray[np.int64]
+    number_K: Floats
+    member_KV: Bools
 
 
 def top(
@@ -33,119 +49,134 @@ def top(
     value: str | None = None,
     language: str | None = None,
     k: int = 10,
-    score: str = "vape",
+    score: str | None = None,
 ) -> pd.DataFrame:
-    """The `k` selected neurons of lowest entropy, of each language; ties by layer and neuron.
+    """The `k` selected neurons that the score ranks first, of each language; ties by layer, neuron.
 
-    `language` is a recorded language or `pooled`; None is every recorded one. With `value`, only
-    neurons that belong to it; columns language, layer, neuron, entropy, probability (active
-    tokens / tokens of the value), mean_other_probability (mean over the other values; NaN if
-    there is none), value_count (values it belongs to). Without, value_count and values stand
-    in place of the probabilities. In a store with experts, expert and unit stand behind neuron,
-    and a probability is of the tokens routed to the expert.
+    `language` is a recorded language or `pooled`; None is every recorded one. `score` None is
+    `vxstore.query.default_score`.
 
-    Raises StoreError if the store is not complete, or naming the known ones if there is no such
+    Columns: language, layer, neuron, and the number that ranks, called as its array is (entropy
+    for VAPE). With `value`, only neurons that belong to it, ranked by its own number where values
+    have rankings of their own, and the columns probability (active tokens / tokens of the value),
+    mean_other_probability (mean over the other values; NaN if there is none) and value_count
+    (values it belongs to). Without, a neuron is ranked by the best number among its values, and
+    value_count and values stand in place of the probabilities. In a store with experts, expert
+    and unit follow neuron, and a probability is of the tokens routed to the expert.
+
+    Raises StoreError if the store is not complete, or, naming the known ones, if there is no such
     score, value or language.
     """
-    scores, values, languages = open_scores(store, score)
+    found = open_score(store, score)
     if value is not None:
-        require_known(store, "value", value, values)
+        require_known(store, "value", value, found.values)
     if language is not None:
-        require_known(store, "language", language, languages)
-    with reading(store, "entropy or selected"):  # a chunk holds all languages: read it once
-        chosen = scores[["entropy", "selected"]].load()
-    scores = scores.assign(chosen)
-    frames = []
-    for name in recorded(languages) if language is None else [language]:
-        of_language = scores.isel(language=languages.index(name))
-        frame = _lowest(store, of_language, values, value, k)
-        frame.insert(0, "language", name)
-        frames.append(frame)
+        require_known(store, "language", language, found.languages)
+    wanted = found.recorded if language is None else [language]
+    at = None if value is None else found.values.index(value)
+    candidates = _candidates(found, wanted, at)
+    frames = [
+        _first(found, name, chosen, at, k) for name, chosen in zip(wanted, candidates, strict=True)
+    ]
     return pd.concat(frames, ignore_index=True)
 
 
-def _lowest(
-    store: Store, scores: xr.Dataset, values: Sequence[str], value: str | None, k: int
-) -> pd.DataFrame:
+def _candidates(score: Score, languages: Sequence[str], at: int | None) -> list[_Candidates]:
+    """Neurons selected in each language; those of the value `at`, if it is not None."""
+    ranking = score.ranking
+    language_G = [score.languages.index(name) for name in languages]
+    pieces: list[list[_Candidates]] = [[] for _ in languages]
+    for first, block in layer_blocks(score, ranking.array, SELECTED):
+        chosen = block.isel(language=language_G)
+        number_GVLN, selected_GVLN = numbers(chosen, ranking), selections(chosen)
+        for g, found in enumerate(pieces):
+            piece = _selected_in(number_GVLN[g], selected_GVLN[g], ranking, at)
+            found.append(dataclasses.replace(piece, layer_K=piece.layer_K + first))
+    return [_joined(found) for found in pieces]
+
+
+def _selected_in(
+    number_VLN: Floats, selected_VLN: Bools, ranking: Ranking, at: int | None
+) -> _Candidates:
+    """The candidates of some layers of one language."""
+    layer_K, neuron_K = np.nonzero(selected_VLN.any(axis=0) if at is None else selected_VLN[at])
+    member_KV = selected_VLN[:, layer_K, neuron_K].T
+    number_KV = number_VLN[:, layer_K, neuron_K].T
+    if at is None:
+        number_K = _best(number_KV, member_KV, ranking)
+    else:
+        number_K = number_KV[:, at if ranking.by_value else 0]
+    return _Candidates(layer_K=layer_K, neuron_K=neuron_K, number_K=number_K, member_KV=member_KV)
+
+
+def _joined(pieces: Sequence[_Candidates]) -> _Candidates:
+    names = [field.name for field in dataclasses.fields(_Candidates)]
+    return _Candidates(**{n: np.concatenate([getattr(p, n) for p in pieces]) for n in names})
+
+
+def _best(number_KV: Floats, member_KV: Bools, ranking: Ranking) -> Floats:
+    """Of the values that each neuron belongs to, the number that ranks it best."""
+    key_KV = np.where(member_KV, ranking.sign * number_KV, np.inf)
+    return ranking.sign * np.asarray(np.fmin.reduce(key_KV, axis=1))
+
+
+def _first(score: Score, language: str, found: _Candidates, at: int | None, k: int) -> pd.DataFrame:
     """`top` of one language."""
-    entropy_LN = scores.entropy.transpose("layer", "neuron").values
-    selected_LNV = scores.selected.transpose("layer", "neuron", "value").values
-    at = None if value is None else values.index(value)
-    belongs_LN = selected_LNV.any(axis=-1) if at is None else selected_LNV[..., at]
-    layer_K, neuron_K = np.nonzero(belongs_LN)
-    order_K = np.argsort(entropy_LN[layer_K, neuron_K], kind="stable")[:k]
-    layer_K, neuron_K = layer_K[order_K], neuron_K[order_K]
-    member_KV = selected_LNV[layer_K, neuron_K]
-    frame = pd.DataFrame(
+    ranking = score.ranking
+    order_K = np.argsort(ranking.sign * found.number_K, kind="stable")[:k]
+    layer_K, neuron_K = found.layer_K[order_K], found.neuron_K[order_K]
+    member_KV = found.member_KV[order_K]
+    table = pd.DataFrame(
         {
+            "language": np.full(len(layer_K), language, dtype=object),
             "layer": layer_K,
             "neuron": neuron_K,
-            **experts.columns(store.attrs, entropy_LN.shape[1], neuron_K),
-            "entropy": entropy_LN[layer_K, neuron_K],
+            **experts.columns(score.store.attrs, score.data.sizes["neuron"], neuron_K),
+            column(ranking.array): found.number_K[order_K],
         }
     )
     if at is not None:
-        frame["probability"], frame["mean_other_probability"] = apart(
-            _probabilities(store, scores, layer_K, neuron_K), np.full(len(layer_K), at)
+        language_K = np.zeros_like(layer_K)
+        probability_KV = read_probabilities(score, [language], language_K, layer_K, neuron_K)
+        table["probability"], table["mean_other_probability"] = apart(
+            probability_KV, np.full(len(layer_K), at)
         )
-    frame["value_count"] = member_KV.sum(axis=-1)
+    table["value_count"] = member_KV.sum(axis=-1)
     if at is None:
-        frame["values"] = pd.Series(
-            [list(itertools.compress(values, member_V)) for member_V in member_KV], dtype=object
+        table["values"] = pd.Series(
+            [list(itertools.compress(score.values, member_V)) for member_V in member_KV],
+            dtype=object,
         )
-    return frame
-
-
-def _probabilities(
-    store: Store, scores: xr.Dataset, layer_K: NDArray[Any], neuron_K: NDArray[Any]
-) -> Floats:
-    """Probabilities of these neurons only, (K, V)."""
-    layers, neurons = (xr.DataArray(at_K, dims="k") for at_K in (layer_K, neuron_K))
-    with reading(store, "activation_probability"):
-        rows = scores.activation_probability.isel(layer=layers, neuron=neurons)
-        return np.asarray(rows.transpose("k", "value").values)
-
-
-def apart(probability_KV: Floats, value_K: NDArray[np.integer[Any]]) -> tuple[Floats, Floats]:
-    """Of each row, the probability of its own value and the mean of the others; NaN if none."""
-    rows, num_values = probability_KV.shape
-    is_own_KV = np.arange(num_values) == value_K[:, None]
-    own_K = probability_KV[is_own_KV]
-    if num_values == 1:
-        return own_K, np.full(rows, np.nan)
-    return own_K, probability_KV[~is_own_KV].reshape(rows, num_values - 1).mean(axis=1)
+    return table
 
 
 def neuron(
     store: Store, layer: int, neuron: int | tuple[int, int], *, score: str | None = None
 ) -> dict[str, Any]:
-    """All that the store knows of one neuron. Reads its own chunks of the counts only.
+    """All that the store knows of one neuron.
 
     Keys: store, model, denominator (what token_count counts; imported counts may be by
-    questions), layer, neuron, score (None if the store has none) and two tables.
-    `values`: language (`pooled` last), value, token_count, active_count, probability (active
-    tokens / tokens), mean_activation (over all tokens; absent if no sums are recorded) and, with
-    a score, selected. `languages`, with a score only: language, entropy (nats; NaN if the neuron
-    is dead), passed_filter, rank (1 is the lowest entropy among the living neurons that passed
-    the filter, ties by layer and neuron as in the selection; None if it did not pass) and
-    ranked_count (how many passed). `score` None is `vape` if the store has any.
+    questions), layer, neuron, score (None if the store has none) and `values`, a table of
+    language (`pooled` last), value, token_count, active_count, probability (active tokens /
+    tokens) and mean_activation (over all tokens; absent if no sums are recorded).
+
+    With a score, also ranked_by, ascending, and in `values` whether the neuron is selected. Where
+    the score ranks once per language, `languages` is a table of language, the number that ranks
+    (called as its array is), the array of neurons that took part (as passed_filter; if any), rank
+    (1 is the neuron ranked first of those that took part, ties by layer and neuron; None if it
+    did not take part) and ranked_count (how many took part). Where each value has its own
+    ranking, these columns are in `values`. A score without `pooled` leaves its rows empty. `score`
+    None is `vxstore.query.default_score`, if the store has any.
 
     In a store with experts `neuron` may be (expert, unit); these are keys too, and `values` has
-    routed_count, the tokens routed to the expert, which active_count and the sums are divided by:
+    routed_count, the tokens routed to the expert, by which active_count and the sums are divided:
     where it is 0, probability and mean_activation are NaN.
 
     Raises StoreError if the store is not complete, has no such layer, neuron or score.
     """
     root, values, languages = open_root(store)
-    if isinstance(neuron, tuple):
-        neuron = experts.find_neuron(store.path, store.attrs, root.sizes["neuron"], neuron)
-    for dim, at in (("layer", layer), ("neuron", neuron)):
-        if not 0 <= at < root.sizes[dim]:
-            raise StoreError(
-                f"{store.path} has no {dim} {at}; there are 0 to {root.sizes[dim] - 1:,}"
-            )
-    if score is None and store.names("scores"):
-        score = "vape"
+    neuron = _find_neuron(store, root, layer, neuron)
+    found = open_score(store, score) if score is not None or store.names("scores") else None
     about: dict[str, Any] = {
         "store": store.path,
         "model": store.attrs.get("model"),
@@ -153,16 +184,25 @@ def neuron(
         "layer": layer,
         "neuron": neuron,
         **experts.columns(store.attrs, root.sizes["neuron"], neuron),
-        "score": score,
-        "values": _of_values(store, root, values, languages, layer, neuron),
+        "score": None if found is None else found.name,
+        "values": _count_table(store, root, values, languages, layer, neuron),
     }
-    if score is not None:
-        about["languages"], selected = _of_languages(store, score, layer, neuron)
-        about["values"] = about["values"].merge(selected, on=["language", "value"], how="left")
-    return about
+    return about if found is None else about | rank_tables(found, root, about)
 
 
-def _of_values(
+def _find_neuron(store: Store, root: xr.Dataset, layer: int, neuron: int | tuple[int, int]) -> int:
+    """The number of a neuron in its layer. Raises StoreError if there is none such."""
+    if isinstance(neuron, tuple):
+        neuron = experts.find_neuron(store.path, store.attrs, root.sizes["neuron"], neuron)
+    for dim, at in (("layer", layer), ("neuron", neuron)):
+        if not 0 <= at < root.sizes[dim]:
+            raise StoreError(
+                f"{store.path} has no {dim} {at}; there are 0 to {root.sizes[dim] - 1:,}"
+            )
+    return neuron
+
+
+def _count_table(
     store: Store,
     root: xr.Dataset,
     values: Sequence[str],
@@ -192,48 +232,3 @@ def _of_values(
     if "activation_sum" in names:
         table["mean_activation"] = experts.share(table.pop("activation_sum").to_numpy(), given)
     return table
-
-
-def _of_languages(
-    store: Store, score: str, layer: int, neuron: int
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Entropy and rank by language; and whether selected by language and value."""
-    scores, values, languages = open_scores(store, score)
-    with reading(store, "entropy, passed_filter or selected"):
-        ranked = scores[["entropy", "passed_filter"]].load()
-        selected = scores.selected.isel(layer=layer, neuron=neuron).load()
-    rows = []
-    for g, language in enumerate(languages):
-        entropy_LN, passed_LN = (
-            ranked[name].isel(language=g).transpose("layer", "neuron").values
-            for name in ("entropy", "passed_filter")
-        )
-        rows.append(
-            {
-                "language": language,
-                "entropy": float(entropy_LN[layer, neuron]),
-                "passed_filter": bool(passed_LN[layer, neuron]),
-                "rank": rank(entropy_LN, passed_LN, (layer, neuron)),
-                "ranked_count": int(passed_LN.sum()),
-            }
-        )
-    ranks = pd.Series([row["rank"] for row in rows], dtype=object)  # or None makes floats of them
-    table = pd.DataFrame(rows).assign(rank=ranks)
-    is_selected = pd.DataFrame(
-        {
-            "language": np.repeat(np.array(languages, dtype=object), len(values)),
-            "value": np.tile(np.array(values, dtype=object), len(languages)),
-            "selected": selected.transpose("language", "value").values.reshape(-1),
-        }
-    )
-    return table, is_selected
-
-
-def rank(entropy_LN: Floats, passed_LN: NDArray[np.bool_], at: tuple[int, int]) -> int | None:
-    """Place among those that passed, from 1; ties by layer and neuron. None if it did not pass."""
-    if not passed_LN[at]:
-        return None
-    before = int(np.ravel_multi_index(at, passed_LN.shape))
-    is_lower_LN = passed_LN & (entropy_LN < entropy_LN[at])
-    is_equal_LN = passed_LN & (entropy_LN == entropy_LN[at])
-    return 1 + int(is_lower_LN.sum()) + int(is_equal_LN.reshape(-1)[:before].sum())

@@ -1,4 +1,4 @@
-"""A server in a process of its own, and the options of a small build."""
+"""A server in a separate process, and the options of a small build."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ Serve = Callable[..., str]
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
-    """Start a server with faults; its address."""
+    """Start a server with faults; returns its address."""
     running = []
 
     def start(*faults: str) -> str:
@@ -46,7 +46,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
 
 @pytest.fixture
 def options(tmp_path: Path) -> Callable[..., list[str]]:
-    """Options of a small build in tmp_path/out."""
+    """Options of a small build into tmp_path/out."""
     (tmp_path / "values.yaml").write_text(yaml.safe_dump(VALUES, allow_unicode=True))
 
     def make(url: str, **others: object) -> list[str]:

@@ -1,15 +1,16 @@
-"""A small OpenAI-compatible server that writes nonsense of the right form, and fails as told.
+"""A small OpenAI-compatible server that writes well-formed nonsense, with faults on request.
 
     python server.py PORT_FILE LOG_FILE [FAULT ...]
 
-Faults strike every third request, in turn: 429 (with Retry-After), 500, drop (the connection),
-hang, half (of the body), malformed (content), cut (at the most tokens), page (of HTML), filter (the
-prompt is refused), error (told with status 200), parts (a list of content), surrogate (half of
-one), separator (U+2028 in what is no JSON), uncounted (no tokens told), none. Others hold all the
-time: `noschema` refuses JSON schemas, `newname` refuses max_tokens, `twins` tells one dilemma only,
-`echo` one rationale only, `foreign` tells every fifth answer's in Russian, `thinks` thinks aloud,
-`slow` takes its time, `dead` fails from the 20th request on, `broke` refuses from the 13th on,
-`pinned` refuses all, `nolist` lists no models. A model that is not `tiny`, or a folder, is refused.
+Every third request has one of these faults, in turn: 429 (with Retry-After), 500, drop (the
+connection), hang, half (of the body), malformed (content), cut (at the token limit), page (of
+HTML), filter (the prompt is refused), error (with status 200), parts (a list as content), surrogate
+(a lone one), separator (U+2028 in text that is not JSON), uncounted (no usage), none. Others are
+permanent: `noschema` refuses JSON schemas, `newname` refuses max_tokens, `twins` always writes the
+same dilemma, `echo` the same rationale, `foreign` writes every fifth dilemma in Russian, `thinks`
+adds its reasoning, `slow` delays answers, `dead` fails from the 20th request on, `broke` refuses
+from the 13th on, `pinned` refuses everything, `nolist` lists no models. A model other than `tiny`
+or a path is refused.
 """
 
 import json
@@ -33,21 +34,21 @@ WORDS = {
 }
 
 
-def text(language: str, length: int, chance: random.Random) -> str:
-    """Words of a language in no order."""
-    return (" " if language == "en" else "").join(chance.choices(WORDS[language], k=length))
+def text(language: str, length: int, rng: random.Random) -> str:
+    """Words of a language in random order."""
+    return (" " if language == "en" else "").join(rng.choices(WORDS[language], k=length))
 
 
 def answer(prompt: str, number: int) -> dict[str, str]:
-    """The fields that a prompt asks for."""
-    chance = random.Random(f"{number}")
+    """The fields that a prompt requests."""
+    rng = random.Random(f"{number}")
     language = "en" if "Answer with one JSON object" in prompt else "zh"
-    of_dilemma, of_rationale = (100, 120) if language == "zh" else (60, 80)
+    dilemma_words, rationale_words = (100, 120) if language == "zh" else (60, 80)
     if '"rationale"' in prompt:
-        return {"choice": text(language, 15, chance),
-                "rationale": text(language, of_rationale, chance)}  # fmt: skip
-    fields = {"dilemma": text(language, of_dilemma, chance)}
-    fields |= {name: text(language, 20, chance) for name in ("aligned", "violating")}
+        return {"choice": text(language, 15, rng),
+                "rationale": text(language, rationale_words, rng)}  # fmt: skip
+    fields = {"dilemma": text(language, dilemma_words, rng)}
+    fields |= {name: text(language, 20, rng) for name in ("aligned", "violating")}
     return fields | ({"conflict": "c"} if '"conflict"' in prompt else {})
 
 
@@ -61,26 +62,26 @@ class Handler(BaseHTTPRequestHandler):
     lock = threading.Lock()
 
     def log_message(self, *_: Any) -> None:
-        """Nothing."""
+        """Log nothing."""
 
     def do_GET(self) -> None:
-        """The models."""
+        """List the models."""
         if "nolist" in self.faults:
             self.reply(200, [])
             return
         self.reply(200, {"object": "list", "data": [{"id": "tiny", "object": "model"}]})
 
     def do_POST(self) -> None:
-        """A completion, or a fault."""
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if asked["model"] != "tiny" and not asked["model"].startswith("/"):
+        """Answer with a completion, or a fault."""
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if request["model"] != "tiny" and not request["model"].startswith("/"):
             self.reply(404, {"error": {"message": "no such model"}})
             return
         with self.lock:
             Handler.count += 1
             number = Handler.count
             with self.log.open("a") as stream:
-                stream.write(json.dumps(asked) + "\n")
+                stream.write(json.dumps(request) + "\n")
         turns = [fault for fault in self.faults if fault not in ALWAYS]
         fault = turns[number // 3 % len(turns)] if turns and number % 3 == 0 else ""
         if "dead" in self.faults and number >= 20:
@@ -89,8 +90,8 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(400, {"error": {"message": "Your credit balance is too low"}})
         elif "pinned" in self.faults:
             self.reply(400, {"detail": "Server is pinned to another model."})
-        elif (told := self.refuse(asked, fault)) is not None:
-            self.reply(400, {"error": {"message": told}})
+        elif (message := self.refuse(request, fault)) is not None:
+            self.reply(400, {"error": {"message": message}})
         elif fault == "drop":
             self.close_connection = True
             self.connection.close()
@@ -103,13 +104,13 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(200, "<html>sign in</html>", {"Content-Type": "text/html"})
         else:
             time.sleep(30 if fault == "hang" else 0.05 if "slow" in self.faults else 0)
-            self.complete(asked["messages"][0]["content"], number, fault)
+            self.complete(request["messages"][0]["content"], number, fault)
 
-    def refuse(self, asked: Any, fault: str) -> str | None:
-        """What is said of a request that is not taken."""
-        if "noschema" in self.faults and "response_format" in asked:
+    def refuse(self, request: Any, fault: str) -> str | None:
+        """The message with which a request is refused; None if it is accepted."""
+        if "noschema" in self.faults and "response_format" in request:
             return "response_format is not supported"
-        if "newname" in self.faults and "max_tokens" in asked:
+        if "newname" in self.faults and "max_tokens" in request:
             return "use max_completion_tokens, not max_tokens"
         return "filtered" if fault == "filter" else None
 
@@ -124,7 +125,7 @@ class Handler(BaseHTTPRequestHandler):
         if "foreign" in self.faults and number % 5 == 0 and "dilemma" in fields:
             fields["dilemma"] = "Это совсем другой язык. " * 20
         if fault == "surrogate":
-            fields |= {name: f"{told}\ud83d" for name, told in fields.items()}
+            fields |= {name: f"{value}\ud83d" for name, value in fields.items()}
         content: Any = json.dumps(fields, ensure_ascii=fault == "surrogate")
         if fault == "cut":
             content = content[:-5]

@@ -1,4 +1,4 @@
-"""Building against a real server: nothing lost, nothing doubled, whatever goes wrong."""
+"""Building against a real server: nothing is lost or duplicated, whatever goes wrong."""
 
 import json
 import re
@@ -26,7 +26,7 @@ SmallDisk = Callable[[str], Path]
 
 
 def load(folder: Path) -> Corpus:
-    """The corpus that was built."""
+    """Load the corpus that was built."""
     return load_corpus(CorpusConfig(path=str(folder)))
 
 
@@ -38,8 +38,8 @@ def count(corpus: Corpus) -> tuple[Counter[Any], Counter[Any]]:
     )
 
 
-def check_whole(folder: Path) -> None:
-    """Every topic is there once, in both languages and stances."""
+def check_complete(folder: Path) -> None:
+    """Every topic was written once, in both languages and stances."""
     stories, dilemmas = count(load(folder))
     assert stories == {(v, g, s): 3 for v in VALUES for g in ("zh", "en")
                        for s in ("aligned", "violating")}  # fmt: skip
@@ -55,29 +55,29 @@ def test_a_corpus_is_built(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     assert main(options(serve(*faults), timeout=1)) == 0
-    check_whole(tmp_path / "out")
-    told = capsys.readouterr().out
-    assert "12 stories" not in told
-    assert "24 stories and 8 evaluation dilemmas of 2 values" in told
+    check_complete(tmp_path / "out")
+    output = capsys.readouterr().out
+    assert "12 stories" not in output
+    assert "24 stories and 8 evaluation dilemmas for 2 values" in output
     assert re.search(
-        r"\(100%\), [0-9.,]+ pairs/min, 0 s left; \d+ rejected; [0-9,]+ tokens of", told
+        r"\(100%\), [0-9.,]+ pairs/min, 0 s left; \d+ rejected; [0-9,]+ tokens of", output
     )
     card = yaml.safe_load((tmp_path / "out" / "card.yaml").read_text())
     assert (card["stories"], card["dilemmas"]) == (24, 8)
     rejects = tmp_path / "out" / "rejects.jsonl"
     reasons = [json.loads(line)["reason"] for line in rejects.open()] if rejects.exists() else []
     if faults == FAULTS:
-        assert any("an answer" in reason for reason in reasons)
+        assert any("the answer" in reason for reason in reasons)
     else:
         assert reasons == []
-    asked = [json.loads(line) for line in (tmp_path / "log").open()]
-    assert all("response_format" in a for a in asked) == (faults != ("noschema",))
-    # What is whole is not written again.
+    requests = [json.loads(line) for line in (tmp_path / "log").open()]
+    assert all("response_format" in request for request in requests) == (faults != ("noschema",))
+    # What is complete is not written again.
     assert main(options("http://127.0.0.1:9/v1")) == 0
 
 
 def test_killed_again_and_again(serve: Serve, options: Any, tmp_path: Path) -> None:
-    """kill -9 in mid run: what was accepted stays, and no topic is written twice."""
+    """kill -9 during a run: what was accepted is kept, and no topic is written twice."""
     url = serve("slow", "none", "none", "malformed")
     words = [sys.executable, "-m", "vxdist", *options(url, concurrency=3)]
     lines = tmp_path / "out" / "activation.jsonl"
@@ -98,12 +98,12 @@ def test_killed_again_and_again(serve: Serve, options: Any, tmp_path: Path) -> N
         stream.write('{"id": "torn')
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    check_whole(tmp_path / "out")
+    check_complete(tmp_path / "out")
     assert {line for line in kept if line} <= set(lines.read_text().splitlines())
 
 
-def test_a_kill_loses_no_answer_that_came(serve: Serve, options: Any, tmp_path: Path) -> None:
-    """Answers for a pair that is not complete are not asked for again."""
+def test_a_kill_loses_no_answer_received(serve: Serve, options: Any, tmp_path: Path) -> None:
+    """Answers for an incomplete pair are not requested again."""
     words = [sys.executable, "-m", "vxdist", *options(serve("slow"), concurrency=3)]
     log, kills = tmp_path / "log", 2
     for kill in range(1, kills + 1):
@@ -114,10 +114,10 @@ def test_a_kill_loses_no_answer_that_came(serve: Serve, options: Any, tmp_path: 
         process.kill()
         process.wait()
     assert main(words[3:]) == 0
-    check_whole(tmp_path / "out")
-    due = 6 * (2 + 4) + 4 * 2
-    greetings = kills + 1
-    assert due <= len(log.read_text().splitlines()) - greetings <= due + 3 * kills
+    check_complete(tmp_path / "out")
+    needed = 6 * (2 + 4) + 4 * 2
+    checks = kills + 1
+    assert needed <= len(log.read_text().splitlines()) - checks <= needed + 3 * kills
     assert not (tmp_path / "out" / "drafts.jsonl").exists()
 
 
@@ -128,18 +128,18 @@ def test_topics_are_the_same_each_time_and_a_larger_build_keeps_them() -> None:
     few, many = make_topics(small, guide), make_topics(large, guide)
     assert make_topics(small, guide) == few
     assert set(few) <= set(many)
-    of_one = [t for t in many if t.value == "freedom" and t.split == "activation"]
-    assert len({t.setting for t in of_one[: len(guide.settings)]}) == len(guide.settings)
+    freedom = [t for t in many if t.value == "freedom" and t.split == "activation"]
+    assert len({t.setting for t in freedom[: len(guide.settings)]}) == len(guide.settings)
     assert make_topics(BuildConfig(seed=1), guide)[0] != few[0]
 
 
-def test_topics_do_for_the_papers_scale() -> None:
+def test_topics_suffice_for_the_papers_scale() -> None:
     config = BuildConfig(stories_per_value=3000, dilemmas_per_value=200)
     topics = [t for t in make_topics(config, read_guide(config)) if t.value == "freedom"]
     assert len({(t.setting, t.rival, t.narrator) for t in topics}) > 0.85 * len(topics)
 
 
-def test_a_budget_stops_it_and_holds_over_restarts(
+def test_a_budget_stops_the_build_and_covers_restarts(
     serve: Serve, options: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     url = serve()
@@ -153,29 +153,29 @@ def test_a_budget_stops_it_and_holds_over_restarts(
     assert main(options(url, most_cost=0.0001, **prices)) == 3
     assert "build.most_cost" in capsys.readouterr().err
     assert main(options(url)) == 0
-    check_whole(tmp_path / "out")
+    check_complete(tmp_path / "out")
 
 
-def test_a_server_that_dies_stops_it_and_it_goes_on(
+def test_a_build_resumes_after_the_server_died(
     serve: Serve, options: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(options(serve("dead"), retries=1)) == 3
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "run the same command again to resume" in capsys.readouterr().err
     assert main(options(serve())) == 0
-    check_whole(tmp_path / "out")
+    check_complete(tmp_path / "out")
 
 
-def test_what_is_given_up_is_told(
+def test_pairs_that_are_given_up_are_reported(
     serve: Serve, options: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     impossible = options(serve(), attempts=2, option_ratio=0.5)
     assert main(impossible) == 0
-    told = capsys.readouterr().out
-    assert "10 pairs were given up after 2 rejected answers" in told
-    assert "20 answers rejected" in told
+    output = capsys.readouterr().out
+    assert "gave up on 10 pairs after 2 rejected answers each" in output
+    assert "20 answers rejected" in output
 
 
-def test_the_pace_is_kept(serve: Serve, options: Any, tmp_path: Path) -> None:
+def test_the_rate_limit_holds(serve: Serve, options: Any, tmp_path: Path) -> None:
     began = time.monotonic()
     few = {"stories_per_value": 0, "dilemmas_per_value": 2}
     assert main(options(serve(), requests_per_minute=240, **few)) == 0
@@ -184,28 +184,28 @@ def test_the_pace_is_kept(serve: Serve, options: Any, tmp_path: Path) -> None:
 
 class TestRefused:
     @pytest.mark.parametrize(
-        ("others", "told"),
+        ("others", "message"),
         [
-            ({"model": "other"}, "has no 'other'; it has tiny"),
-            ({"base_url": "http://127.0.0.1:9/v1"}, "does not answer"),
+            ({"model": "other"}, "has no model 'other'; it has tiny"),
+            ({"base_url": "http://127.0.0.1:9/v1"}, "does not respond"),
             ({"base_url": "https://api.example.org/v1", "key_variable": "NO_SUCH_KEY"},
-             "the environment has no NO_SUCH_KEY"),
+             "NO_SUCH_KEY is not set in the environment"),
             ({"languages": "[zh,fr]"}, "dilemma.fr.txt is missing"),
             ({"stances": "[maybe]"}, "build.stances"),
             ({"modle": "x"}, "did you mean build.model?"),
-            ({"concurrency": "0"}, "build.concurrency: 0"),
+            ({"concurrency": "0"}, "build.concurrency: found 0"),
         ],
     )  # fmt: skip
     def test_before_any_work(
-        self, others: dict[str, str], told: str, serve: Serve, options: Any, tmp_path: Path,
+        self, others: dict[str, str], message: str, serve: Serve, options: Any, tmp_path: Path,
         capsys: pytest.CaptureFixture[str],
     ) -> None:  # fmt: skip
         assert main(options(serve(), **others)) == 2
         error = capsys.readouterr().err.strip()
         assert error.startswith("error: ")
-        assert told in error
+        assert message in error
         assert "\n" not in error
-        assert not (tmp_path / "log").exists(), "no answer was asked for"
+        assert not (tmp_path / "log").exists(), "no answer was requested"
 
     def test_another_corpus_in_the_folder(
         self, serve: Serve, options: Any, capsys: pytest.CaptureFixture[str]
@@ -213,7 +213,7 @@ class TestRefused:
         url = serve()
         assert main(options(url)) == 0
         assert main(options(url, seed=5)) == 2
-        assert "was begun with other build.seed (0, now 5)" in capsys.readouterr().err
+        assert "was started with different build.seed (0, now 5)" in capsys.readouterr().err
 
     def test_two_builds_at_once(
         self, serve: Serve, options: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -224,12 +224,12 @@ class TestRefused:
             while not (tmp_path / "log").exists():
                 time.sleep(0.05)
             assert main(words) == 2
-            assert "another build writes" in capsys.readouterr().err
+            assert "another build is writing to" in capsys.readouterr().err
         finally:
             first.kill()
             first.wait()
 
-    def test_a_full_disk_leaves_a_corpus_that_reads(
+    def test_a_full_disk_leaves_a_readable_corpus(
         self, serve: Serve, options: Any, small_disk: SmallDisk, capsys: pytest.CaptureFixture[str]
     ) -> None:
         disk = small_disk("160k")

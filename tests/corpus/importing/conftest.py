@@ -1,4 +1,4 @@
-"""Importing into a folder of its own, and workbooks to import."""
+"""Import into an empty directory, and write workbooks to import."""
 
 import json
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Take = Callable[..., tuple[Corpus, list[dict[str, str]]]]
 
 @pytest.fixture
 def take(tmp_path: Path) -> Take:
-    """Import, and read the corpus and the rows dropped."""
+    """Import; returns the corpus and the rows dropped."""
 
     def run(form: str, source: object, *options: str) -> Any:
         target = tmp_path / "dst"
@@ -30,7 +30,7 @@ def take(tmp_path: Path) -> Take:
 
 @pytest.fixture
 def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """The error that an import ends with; nothing is written."""
+    """Import with an error; returns it, after checking that nothing was written."""
 
     def run(form: str, source: object, *options: str) -> str:
         target = tmp_path / "dst"
@@ -43,7 +43,7 @@ def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[...,
 
 @pytest.fixture
 def sheets() -> Callable[..., Path]:
-    """Writes an Excel workbook of {name: rows}."""
+    """Write an Excel workbook of {sheet name: rows}."""
 
     def write(file: Path, sheets: dict[str, list[list[object]]], hidden: str = "") -> Path:
         book = openpyxl.Workbook()

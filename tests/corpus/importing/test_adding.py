@@ -1,4 +1,4 @@
-"""`--add`: what is there may be incomplete, and what its owner wrote stays."""
+"""`--add`: the existing corpus may be incomplete, and what its owner wrote is kept."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,7 @@ ROW = "d,v\nA,freedom\n"
 
 @pytest.fixture
 def put(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Import this CSV into DST; its error, if it ends with one."""
+    """Import this CSV into DST; returns the error message, if any."""
 
     def run(text: str, *options: str, language: str = "en", target: str = "") -> str:
         (tmp_path / "t.csv").write_text(text, encoding="utf-8")
@@ -38,7 +38,7 @@ def test_evaluation_first(put: Callable[..., str], tmp_path: Path) -> None:
     assert (len(corpus.activation), len(corpus.evaluation)) == (1, 1)
 
 
-def test_one_file_a_value_and_language(put: Callable[..., str], tmp_path: Path) -> None:
+def test_one_file_per_value_and_language(put: Callable[..., str], tmp_path: Path) -> None:
     assert not put("d,v\nA,freedom\nB,justice\n")
     assert not put("d,v\n自由。,freedom\n", "--add", language="zh")
     assert not put("d,v\n公正。,justice\n", "--add", language="zh")
@@ -48,7 +48,7 @@ def test_one_file_a_value_and_language(put: Callable[..., str], tmp_path: Path) 
     assert card["values"] == ["freedom", "justice"]
 
 
-def test_lines_that_will_not_do(put: Callable[..., str], tmp_path: Path) -> None:
+def test_invalid_lines(put: Callable[..., str], tmp_path: Path) -> None:
     assert not put(ROW)
     file = tmp_path / "dst" / "activation.jsonl"
     file.write_text("no\n")
@@ -60,7 +60,7 @@ def test_lines_that_will_not_do(put: Callable[..., str], tmp_path: Path) -> None
     ("sources", "kept"),
     [(None, []), ("my notes", ["my notes"]), ([{"name": "a"}], [{"name": "a"}])],
 )
-def test_the_card_stays(
+def test_the_card_is_kept(
     sources: object, kept: list[object], put: Callable[..., str], tmp_path: Path
 ) -> None:
     assert not put(ROW)
@@ -95,40 +95,40 @@ def test_a_log_of_another_shape(log: str, put: Callable[..., str], tmp_path: Pat
     assert not put(ROW)
     file = tmp_path / "dst" / "import.json"
     file.write_text(log)
-    told = put("d,v\nB,justice\n", "--add")
-    assert told.startswith(f"{file}: not ")
-    assert "remove it to go on without it" in told
+    error = put("d,v\nB,justice\n", "--add")
+    assert error.startswith(f"{file}: not ")
+    assert "remove it to continue without it" in error
 
 
-def test_dilemmas_that_were_there_stay(put: Callable[..., str], tmp_path: Path) -> None:
-    """The release drops those of values without stories: of its own only."""
+def test_existing_dilemmas_are_kept(put: Callable[..., str], tmp_path: Path) -> None:
+    """Importing the release drops dilemmas of values without stories, but only its own."""
     from vxdist.corpus.importing.collect import Collected
     from vxdist.corpus.items import EvaluationItem
     from vxdist.corpus.read import read_corpus
 
     columns = ["--map", "aligned=a", "--map", "violating=b"]
     assert not put("d,v,a,b\nE,freedom,x,y\n", "--split", "evaluation", *columns)
-    read, into = read_corpus(str(tmp_path / "dst")), Collected()
-    into.begin_with(read.activation, read.evaluation)
-    into.add_dilemma(
+    read, collected = read_corpus(str(tmp_path / "dst")), Collected()
+    collected.begin_with(read.activation, read.evaluation)
+    collected.add_dilemma(
         EvaluationItem(id="n", pair="n", value="justice", language="en", dilemma="D", aligned="x",
                        violating="y"),
         "t.xlsx:s:2",
     )  # fmt: skip
-    into.drop_untold_values()
-    assert [item.dilemma for item in into.evaluation] == ["E"]
-    assert [row.where for row in into.dropped] == ["t.xlsx:s:2"]
+    collected.drop_values_without_stories()
+    assert [item.dilemma for item in collected.evaluation] == ["E"]
+    assert [row.where for row in collected.dropped] == ["t.xlsx:s:2"]
 
 
-def test_targets_that_will_not_do(put: Callable[..., str], tmp_path: Path) -> None:
+def test_invalid_targets(put: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "empty").mkdir()
-    for target, told in (
-        ("builtin:cvoice-seed", "comes with vxdist and stays as it is"),
-        (str(tmp_path / "nowhere"), "is no directory; leave --add out"),
+    for target, message in (
+        ("builtin:cvoice-seed", "is bundled with vxdist and read-only"),
+        (str(tmp_path / "nowhere"), "is not a directory; omit --add"),
         (str(tmp_path / "empty"), "has no activation.jsonl"),
         (str(tmp_path / "file" / "x"), f"{tmp_path / 'file'} is a file; give a directory"),
     ):
-        assert told in put(ROW, "--add", target=target)
+        assert message in put(ROW, "--add", target=target)
     assert "is a file" in put(ROW, target=str(tmp_path / "file" / "x" / "y"))
-    assert "comes with vxdist" in put(ROW, target="builtin:mine")
+    assert "is bundled with vxdist" in put(ROW, target="builtin:mine")

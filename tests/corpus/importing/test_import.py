@@ -1,4 +1,4 @@
-"""Importing tables of one's own: every kind of file, several values, both splits, refusals."""
+"""Importing your own tables: every file format, several values, both splits, errors."""
 
 import json
 from collections import Counter
@@ -28,7 +28,7 @@ MAPPED = ["--map", "dilemma=situation", "--map", "choice=did", "--map", "rationa
 
 @pytest.fixture
 def write_table(sheets: Callable[..., Path]) -> Callable[..., Path]:
-    """Writes TABLE as a file of one of the formats."""
+    """Write TABLE as a file of a given format."""
 
     def write(folder: Path, form: str) -> Path:
         file = folder / f"table.{form}"
@@ -40,8 +40,8 @@ def write_table(sheets: Callable[..., Path]) -> Callable[..., Path]:
             file = file.with_suffix(".xlsx")
             sheets(file, {"s": [[*TABLE[0]], *([*row.values()] for row in TABLE)]})
         else:
-            comma = {"csv": ",", "tsv": "\t"}[form]
-            lines = [comma.join(TABLE[0]), *(comma.join(row.values()) for row in TABLE)]
+            delimiter = {"csv": ",", "tsv": "\t"}[form]
+            lines = [delimiter.join(TABLE[0]), *(delimiter.join(row.values()) for row in TABLE)]
             file.write_text("\n".join(lines) + "\n")
         return file
 
@@ -50,7 +50,7 @@ def write_table(sheets: Callable[..., Path]) -> Callable[..., Path]:
 
 class TestOwnTables:
     @pytest.mark.parametrize("form", ["jsonl", "csv", "tsv", "excel", "parquet"])
-    def test_every_kind_of_file(
+    def test_every_file_format(
         self, form: str, take: Take, write_table: Write, tmp_path: Path
     ) -> None:
         kind = "csv" if form == "tsv" else form
@@ -63,7 +63,7 @@ class TestOwnTables:
         third = {"jsonl": ":3", "parquet": ":3"}.get(form, ":4")
         assert dropped[0]["where"].endswith(third), "line, or row, of the file"
 
-    def test_a_local_hugging_face_data_set(
+    def test_a_local_hugging_face_dataset(
         self, take: Take, write_table: Write, tmp_path: Path
     ) -> None:
         pytest.importorskip("datasets")
@@ -73,9 +73,9 @@ class TestOwnTables:
         assert [i.value for i in corpus.activation] == ["benevolence", "freedom"]
         assert len(dropped) == 2
 
-    def test_values_as_they_are(self, take: Take, write_table: Write, tmp_path: Path) -> None:
+    def test_values_as_written(self, take: Take, write_table: Write, tmp_path: Path) -> None:
         corpus, _ = take("jsonl", write_table(tmp_path, "jsonl"), *MAPPED, "--keep-values")
-        assert corpus.values == ("benevolence", "Liberty", "Speed"), "--value counts all the same"
+        assert corpus.values == ("benevolence", "Liberty", "Speed"), "--value still applies"
 
     def test_several_values_and_languages(self, take: Take, tmp_path: Path) -> None:
         rows = [
@@ -103,9 +103,9 @@ class TestOwnTables:
             "a1-benevolence", "a2-freedom", "a3-benevolence", "a4-freedom", "a5-benevolence",
         ]  # fmt: skip
         again, dropped = take("jsonl", file, *MAPPED, "--add")
-        assert again.activation == corpus.activation, "what is there is not added again"
+        assert again.activation == corpus.activation, "existing items are not added again"
         reasons = Counter(row["reason"] for row in dropped)
-        assert reasons["the same text of the same value stands there already"] == 3
+        assert reasons["duplicate: same text and value as another item"] == 3
         assert reasons["unknown value 'Speed'"] == 3, "of all three imports"
         assert len(again.card["sources"]) == 3
 
@@ -126,48 +126,48 @@ class TestRefused:
     def test_every_bad_line_at_once(self, refused: Callable[..., str], tmp_path: Path) -> None:
         file = tmp_path / "x.jsonl"
         file.write_text('{"a": 1}\nno\n[1]\n')
-        told = refused("jsonl", file, "--map", "dilemma=a", "--set", "value=freedom",
-                       "--set", "language=en").splitlines()  # fmt: skip
-        assert told[0] == "2 lines cannot be read"
-        assert f"{file}:2: not JSON" in told[1]
-        assert f"{file}:3: found list, expected an object" in told[2]
+        lines = refused("jsonl", file, "--map", "dilemma=a", "--set", "value=freedom",
+                        "--set", "language=en").splitlines()  # fmt: skip
+        assert lines[0] == "2 lines cannot be read"
+        assert f"{file}:2: not JSON" in lines[1]
+        assert f"{file}:3: found list, expected an object" in lines[2]
 
     @pytest.mark.parametrize(
-        ("options", "told"),
+        ("options", "message"),
         [
             (["--map", "dilema=situation"], "no field 'dilema'"),
             (["--map", "dilemma=situation", "--set", "language=en"], "no column for value"),
-            ([*MAPPED, "--map", "dilemma=where"], "there is no column 'where'; there are"),
+            ([*MAPPED, "--map", "dilemma=where"], "no column 'where'; the columns are"),
             ([*MAPPED, "--map", "pair=label", "--keep-values"],
-             "t.jsonl:5: id 'Care-en-aligned' stands already in t.jsonl:1"),
+             "t.jsonl:5: duplicate id 'Care-en-aligned', first seen at t.jsonl:1"),
             (["--map", "dilemma"], "expected FIELD=NAME"),
             (["--map", "dilemma=situation", "--map", "choice=did", "--set", "value=freedom",
-              "--set", "language=en"], "a choice and a rationale, or neither"),
+              "--set", "language=en"], "a story needs both choice and rationale, or neither"),
             (["--set", "value=Speed", "--map", "dilemma=situation", "--set", "language=en"],
-             "no item could be made of 4 rows"),
+             "none of 4 rows could be imported"),
         ],
     )  # fmt: skip
     def test_options(
-        self, options: list[str], told: str, refused: Callable[..., str], tmp_path: Path
+        self, options: list[str], message: str, refused: Callable[..., str], tmp_path: Path
     ) -> None:
         rows = [*TABLE, TABLE[0] | {"situation": "Another."}] if "pair=label" in options else TABLE
         file = tmp_path / "t.jsonl"
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
         error = refused("jsonl", file, *options)
-        assert told in error
+        assert message in error
         assert "\n" not in error
 
-    def test_what_is_there_is_kept(
+    def test_existing_files_are_kept(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         (tmp_path / "dst").mkdir()
         (tmp_path / "dst" / "mine.txt").write_text("keep")
         words = ["corpus", "import", "--format", "jsonl", "x", str(tmp_path / "dst")]
         assert main(words) == 2
-        assert "is there already" in capsys.readouterr().err
+        assert "already exists" in capsys.readouterr().err
         assert (tmp_path / "dst" / "mine.txt").read_text() == "keep"
 
-    def test_a_full_disk_leaves_the_corpus_that_was_there(
+    def test_a_full_disk_leaves_the_existing_corpus(
         self,
         small_disk: Callable[[str], Path],
         tmp_path: Path,
@@ -185,7 +185,7 @@ class TestRefused:
         assert [item.dilemma for item in corpus.activation] == ["A ferry waits."]
 
     @pytest.mark.parametrize("form", ["valuecsv", "parquet", "cvoice-release"])
-    def test_files_of_another_kind(
+    def test_files_of_another_format(
         self, form: str, refused: Callable[..., str], tmp_path: Path
     ) -> None:
         (tmp_path / "x").write_text("hello")

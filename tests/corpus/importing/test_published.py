@@ -1,4 +1,4 @@
-"""What others published: each format from a faithful small file; the release, if at hand."""
+"""Published datasets: each format from a small faithful file; the release, if available."""
 
 import json
 from collections import Counter
@@ -16,7 +16,7 @@ Sheets = Callable[..., Path]
 
 
 def test_the_release(take: Take, sheets: Sheets, tmp_path: Path) -> None:
-    """As the authors' files: incomplete and mislabelled rows, a letter before the options."""
+    """Like the authors' files: incomplete and mislabelled rows, a letter before each option."""
     folder = tmp_path / "release"
     (folder / "answers").mkdir(parents=True)
     (folder / "data").mkdir()
@@ -52,17 +52,19 @@ def test_the_release(take: Take, sheets: Sheets, tmp_path: Path) -> None:
     reasons = Counter(row["reason"].partition(":")[0] for row in dropped)
     assert reasons == {
         "mislabelled": 3,
-        "the same text of the same value stands there already": 2,
+        "duplicate": 2,
         "question is not [type, dilemma, option A, option B]": 2,
         "incomplete": 1,
-        "an evaluation dilemma of a value that has no stories": 1,
+        "evaluation dilemma of a value without stories": 1,
     }
     places = {row["where"] for row in dropped}
-    assert {"test-zh-200.xlsx:公正:3", "test-zh-200.xlsx:自由:2"} <= places, "untold ones too"
+    assert {"test-zh-200.xlsx:公正:3", "test-zh-200.xlsx:自由:2"} <= places, (
+        "values without stories too"
+    )
     assert any("自由" in remark for remark in corpus.card["remarks"])
 
 
-@pytest.mark.skipif(not RELEASE.is_dir(), reason="the authors' files are not here")
+@pytest.mark.skipif(not RELEASE.is_dir(), reason="the authors' files are not available")
 def test_the_authors_files(take: Take) -> None:
     corpus, dropped = take("cvoice-release", RELEASE)
     assert (len(corpus.activation), len(corpus.evaluation)) == (3395, 1794)
@@ -90,9 +92,9 @@ def test_dilemmas_of_cvc_in_gbk(take: Take, refused: Callable[..., str], tmp_pat
     head = "index,scene,options,rot1,core_values_1,rot2,core_values_2"
     row = '0,朋友借车，你借吗？,"A：借\nB：不借\nC：看书",r,"[\'Friendship\']",r,"公正,法治"'
     file.write_bytes(f"{head}\n{row}\n".encode("gbk"))
-    told = refused("cvc", file, "--language", "zh")
-    assert "not UTF-8" in told
-    assert "it reads as GBK: give --encoding gb18030" in told
+    error = refused("cvc", file, "--language", "zh")
+    assert "not UTF-8" in error
+    assert "it looks like GBK: use --encoding gb18030" in error
     corpus, _ = take("cvc", file, "--language", "zh", "--encoding", "gb18030")
     assert [i.value for i in corpus.activation] == ["friendliness", "justice", "rule_of_law"]
     assert {i.dilemma for i in corpus.activation} == {"朋友借车，你借吗？"}
@@ -110,9 +112,9 @@ def test_valuecsv(take: Take, sheets: Sheets, tmp_path: Path) -> None:
         ("democracy", "大家一起富。"),
     ]
     assert {row["where"].rpartition(":")[2]: row["reason"] for row in dropped} == {
-        "4": "no value is named",
-        "5": "a mark is '2', expected 0 or 1",
-        "6": "the last row, which holds totals",
+        "4": "no value",
+        "5": "found the mark '2', expected 0 or 1",
+        "6": "last row, which holds totals",
     }
 
 
@@ -126,7 +128,7 @@ def test_names_of_values() -> None:
     ):  # fmt: skip
         assert labels.find(name) == value
     labels = Labels({"Care": "benevolence", "Amity": "Friendship"})
-    assert labels.find("Benevolence") == "benevolence", "what a name is a name of is known too"
+    assert labels.find("Benevolence") == "benevolence", "the value of an added name is known too"
     assert labels.find("amity") == labels.find("Friendship") == "friendliness"
     kept = Labels({"Care": "benevolence"}, keep=True)
     assert [kept.find(name) for name in ("care", "Justice", "Benevolence")] == [

@@ -240,7 +240,8 @@ class TestProcess:
     def test_no_command_loads_anything_heavy(self, full_store: str) -> None:
         code = (
             "import sys; from vxstore.cli.main import main; store = sys.argv[1]\n"
-            "asked = (['info'], ['top'], ['neuron', '0', '0'], ['layers'], ['compare', store])\n"
+            "asked = (['info'], ['top'], ['neuron', '0', '0'], ['layers'], ['effects'],\n"
+            "  ['compare', store])\n"
             "assert all(main([words[0], store, *words[1:]]) == 0 for words in asked)\n"
             f"loaded = set({HEAVY}) & set(sys.modules)\n"
             "sys.exit(f'loaded: {loaded}' if loaded else 0)"

@@ -38,8 +38,8 @@ class TestLaws:
         selection = told["selection"]
         assert (selection.jaccard == 1).all()
         assert (selection.count_both == selection.count_a).all()
-        assert told["entropy"].alive_spearman.tolist() == pytest.approx([1] * 3)
-        assert told["entropy"].passed_spearman.tolist() == pytest.approx([1] * 3)
+        assert told["ranking"].alive_spearman.tolist() == pytest.approx([1] * 3)
+        assert told["ranking"].passed_spearman.tolist() == pytest.approx([1] * 3)
         assert told["only_a"] == told["only_b"] == {"value": [], "language": []}
 
     def test_swapping_swaps(self, pair: tuple[str, str, Any, Any]) -> None:
@@ -50,7 +50,7 @@ class TestLaws:
             "records"
         )
         np.testing.assert_allclose(
-            one["entropy"].alive_spearman, other["entropy"].alive_spearman, rtol=1e-12
+            one["ranking"].alive_spearman, other["ranking"].alive_spearman, rtol=1e-12
         )
 
     def test_agrees_with_sets(self, pair: tuple[str, str, Any, Any]) -> None:
@@ -66,7 +66,7 @@ class TestLaws:
             assert row["jaccard"] == len(a & b) / len(a | b)
 
     def test_correlations_agree_with_scipy(self, pair: tuple[str, str, Any, Any]) -> None:
-        told = query.compare(vxstore.open(pair[0]), vxstore.open(pair[1]))["entropy"]
+        told = query.compare(vxstore.open(pair[0]), vxstore.open(pair[1]))["ranking"]
         for g, row in enumerate(told.to_dict("records")):
             x, y = (data["entropy"][..., g] for data in pair[2:])
             passed = pair[2]["passed_filter"][..., g] & pair[3]["passed_filter"][..., g]
@@ -90,7 +90,7 @@ class TestLaws:
         add_scores(path, share=0.0)
         told = query.compare(*[vxstore.open(path)] * 2)
         assert told["selection"].jaccard.isna().all()
-        assert told["entropy"].passed_spearman.isna().all()
+        assert told["ranking"].passed_spearman.isna().all()
         assert "nan" not in ask("compare", path, path)
 
     def test_only_what_both_have(self, make_store: MakeStore, add_scores: AddScores) -> None:
@@ -99,7 +99,7 @@ class TestLaws:
         add_scores(b, values=("thrift", "calm", "awe"), languages=("en",), seed=5)
         told = query.compare(vxstore.open(a), vxstore.open(b))
         assert told["selection"].value.tolist() == ["calm", "thrift"]
-        assert told["entropy"].language.tolist() == ["en"]  # pooled is of other languages
+        assert told["ranking"].language.tolist() == ["en"]  # pooled is of other languages
         assert told["only_a"] == {"value": ["zeal"], "language": ["zh"]}
         assert told["only_b"] == {"value": ["awe"], "language": []}
 
@@ -152,7 +152,7 @@ class TestCommand:
             cells = " +".join(str(row[key]) for key in ("count_a", "count_b", "count_both"))
             pattern = rf"^{row['language']} +{row['value']} +{cells} +{row['jaccard']:.6f}"
             assert re.search(pattern, out, re.M)
-        for row in told["entropy"].to_dict("records"):
+        for row in told["ranking"].to_dict("records"):
             pattern = (
                 rf"^{row['language']} +24 +{row['alive_spearman']:.6f} +{row['passed_count']} "
             )
@@ -161,8 +161,8 @@ class TestCommand:
     def test_json_and_csv(self, ask: Ask, pair: tuple[str, str, Any, Any]) -> None:
         told = query.compare(vxstore.open(pair[0]), vxstore.open(pair[1]))
         found = json.loads(ask("compare", *pair[:2], "--format", "json"))
-        for key in ("selection", "entropy"):
+        for key in ("selection", "ranking"):
             assert found[key] == told[key].to_dict("records")
         rows = ask("compare", *pair[:2], "--format", "csv").splitlines()
         assert len(rows) == 1 + 9
-        assert rows[0] == ",".join([*told["selection"], *list(told["entropy"])[1:]])
+        assert rows[0] == ",".join([*told["selection"], *list(told["ranking"])[1:]])

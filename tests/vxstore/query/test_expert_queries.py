@@ -234,7 +234,7 @@ class TestCommands:
         assert out.startswith("layer 0, expert 2, unit 1 (neuron 5) of tiny\n")
         assert out.count("unrouted for a value") == 3
         assert max(map(len, out.splitlines())) <= 80
-        assert ask("neuron", store, "0", "2.1") == out
+        assert ask("neuron", store, "0", "2.1") == ask("neuron", store, "L0/E2/U1") == out
         told = json.loads(ask("neuron", store, "0", "5", "--format", "json"))
         assert (told["expert"], told["unit"]) == (2, 1)
         assert told["values"][0]["probability"] is None
@@ -242,6 +242,7 @@ class TestCommands:
         assert "no unit 2; there are 0 to 1" in fail("neuron", store, "0", "1.2")
         assert "EXPERT.UNIT" in fail("neuron", store, "0", "1.x")
         assert "has no experts" in fail("neuron", full_store, "0", "1.1")
+        assert "has no experts" in fail("neuron", full_store, "L0/E1/U1")
 
     def test_info_and_top(self, ask: Ask, store: str) -> None:
         out = ask("info", store)

@@ -247,7 +247,7 @@ class TestRefusals:
         assert list(tmp_path.iterdir()) == []
 
     def test_a_place_in_the_store(self, fail: Ask, scored: tuple[str, Any]) -> None:
-        assert "lies within the store" in fail("export", scored[0], f"{scored[0]}/record/x.csv")
+        assert "is inside the store" in fail("export", scored[0], f"{scored[0]}/record/x.csv")
 
     def test_unfinished(self, fail: Ask, make_store: MakeStore, tmp_path: Path) -> None:
         path = make_store(record=5)

@@ -18,7 +18,7 @@ from vxdist.reduce.selectors.vape import Vape
 from vxstore import query
 from vxstore.errors import StoreError
 from vxstore.groups import write_group
-from vxstore.query.neurons import rank
+from vxstore.query.ranks import count_ahead
 from vxstore.schema import SCORES
 
 MakeStore = Callable[..., str]
@@ -102,11 +102,11 @@ class TestScores:
         entropy_LN = np.array(data.draw(few)).reshape(3, 4)
         passed = st.lists(st.booleans(), min_size=12, max_size=12)
         passed_LN = np.array(data.draw(passed)).reshape(3, 4)
-        ranks = {at: rank(entropy_LN, passed_LN, at) for at in np.ndindex(3, 4)}
-        assert {at for at, r in ranks.items() if r is None} == set(
-            map(tuple, np.argwhere(~passed_LN))
+        placed = sorted(
+            (1 + int(count_ahead(entropy_LN, passed_LN, entropy_LN[at], 4 * at[0] + at[1])), at)
+            for at in np.ndindex(3, 4)
+            if passed_LN[at]
         )
-        placed = sorted((r, at) for at, r in ranks.items() if r is not None)
         assert [r for r, _ in placed] == list(range(1, int(passed_LN.sum()) + 1))
         assert [entropy_LN[at] for _, at in placed] == sorted(entropy_LN[passed_LN])
 
@@ -155,6 +155,28 @@ class TestRefusals:
 
 
 class TestCommand:
+    @pytest.mark.parametrize("place", [["L2/N1"], ["l2/n1"], ["2", "1"]])
+    def test_ways_to_name_a_neuron(self, ask: Ask, full_store: str, place: list[str]) -> None:
+        assert ask("neuron", full_store, *place).startswith("layer 2, neuron 1 of tiny\n")
+        assert ask("neuron", full_store, "--score", "vape", *place)
+
+    def test_options_may_come_between(self, ask: Ask, full_store: str) -> None:
+        out = ask("neuron", full_store, "2", "1", "--format", "json")
+        assert json.loads(out)["neuron"] == 1
+
+    def test_a_number_as_tables_print_it(self, ask: Ask, make_store: MakeStore) -> None:
+        path = make_store(shape=(2, 1200))
+        for place in (["1", "1,114"], ["1", "1114"], ["L1/N1,114"], ["L1/N1114"]):
+            assert ask("neuron", path, *place).startswith("layer 1, neuron 1,114 of tiny\n")
+
+    @pytest.mark.parametrize(
+        "place",
+        [["2"], ["2", "1", "0"], ["L2"], ["L2/U1"], ["L2/N"], ["2/1"], ["two", "one"], [""]],
+    )
+    def test_what_is_not_a_neuron(self, fail: Ask, full_store: str, place: list[str]) -> None:
+        known = "expected LAYER NEURON, LAYER EXPERT.UNIT, L29/N1114 or L3/E2/U5"
+        assert known in fail("neuron", full_store, *place)
+
     def test_table(self, ask: Ask, full_store: str) -> None:
         out = ask("neuron", full_store, "2", "1")
         assert out.startswith("layer 2, neuron 1 of tiny\n")

@@ -1,1 +1,1 @@
-"""The `vxdist corpus build` command: a corpus written by a language model."""
+"""The `vxdist corpus build` command: generate a corpus with a language model."""

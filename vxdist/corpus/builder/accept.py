@@ -1,4 +1,4 @@
-"""What is let into the corpus: the rules of `vxdist corpus check`, while it grows."""
+"""Acceptance rules: those of `vxdist corpus check`, applied while the corpus grows."""
 
 from collections.abc import Iterable, Sequence
 
@@ -13,79 +13,86 @@ from vxdist.corpus.items import ActivationItem, EvaluationItem
 
 
 class Rejected(Exception):
-    """An item that breaks a rule; the message says which."""
+    """An answer breaks a rule; the message says which."""
 
 
 class Rules:
-    """Languages, lengths, and dilemmas and rationales that stand there already."""
+    """Rules on languages, lengths, and duplicate dilemmas and rationales."""
 
     def __init__(self, config: BuildConfig) -> None:
         self._config, self._check = config, CheckConfig()
         self._recogniser = Recogniser(self._check)
-        self._nearness: dict[str, Nearness] = {}
+        self._indexes: dict[str, SimilarityIndex] = {}
 
-    def known(self, items: Iterable[ActivationItem | EvaluationItem]) -> None:
-        """Take note of items that are in the corpus: both splits together."""
+    def add(self, items: Iterable[ActivationItem | EvaluationItem]) -> None:
+        """Register items of the corpus, of both splits."""
         for item in items:
             for text in {item.dilemma, getattr(item, "rationale", "")} - {""}:
-                self._near(item.language).add(text)
+                self._index(item.language).add(text)
 
     def check_dilemma(self, language: str, dilemma: str, aligned: str, violating: str) -> None:
-        """Raises Rejected."""
-        self._length("dilemma", language, dilemma, self._config.dilemma_words)
+        """Raise Rejected if a dilemma or its options break a rule."""
+        self._check_length("dilemma", language, dilemma, self._config.dilemma_words)
         lengths = [len(split_words(text)) for text in (aligned, violating)]
         if max(lengths) > self._config.option_ratio * max(1, min(lengths)):
-            raise Rejected(f"options of {lengths[0]} and {lengths[1]} words")
+            raise Rejected(
+                f"options of {lengths[0]} and {lengths[1]} words, expected similar lengths"
+            )
         if aligned == violating:
             raise Rejected("both options are the same")
         for name, text in (("dilemma", dilemma), ("aligned", aligned), ("violating", violating)):
-            self._language(name, language, text)
-        self._new("dilemma", language, dilemma)
+            self._check_language(name, language, text)
+        self._check_duplicate("dilemma", language, dilemma)
 
     def check_rationale(self, language: str, choice: str, rationale: str) -> None:
-        """Raises Rejected."""
-        self._length("rationale", language, rationale, self._config.rationale_words)
+        """Raise Rejected if a choice or its rationale break a rule."""
+        self._check_length("rationale", language, rationale, self._config.rationale_words)
         for name, text in (("choice", choice), ("rationale", rationale)):
-            self._language(name, language, text)
-        self._new("rationale", language, rationale)
+            self._check_language(name, language, text)
+        self._check_duplicate("rationale", language, rationale)
 
-    def check_unlike(self, language: str, rationale: str, others: Iterable[ActivationItem]) -> None:
-        """Raises Rejected if a rationale is nearly that of another decision on the dilemma."""
+    def check_distinct(
+        self, language: str, rationale: str, others: Iterable[ActivationItem]
+    ) -> None:
+        """Raise Rejected if a rationale is nearly that of the other decision on its dilemma."""
         for other in others:
             if (
                 other.language == language
-                and jaccard(rationale, other.rationale, self._check.run) >= self._check.similarity
+                and jaccard(rationale, other.rationale, self._check.shingle_words)
+                >= self._check.similarity
             ):
-                raise Rejected(f"rationale nearly the same as the one of {other.stance}")
+                raise Rejected(f"rationale nearly the same as that of the {other.stance} decision")
 
-    def check_new(self, items: Sequence[ActivationItem | EvaluationItem]) -> None:
-        """Raises Rejected if one of these is nearly the same as another in the corpus by now."""
+    def check_duplicates(self, items: Sequence[ActivationItem | EvaluationItem]) -> None:
+        """Raise Rejected if an item is nearly the same as one that the corpus has by now."""
         for item in items:
             for name in ("dilemma", "rationale"):
                 if text := getattr(item, name, ""):
-                    self._new(name, item.language, text)
+                    self._check_duplicate(name, item.language, text)
 
-    def _length(self, name: str, language: str, text: str, bounds: dict[str, list[int]]) -> None:
+    def _check_length(
+        self, name: str, language: str, text: str, bounds: dict[str, list[int]]
+    ) -> None:
         least, most = bounds[language if language in bounds else "other"]
         length = len(split_words(text))
         if not least <= length <= most:
             raise Rejected(f"{name} of {length} words, expected {least} to {most}")
 
-    def _language(self, name: str, language: str, text: str) -> None:
+    def _check_language(self, name: str, language: str, text: str) -> None:
         other = self._recogniser.find_other(text, language)
         if other is not None:
-            raise Rejected(f"{name} in {other[0]}, expected {language}")
+            raise Rejected(f"{name} is in language {other[0]}, expected {language}")
 
-    def _new(self, name: str, language: str, text: str) -> None:
-        if (twin := self._near(language).find(text)) is not None:
-            raise Rejected(f"{name} nearly the same as another: {twin[:60]!r}")
+    def _check_duplicate(self, name: str, language: str, text: str) -> None:
+        if (other := self._index(language).find(text)) is not None:
+            raise Rejected(f"{name} nearly the same as another: {other[:60]!r}")
 
-    def _near(self, language: str) -> "Nearness":
-        return self._nearness.setdefault(language, Nearness(self._check))
+    def _index(self, language: str) -> "SimilarityIndex":
+        return self._indexes.setdefault(language, SimilarityIndex(self._check))
 
 
-class Nearness:
-    """Texts of one language, among which one like another is found at once."""
+class SimilarityIndex:
+    """Texts of one language, indexed for near-duplicate lookup."""
 
     def __init__(self, config: CheckConfig) -> None:
         self._config = config
@@ -95,19 +102,19 @@ class Nearness:
         self._texts: list[str] = []
 
     def add(self, text: str) -> None:
-        """Take one more."""
+        """Add a text."""
         self._index.insert(len(self._texts), self._sign(text))
         self._texts.append(text)
 
     def find(self, text: str) -> str | None:
-        """One that has as many runs of words in common as makes two near-duplicates."""
+        """A near-duplicate of `text`; None if there is none."""
         for number in self._index.query(self._sign(text)):
             other: str = self._texts[number]
-            if jaccard(text, other, self._config.run) >= self._config.similarity:
+            if jaccard(text, other, self._config.shingle_words) >= self._config.similarity:
                 return other
         return None
 
     def _sign(self, text: str) -> RMinHash:
-        runs = [shingle(text, self._config.run)]
-        (sign,) = RMinHash.from_token_sets(runs, self._config.hashes, self._config.seed)
-        return sign
+        shingles = [shingle(text, self._config.shingle_words)]
+        (signature,) = RMinHash.from_token_sets(shingles, self._config.hashes, self._config.seed)
+        return signature

@@ -1,20 +1,20 @@
-"""What is asked of a model's answer, and what is made of it."""
+"""Requests to a model, and parsing of its answers."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import json_repair
 
-from vxdist.corpus.encoding import has_half_pair
+from vxdist.corpus.encoding import has_lone_surrogate
 
-THOUGHT = "</think>"
-"""What ends the thoughts of many models, where the server leaves them in the answer."""
-Talk = Sequence[str]
-"""What we and the model said in turns; the first and the last word are ours."""
+END_OF_THOUGHT = "</think>"
+"""Ends the reasoning of many models, if the server leaves it in the answer."""
+Turns = Sequence[str]
+"""User and model messages in turn; the first and the last are the user's."""
 
 
 class Malformed(Exception):
-    """An answer without the fields that were asked for; `content` is what there is of it."""
+    """An answer lacks the requested fields; `content` is what came instead."""
 
     def __init__(self, reason: str, content: str | None = None) -> None:
         super().__init__(reason)
@@ -22,17 +22,17 @@ class Malformed(Exception):
 
 
 class Refused(Exception):
-    """No answer, from a server that gives answers to others: a filter, or a fault of its own."""
+    """The server refused or failed one request, as by a content filter, but answers others."""
 
 
-def make_messages(talk: Talk) -> list[Any]:
-    """The turns of a talk as the API has them."""
+def make_messages(turns: Turns) -> list[Any]:
+    """The messages of a conversation in the form of the API."""
     roles = ("user", "assistant")
-    return [{"role": roles[turn % 2], "content": text} for turn, text in enumerate(talk)]
+    return [{"role": roles[n % 2], "content": text} for n, text in enumerate(turns)]
 
 
 def make_schema(fields: Sequence[str]) -> dict[str, Any]:
-    """A JSON schema of an object with these texts, for servers that hold to one."""
+    """A JSON schema of an object with these string fields, for servers that enforce one."""
     return {
         "name": "answer",
         "strict": True,
@@ -46,21 +46,21 @@ def make_schema(fields: Sequence[str]) -> dict[str, Any]:
 
 
 def parse_answer(content: object, fields: Sequence[str]) -> dict[str, str]:
-    """The texts of an answer, mended where it is nearly JSON. Raises Malformed."""
+    """The fields of an answer; JSON that is nearly valid is repaired. Raises Malformed."""
     if not isinstance(content, str) or not content.strip():
-        raise Malformed("an empty answer")
-    answer = content.rpartition(THOUGHT)[2]
+        raise Malformed("the answer is empty")
+    answer = content.rpartition(END_OF_THOUGHT)[2]
     try:
         found = json_repair.loads(answer[answer.find("{") :] if "{" in answer else answer)
     except (ValueError, RecursionError) as error:
-        raise Malformed("an answer that is no JSON", content) from error
+        raise Malformed("the answer is not JSON", content) from error
     if not isinstance(found, dict):
-        raise Malformed("an answer that is no JSON object", content)
+        raise Malformed("the answer is not a JSON object", content)
     texts = {name: found.get(name) for name in fields}
     wrong = [name for name, text in texts.items() if not isinstance(text, str) or not text.strip()]
     if wrong:
-        raise Malformed(f"an answer without {', '.join(wrong)}", content)
-    told = {name: " ".join(str(text).split()) for name, text in texts.items()}
-    if any(map(has_half_pair, told.values())):
-        raise Malformed("an answer with half of a surrogate pair, which is no text", content)
-    return told
+        raise Malformed(f"the answer lacks {', '.join(wrong)}", content)
+    cleaned = {name: " ".join(str(text).split()) for name, text in texts.items()}
+    if any(map(has_lone_surrogate, cleaned.values())):
+        raise Malformed("the answer contains a lone surrogate, which is not valid text", content)
+    return cleaned

@@ -1,4 +1,4 @@
-"""How fast an endpoint is asked, and what it may cost in all."""
+"""Rate limits for requests to an endpoint, and the total budget."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ MILLION = 1e6
 
 
 class Usage:
-    """Tokens spent, kept in a file, so that a budget holds over restarts."""
+    """Tokens spent, kept in a file so that a budget covers restarts too."""
 
     def __init__(self, file: Path, config: BuildConfig) -> None:
         self._file, self._config = file, config
@@ -26,40 +26,40 @@ class Usage:
         )  # fmt: skip
 
     def spend(self, read: int, written: int) -> None:
-        """Note one request."""
+        """Record one request."""
         self._add(read, written)
         append_record(self._file, {"read": read, "written": written})
 
     @property
     def tokens(self) -> int:
-        """Of prompts and answers."""
+        """Tokens of prompts and answers so far."""
         return self.read + self.written
 
     @property
     def cost(self) -> float:
-        """In the currency of the prices."""
+        """Cost so far, in the currency of the prices."""
         prices = self._config.prompt_price, self._config.answer_price
         return (self.read * prices[0] + self.written * prices[1]) / MILLION
 
     def exhausted(self) -> str | None:
-        """The limit that is reached; None if there is room."""
+        """Which limit has been reached, as a message; None if there is budget left."""
         config = self._config
         if config.most_tokens is not None and self.tokens >= config.most_tokens:
-            return f"build.most_tokens: {self.tokens:,} of {config.most_tokens:,} tokens are spent"
+            return f"build.most_tokens: {self.tokens:,} of {config.most_tokens:,} tokens spent"
         if config.most_cost is not None and self.cost >= config.most_cost:
-            return f"build.most_cost: {self.cost:.4f} of {config.most_cost:.4f} is spent"
+            return f"build.most_cost: {self.cost:.4f} of {config.most_cost:.4f} spent"
         return None
 
 
-class Pace:
-    """Keeps requests, and their tokens, to so many a minute; each limit has a clock of its own."""
+class RateLimiter:
+    """Limits requests and tokens per minute; each limit has its own clock."""
 
     def __init__(self, requests: float | None, tokens: float | None) -> None:
         self._requests, self._tokens = requests, tokens
         self._next_request = self._next_token = time.monotonic()
 
     async def wait(self, stopping: asyncio.Event) -> None:
-        """Until the next request may start, or there is to be none."""
+        """Wait until the next request may start, or `stopping` is set."""
         now = time.monotonic()
         delay = max(self._next_request, self._next_token) - now
         if self._requests is not None:
@@ -69,7 +69,7 @@ class Pace:
                 await asyncio.wait_for(stopping.wait(), delay)
 
     def charge(self, tokens: int) -> None:
-        """Put off the next request for what the last one took."""
+        """Delay the next request according to the tokens that the last one used."""
         if self._tokens is not None:
             due = tokens * 60 / self._tokens
             self._next_token = max(time.monotonic(), self._next_token) + due

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Write a corpus, or go on with one.
+    """Build a corpus, or resume a build.
 
-    Raises UserError if settings or endpoint will not do, Stopped if the budget is spent or the
-    endpoint fails for good.
+    Raises UserError if the settings or the endpoint are unusable, Stopped if the budget is spent
+    or the endpoint keeps failing.
     """
     config = parse_section("corpus build", "build", BuildConfig, arguments)
     check_settings(config)
@@ -31,42 +31,42 @@ def run(arguments: Sequence[str]) -> None:
     folder = BuildFolder(config, guide)
     given_up: list[str] = []
     with folder.hold():
-        written = folder.written()
+        written = folder.written_pairs()
         missing = [topic for topic in topics if topic.pair not in written]
         if missing:
             with serve_local(config) as served:
                 given_up = asyncio.run(_write(served, guide, folder, missing))
         folder.finish(topics, guide)
-    _tell(config, folder, given_up)
+    _print_summary(config, folder, given_up)
 
 
 async def _write(
     config: BuildConfig, guide: "Guide", folder: "BuildFolder", missing: Sequence["Topic"]
 ) -> list[str]:
-    """Write what is missing; the pairs that were given up. SIGTERM stops it."""
+    """Write the missing topics, until done or SIGTERM; return the pairs that were given up."""
     from vxdist.corpus.builder.budget import Usage
-    from vxdist.corpus.builder.client import Writer
+    from vxdist.corpus.builder.client import ChatClient
     from vxdist.corpus.builder.folder import USAGE
     from vxdist.corpus.builder.work import Build
 
     usage = Usage(folder.path / USAGE, config)
-    async with Writer(config, usage) as writer:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, writer.stopping.set)
-        await writer.check()
+    async with ChatClient(config, usage) as client:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, client.stopping.set)
+        await client.check()
         folder.begin()
-        print(f"build: {len(missing):,} pairs are due in {config.out}")
-        return await Build(config, guide, folder, usage, writer).run(missing)
+        print(f"build: {len(missing):,} pairs to write in {config.out}")
+        return await Build(config, guide, folder, usage, client).run(missing)
 
 
-def _tell(config: BuildConfig, folder: "BuildFolder", given_up: Sequence[str]) -> None:
+def _print_summary(config: BuildConfig, folder: "BuildFolder", given_up: Sequence[str]) -> None:
     values = {i.value for i in folder.activation} | {i.value for i in folder.evaluation}
     print(
         f"build: {len(folder.activation):,} stories and {len(folder.evaluation):,} evaluation "
-        f"dilemmas of {len(values)} values in {config.out}; {sum(folder.rejects.values()):,} "
-        "answers rejected, with their reasons in rejects.jsonl"
+        f"dilemmas for {len(values)} values in {config.out}; {sum(folder.rejects.values()):,} "
+        "answers rejected (reasons in rejects.jsonl)"
     )
     if given_up:
         print(
-            f"build: {len(given_up):,} pairs were given up after {config.attempts} rejected "
-            "answers; raise build.attempts and run the same command to try them again"
+            f"build: gave up on {len(given_up):,} pairs after {config.attempts} rejected answers "
+            "each; raise build.attempts and run the same command again to retry them"
         )

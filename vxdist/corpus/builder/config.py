@@ -6,75 +6,78 @@ from typing import Any
 
 @dataclass(kw_only=True)
 class BuildConfig:
-    """Writing a corpus with a language model (`vxdist corpus build`)."""
+    """Generate a corpus with a language model."""
 
     out: str = ""
-    """Directory of the corpus; a build that was stopped goes on there."""
+    """Directory of the corpus. A build that was stopped resumes there."""
     base_url: str = "https://api.openai.com/v1"
-    """OpenAI-compatible endpoint, of a provider or of a server of your own."""
+    """Address of an OpenAI-compatible endpoint, a provider's or your own server's."""
     model: str = ""
     """Name of the model at the endpoint."""
     local: bool = False
-    """Serve the model on this machine while the build runs; build.model is then anything that
-    model.path takes, and build.base_url is not used."""
+    """Serve the model on this machine for the duration of the build. build.model then takes what
+    model.path takes, and build.base_url is ignored."""
     load_timeout: float = 3600.0
-    """Seconds that a local model may take to load."""
+    """Maximum number of seconds for a local model to load."""
     key_variable: str = "OPENAI_API_KEY"
-    """Environment variable that holds the key; a server on this machine needs none."""
+    """Environment variable with the API key. A server on this machine needs none."""
     languages: list[str] = field(default_factory=lambda: ["zh", "en"])
-    """The first is written; the others tell the same dilemma."""
+    """Languages of the corpus. Dilemmas are written in the first and retold in the others."""
     stances: list[str] = field(default_factory=lambda: ["aligned", "violating"])
-    """Of the stories."""
+    """Stances for which stories are written."""
     stories_per_value: int = 24
-    """Dilemmas of the activation split, each in all languages and stances."""
+    """Number of activation dilemmas per value, each in all languages and stances."""
     dilemmas_per_value: int = 16
-    """Dilemmas of the evaluation split, each in all languages."""
+    """Number of evaluation dilemmas per value, each in all languages."""
     values: str | None = None
-    """YAML file of values, with name and meaning by language; null: the twelve of C-Voice."""
+    """YAML file of values, with name and meaning by language; null uses C-Voice's twelve."""
     topics: str | None = None
-    """YAML file of settings, rivals and narrators; null: those that come with vxdist."""
+    """YAML file of settings, rivals and narrators; null uses those bundled with vxdist."""
     prompts: str | None = None
-    """Folder of prompts, STEP.LANGUAGE.txt; null: those that come with vxdist."""
+    """Directory of prompts named STEP.LANGUAGE.txt; null uses those bundled with vxdist."""
     seed: int = 0
-    """Of the topics."""
+    """Random seed for drawing topics."""
     temperature: float = 1.0
-    """Of the model."""
+    """Sampling temperature."""
     answer_tokens: int = 1200
-    """Most tokens of one answer."""
+    """Maximum number of tokens per answer."""
     request: dict[str, Any] = field(default_factory=dict)
-    """Further fields of each request, as the server knows them; for instance
+    """Additional fields of each request, as the server defines them; for instance
     {"chat_template_kwargs": {"enable_thinking": false}}."""
     structured: bool = True
-    """Ask for answers by JSON schema; a server that has no such thing is asked in plain words."""
+    """Request answers by JSON schema. If the server does not support schemas, the prompt alone
+    asks for JSON."""
     concurrency: int = 8
-    """Pairs written at once."""
+    """Number of pairs written at once."""
     requests_per_minute: float | None = None
-    """Most requests a minute; null: as fast as answers come."""
+    """Maximum number of requests per minute; null for no limit."""
     tokens_per_minute: float | None = None
-    """Most tokens a minute, of prompts and answers."""
+    """Maximum number of tokens per minute, prompts and answers together; null for no limit."""
     timeout: float = 120.0
-    """Seconds without a sign of an answer after which it is asked for again."""
+    """Seconds without a response before a request is retried."""
     retries: int = 6
-    """Of a request that fails, longer and longer apart, or as the server asks."""
+    """Maximum number of retries of a failed request, with exponential backoff or as the server
+    asks."""
     attempts: int = 6
-    """Answers on a topic that are rejected before it is given up."""
+    """Number of rejected answers after which a topic is given up."""
     most_tokens: int | None = None
-    """Tokens after which the build stops, over all its runs."""
+    """Token budget over all runs of the build, which stops when it is spent; null for no limit."""
     most_cost: float | None = None
-    """Cost after which it stops, in the currency of the prices."""
+    """Cost budget over all runs of the build, in the currency of the prices; null for no limit."""
     prompt_price: float = 0.0
-    """Of a million tokens of prompts."""
+    """Price per million prompt tokens."""
     answer_price: float = 0.0
-    """Of a million tokens of answers."""
+    """Price per million answer tokens."""
     dilemma_words: dict[str, list[int]] = field(
         default_factory=lambda: {"zh": [50, 140], "other": [35, 95]}
     )
-    """Fewest and most words of a dilemma by language; letters of Chinese, without punctuation."""
+    """Minimum and maximum number of words of a dilemma, by language (characters for Chinese,
+    without punctuation)."""
     rationale_words: dict[str, list[int]] = field(
         default_factory=lambda: {"zh": [70, 220], "other": [45, 125]}
     )
-    """The same of a rationale."""
+    """Minimum and maximum number of words of a rationale, by language."""
     option_ratio: float = 1.5
-    """How many times as long as the other an option may be."""
+    """Maximum ratio of the lengths of the two options of a dilemma."""
     progress_seconds: float = 10.0
-    """Between lines of progress."""
+    """Seconds between progress lines."""

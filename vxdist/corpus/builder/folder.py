@@ -1,4 +1,4 @@
-"""What a build keeps on disk, and finds again after any end."""
+"""The files of a build, from which it resumes however it ended."""
 
 import contextlib
 import dataclasses
@@ -29,19 +29,19 @@ from vxdist.errors import UserError
 
 SETTINGS, REJECTS, USAGE, LOCK = "build.yaml", "rejects.jsonl", "usage.jsonl", ".build.lock"
 DRAFTS = "drafts.jsonl"
-"""Answers for pairs that are not complete yet."""
-FREE = (
+"""Accepted answers of pairs that are not complete yet."""
+CHANGEABLE = (
     "out", "base_url", "local", "load_timeout", "key_variable", "answer_tokens", "structured",
     "stories_per_value", "dilemmas_per_value", "attempts", "concurrency", "progress_seconds",
     "requests_per_minute", "tokens_per_minute", "timeout", "retries",
     "most_tokens", "most_cost", "prompt_price", "answer_price",
 )  # fmt: skip
-"""Settings that may change when a build goes on: its size and pace, not what is written."""
+"""Settings that may change when a build resumes: its size and pace, but not its content."""
 Pair = Sequence[ActivationItem] | Sequence[EvaluationItem]
 
 
 class BuildFolder:
-    """The corpus as it grows, its rejects, and the settings it is written with."""
+    """The growing corpus, its rejected answers, and the settings it is built with."""
 
     def __init__(self, config: BuildConfig, guide: Guide) -> None:
         self._config, self.path = config, Path(config.out)
@@ -49,12 +49,15 @@ class BuildFolder:
         self.activation: list[ActivationItem] = []
         self.evaluation: list[EvaluationItem] = []
         self.rejects: Counter[str] = Counter()
-        """Times that a pair was rejected."""
+        """Number of rejected answers by pair."""
         self._drafts: dict[tuple[str, str], dict[str, str]] = {}
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        """Keep other builds out. Raises UserError if there is one, or the folder is another's."""
+        """Lock the directory and load what it contains.
+
+        Raises UserError if another build runs there, or it contains anything else.
+        """
         import filelock
 
         try:
@@ -64,56 +67,66 @@ class BuildFolder:
             raise UserError(f"build.out: {file} is a file; give a new directory") from error
         names = {file.name for file in self.path.iterdir()}
         if SETTINGS not in names and names - {LOCK, USAGE, f"{SETTINGS}.draft"}:
-            raise UserError(f"build.out: {self.path} holds something else; give a new directory")
+            raise UserError(
+                f"build.out: {self.path} is not empty and has no {SETTINGS}; give a new directory"
+            )
         lock = filelock.FileLock(self.path / LOCK)
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout as error:
-            raise UserError(f"build.out: another build writes {self.path}; wait for it") from error
+            raise UserError(
+                f"build.out: another build is writing to {self.path}; wait until it ends"
+            ) from error
         try:
-            self._open()
+            self._load()
             yield
         finally:
             lock.release()
 
-    def _open(self) -> None:
+    def _load(self) -> None:
         if (self.path / SETTINGS).exists():
-            _refuse_other(self.path / SETTINGS, self._identity)
-        self.activation = _recover(self.path / ACTIVATION, ActivationItem, self._per_pair(True))
-        self.evaluation = _recover(self.path / EVALUATION, EvaluationItem, self._per_pair(False))
+            _check_identity(self.path / SETTINGS, self._identity)
+        self.activation = _recover(
+            self.path / ACTIVATION, ActivationItem, self._items_per_pair(stories=True)
+        )
+        self.evaluation = _recover(
+            self.path / EVALUATION, EvaluationItem, self._items_per_pair(stories=False)
+        )
         rejects = read_records(self.path / REJECTS)
         self.rejects.update(record["pair"] for record in rejects if not record.get("refused"))
-        written = self.written()
+        written = self.written_pairs()
         for draft in read_records(self.path / DRAFTS):
             if draft["pair"] not in written:
                 self._drafts[draft["pair"], draft["asked"]] = draft["answer"]
 
     def begin(self) -> None:
-        """Note what the corpus is written with. After the endpoint was found to have the model:
-        else a slip in its name would stay."""
+        """Save the settings that the corpus is built with.
+
+        Called once the endpoint is known to have the model, so that a typo in its name is not kept.
+        """
         if not (self.path / SETTINGS).exists():
             text = yaml.safe_dump(self._identity, allow_unicode=True, sort_keys=False)
             replace_file(self.path / SETTINGS, text)
 
-    def _per_pair(self, of_stories: bool) -> int:
-        return len(self._config.languages) * (len(self._config.stances) if of_stories else 1)
+    def _items_per_pair(self, *, stories: bool) -> int:
+        return len(self._config.languages) * (len(self._config.stances) if stories else 1)
 
-    def written(self) -> set[str]:
-        """Pairs that are there, in all languages and stances."""
+    def written_pairs(self) -> set[str]:
+        """Pairs that are complete, in all languages and stances."""
         return {item.pair for item in self.activation} | {item.pair for item in self.evaluation}
 
-    def keep(self, pair: str, asked: str, answer: dict[str, str]) -> None:
-        """Append an answer that passed, until its pair is complete: it need not be paid twice."""
-        name = _digest(asked)
+    def save_draft(self, pair: str, request: str, answer: dict[str, str]) -> None:
+        """Keep an accepted answer until its pair is complete, so that it is not paid for twice."""
+        name = _digest(request)
         append_record(self.path / DRAFTS, {"pair": pair, "asked": name, "answer": answer})
         self._drafts[pair, name] = answer
 
-    def find_kept(self, pair: str, asked: str) -> dict[str, str] | None:
-        """The answer that was kept for just what is asked now."""
-        return self._drafts.get((pair, _digest(asked)))
+    def find_draft(self, pair: str, request: str) -> dict[str, str] | None:
+        """The answer kept for exactly this request; None if there is none."""
+        return self._drafts.get((pair, _digest(request)))
 
     def accept(self, items: Pair) -> None:
-        """Append all items of a pair at once. Raises OSError; the corpus then reads as before."""
+        """Append all items of a pair at once. Raises OSError; the corpus is then unchanged."""
         lines = "".join(map(to_line, items))
         if isinstance(items[0], ActivationItem):
             append_line(self.path / ACTIVATION, lines)
@@ -123,27 +136,27 @@ class BuildFolder:
             self.evaluation += items  # type: ignore[arg-type]
 
     def reject(self, topic: Topic, reason: str, found: Any, *, refused: bool = False) -> None:
-        """Keep what was rejected, with the reason; what the server refused does not count."""
+        """Record a rejected answer and the reason; refusals by the server do not count."""
         record = {**dataclasses.asdict(topic), "reason": reason, "found": found}
         append_record(self.path / REJECTS, record | ({"refused": True} if refused else {}))
         self.rejects[topic.pair] += not refused
 
     def finish(self, topics: Sequence[Topic], guide: Guide) -> None:
-        """Put items in the order of the topics, and write the card."""
-        place = {topic.pair: n for n, topic in enumerate(topics)}
+        """Sort items in the order of the topics, and write the card."""
+        position = {topic.pair: n for n, topic in enumerate(topics)}
         for name, items in ((ACTIVATION, self.activation), (EVALUATION, self.evaluation)):
-            # A smaller corpus may be asked for than is there: what goes beyond comes last.
-            lines = [(place.get(item.pair, len(place)), to_line(item)) for item in items]
+            # Pairs of an earlier, larger build come last.
+            lines = [(position.get(item.pair, len(position)), to_line(item)) for item in items]
             if lines:
                 lines.sort(key=lambda line: line[0])
                 replace_file(self.path / name, "".join(line for _, line in lines))
         values = {
-            value: {language: told[language]["name"] for language in self._config.languages}
-            for value, told in guide.values.items()
+            value: {language: texts[language]["name"] for language in self._config.languages}
+            for value, texts in guide.values.items()
         }
         card = {
             "name": self.path.name,
-            "summary": f"Written by {self._config.model} with vxdist corpus build; not reviewed.",
+            "summary": f"Generated by {self._config.model} with vxdist corpus build; not reviewed.",
             "licence": "unknown",
             "languages": list(self._config.languages),
             "values": values,
@@ -153,46 +166,46 @@ class BuildFolder:
             **{key: self._identity[key] for key in ("seed", "guide_digest")},
         }
         replace_file(self.path / CARD, yaml.safe_dump(card, allow_unicode=True, sort_keys=False))
-        written = self.written()
-        if all(topic.pair in written for topic in topics):  # else some may be tried again
+        written = self.written_pairs()
+        if all(topic.pair in written for topic in topics):  # otherwise some may be retried
             (self.path / DRAFTS).unlink(missing_ok=True)
 
 
 def _identify(config: BuildConfig, guide: Guide) -> dict[str, Any]:
-    """What decides which corpus this is."""
-    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in FREE}
-    told = json.dumps(
+    """The settings and texts that determine the content of the corpus."""
+    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in CHANGEABLE}
+    content = json.dumps(
         [guide.values, guide.settings, guide.rivals, guide.narrators,
          sorted((*key, text.template) for key, text in guide.prompts.items())],
         ensure_ascii=False, sort_keys=True,
     )  # fmt: skip
-    return {**settings, "guide_digest": _digest(told)}
+    return {**settings, "guide_digest": _digest(content)}
 
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _refuse_other(file: Path, identity: dict[str, Any]) -> None:
-    there = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+def _check_identity(file: Path, identity: dict[str, Any]) -> None:
+    saved = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     for key, now in identity.items():
-        if there.get(key) != now:
-            told = "values, topics or prompts" if key == "guide_digest" else f"build.{key}"
+        if saved.get(key) != now:
+            name = "values, topics or prompts" if key == "guide_digest" else f"build.{key}"
             raise UserError(
-                f"{file}: the corpus was begun with other {told} ({there.get(key)!r}, now "
-                f"{now!r}); give another build.out, or go on as it was"
+                f"{file}: the corpus was started with different {name} ({saved.get(key)!r}, now "
+                f"{now!r}); give another build.out, or change it back"
             )
 
 
 def _recover(file: Path, kind: type[Item], per_pair: int) -> list[Item]:
-    """Whole pairs of a file; what a killed build left of another is taken off."""
+    """The complete pairs of a file; the rest, left by a killed build, is removed."""
     if not file.exists():
         return []
     cut_torn_line(file)
     read = read_file(file, kind, "utf-8")
     refuse(read.faults)
-    times = Counter(item.pair for item in read.items)
-    whole = [item for item in read.items if times[item.pair] == per_pair]
-    if len(whole) < len(read.items):
-        replace_file(file, "".join(map(to_line, whole)))
-    return whole
+    counts = Counter(item.pair for item in read.items)
+    complete = [item for item in read.items if counts[item.pair] == per_pair]
+    if len(complete) < len(read.items):
+        replace_file(file, "".join(map(to_line, complete)))
+    return complete

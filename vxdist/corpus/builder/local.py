@@ -1,4 +1,4 @@
-"""A model of this machine, served for one build."""
+"""Serving a local model for the duration of a build."""
 
 import contextlib
 import dataclasses
@@ -17,82 +17,88 @@ from typing import IO
 from vxdist.corpus.builder.config import BuildConfig
 from vxdist.errors import UserError
 
-NEEDED = ("fastapi", "uvicorn", "pydantic")
-"""What `transformers serve` needs beside transformers."""
+REQUIRED = ("fastapi", "uvicorn", "pydantic")
+"""Packages that `transformers serve` needs besides transformers."""
 SERVING = "serving "
-"""How the line of `vxdist.model.serve` begins that names the model."""
+"""Prefix of the line in which `vxdist.model.serve` names the model."""
 END_TIMEOUT = 30.0
-"""Seconds for it to end: more than `vxdist.model.serve` gives the server it started."""
-LINES = 3
-"""Of what a server said at last, to be told if it ends."""
+"""Seconds for the server to end: more than `vxdist.model.serve` gives its own child."""
+LOG_LINES = 3
+"""Number of log lines to show if the server ends unexpectedly."""
 
 
 @contextlib.contextmanager
 def serve_local(config: BuildConfig) -> Iterator[BuildConfig]:
-    """The settings with the address of a server of `build.model`, which ends with the block.
+    """Serve `build.model` within the block; yields the settings with the server's address.
 
-    Without `build.local`, the settings as they are. Raises UserError if there is no such model, or
-    it cannot be served.
+    Without `build.local`, yields the settings unchanged. Raises UserError if the model does not
+    exist or cannot be served.
     """
     if not config.local:
         yield config
         return
-    for name in NEEDED:
+    for name in REQUIRED:
         if importlib.util.find_spec(name) is None:
-            raise UserError(f"build.local: the Python package {name} is not installed; install "
-                            "vxdist with its extra `local`")  # fmt: skip
+            raise UserError(
+                f"build.local: the Python package {name} is not installed; install vxdist with "
+                "its extra `local`"
+            )
     port = _free_port()
     command = [sys.executable, "-m", "vxdist.model.serve", config.model, str(port)]
     with tempfile.TemporaryFile("w+") as log:
-        # Its standard input is ours to close: whatever ends this process ends the server too.
+        # The server ends when its standard input closes, which happens however this process ends.
         server = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )  # fmt: skip
         try:
             print(f"build: loading {config.model} on this machine", flush=True)
-            called = _await(server, port, config, log)
+            name = _await(server, port, config, log)
             url = f"http://127.0.0.1:{port}/v1"
-            yield dataclasses.replace(config, base_url=url, model=called)
+            yield dataclasses.replace(config, base_url=url, model=name)
         finally:
             _end(server)
 
 
 def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _await(server: "subprocess.Popen[str]", port: int, config: BuildConfig, log: IO[str]) -> str:
-    """What the server calls the model, once it answers. Raises UserError if it does not in time."""
-    late = threading.Event()
+    """Wait until the server answers; returns its name for the model.
+
+    Raises UserError if it ends or does not answer in time.
+    """
+    timed_out = threading.Event()
 
     def give_up() -> None:
-        late.set()
+        timed_out.set()
         _end(server)
 
     timer = threading.Timer(config.load_timeout, give_up)
     timer.daemon = True
     timer.start()
-    called = _hear_name(server)
-    # Not by a proxy that the environment may name.
+    name = _read_name(server)
+    # Ignore any proxy set in the environment.
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    while called is not None and server.poll() is None:
+    while name is not None and server.poll() is None:
         with contextlib.suppress(OSError):
             direct.open(f"http://127.0.0.1:{port}/health", timeout=5).close()
             timer.cancel()
-            return called
+            return name
         time.sleep(0.2)
     timer.cancel()
     server.wait()
-    told = f"it did not load within build.load_timeout ({config.load_timeout:.0f} s)"
-    told = told if late.is_set() else _last_words(log)
-    raise UserError(f"build.local: {config.model} is not served: {told}")
+    reason = _read_reason(log)
+    if timed_out.is_set():
+        reason = f"it did not load within build.load_timeout ({config.load_timeout:.0f} s)"
+    raise UserError(f"build.local: cannot serve {config.model}: {reason}")
 
 
-def _hear_name(server: "subprocess.Popen[str]") -> str | None:
-    """What the server calls the model; None if it ended. What else it says is passed on."""
+def _read_name(server: "subprocess.Popen[str]") -> str | None:
+    """The server's name for the model; None if it ended. Its other output is passed on."""
     assert server.stdout is not None
     for line in server.stdout:
         if line.startswith(SERVING):
@@ -102,7 +108,7 @@ def _hear_name(server: "subprocess.Popen[str]") -> str | None:
 
 
 def _end(server: "subprocess.Popen[str]") -> None:
-    """Close its input, and see that it ends."""
+    """Close the server's input and make sure that it ends."""
     assert server.stdin is not None
     with contextlib.suppress(OSError):
         server.stdin.close()
@@ -113,8 +119,9 @@ def _end(server: "subprocess.Popen[str]") -> None:
         server.wait()
 
 
-def _last_words(log: IO[str]) -> str:
+def _read_reason(log: IO[str]) -> str:
+    """Why a server ended: its error lines, else the last lines of its log."""
     log.seek(0)
     lines = [line.strip() for line in log if line.strip()]
-    told = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    return " ".join(told or lines[-LINES:]) or "it said nothing"
+    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    return " ".join(errors or lines[-LOG_LINES:]) or "it ended without a message"

@@ -1,4 +1,4 @@
-"""Settings of a build that cannot be."""
+"""Validation of the settings of a build."""
 
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
@@ -9,21 +9,23 @@ from vxdist.errors import UserError
 
 
 def check_settings(config: BuildConfig) -> None:
-    """Raises UserError naming the first setting that cannot be."""
+    """Raise UserError naming the first invalid setting."""
     for name in ("out", "model"):
         if not getattr(config, name):
-            raise UserError(f"build.{name}: not given")
+            raise UserError(f"build.{name} is required")
     unknown = [stance for stance in config.stances if stance not in STANCES]
     if unknown or not config.stances:
         raise UserError(f"build.stances: found {config.stances}, expected {', '.join(STANCES)}")
     if not config.languages or len(set(config.languages)) < len(config.languages):
-        raise UserError(f"build.languages: found {config.languages}, expected each once")
+        raise UserError(
+            f"build.languages: found {config.languages}, expected at least one, without duplicates"
+        )
     for name in ("concurrency", "attempts", "answer_tokens"):
         if getattr(config, name) < 1:
-            raise UserError(f"build.{name}: {getattr(config, name)} must be at least 1")
+            raise UserError(f"build.{name}: found {getattr(config, name)}, expected at least 1")
     for name in ("stories_per_value", "dilemmas_per_value", "retries"):
         if getattr(config, name) < 0:
-            raise UserError(f"build.{name}: {getattr(config, name)} must not be negative")
+            raise UserError(f"build.{name}: found {getattr(config, name)}, expected at least 0")
     for name in ("dilemma_words", "rationale_words"):
         _check_bounds(f"build.{name}", getattr(config, name), config.languages)
     _check_limits(config)
@@ -33,15 +35,15 @@ def check_settings(config: BuildConfig) -> None:
 def _check_limits(config: BuildConfig) -> None:
     for name in ("timeout", "load_timeout", "option_ratio"):
         if getattr(config, name) <= 0:
-            raise UserError(f"build.{name}: {getattr(config, name)} must be above 0")
+            raise UserError(f"build.{name}: found {getattr(config, name)}, expected more than 0")
     for name in ("requests_per_minute", "tokens_per_minute", "most_tokens", "most_cost"):
         if (limit := getattr(config, name)) is not None and limit <= 0:
-            raise UserError(f"build.{name}: {limit} must be above 0, or null")
+            raise UserError(f"build.{name}: found {limit}, expected more than 0, or null")
     prices = config.prompt_price, config.answer_price
     if min(prices) < 0 or (config.most_cost is not None and max(prices) == 0):
         raise UserError(
-            f"build.prompt_price, build.answer_price: found {prices[0]} and {prices[1]}; without "
-            "what a million tokens cost, build.most_cost limits nothing"
+            f"build.prompt_price, build.answer_price: found {prices[0]} and {prices[1]}, expected "
+            "prices per million tokens; build.most_cost has no effect without them"
         )
 
 
@@ -62,6 +64,6 @@ def _check_bounds(key: str, bounds: Mapping[str, Sequence[int]], languages: Sequ
         pair = bounds.get(language, bounds.get("other", ()))
         if len(pair) != 2 or not 0 < pair[0] <= pair[1]:
             raise UserError(
-                f"{key}: found {list(pair)} for {language!r}, expected [FEWEST, MOST] for each "
+                f"{key}: found {list(pair)} for {language!r}, expected [MIN, MAX] for each "
                 "language, or for `other`"
             )

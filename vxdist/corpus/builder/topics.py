@@ -1,8 +1,8 @@
-"""What to write about: a topic for each pair, the same whenever the same seed is asked."""
+"""What to write about: one topic per pair, determined by the seed."""
 
 import importlib.resources
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -14,20 +14,20 @@ import yaml
 from vxdist.corpus.builder.config import BuildConfig
 from vxdist.errors import UserError
 
-OF_TOPIC = ("value", "meaning", "setting", "rival", "narrator")
+TOPIC_FIELDS = ("value", "meaning", "setting", "rival", "narrator")
 STEPS = {
-    "dilemma": OF_TOPIC,
-    "retell": (*OF_TOPIC, "told"),
+    "dilemma": TOPIC_FIELDS,
+    "retell": (*TOPIC_FIELDS, "told"),
     "rationale": ("value", "dilemma", "decision", "other"),
     "again": ("reason",),
 }
-"""Steps, and what each prompt is filled with."""
+"""Steps, and the placeholders of each prompt."""
 SPLITS = ("activation", "evaluation")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Topic:
-    """One dilemma to be written, in all languages."""
+    """The topic of one dilemma, which is written in all languages."""
 
     pair: str
     split: str
@@ -39,19 +39,19 @@ class Topic:
 
 @dataclass(frozen=True, kw_only=True)
 class Guide:
-    """What the model is told: values, topics and prompts."""
+    """The content of prompts: values, topics and templates."""
 
     values: Mapping[str, Mapping[str, Mapping[str, str]]]
     """{value: {language: {name, meaning}}}"""
     settings: Mapping[str, Mapping[str, str]]
-    """{setting: {language: name}}; where there is no name, it is the setting itself."""
+    """{setting: {language: name}}; a setting without a name is used as it is."""
     rivals: Mapping[str, Mapping[str, str]]
     narrators: Mapping[str, Mapping[str, str]]
     prompts: Mapping[tuple[str, str], Template]
     """{(step, language): text}"""
 
-    def tell(self, topic: Topic, language: str) -> dict[str, str]:
-        """What a prompt is told of a topic, in its language."""
+    def describe(self, topic: Topic, language: str) -> dict[str, str]:
+        """The placeholders that describe a topic, in the language of the prompt."""
         value = self.values[topic.value][language]
         return {
             "value": value["name"],
@@ -63,64 +63,68 @@ class Guide:
 
 
 def read_guide(config: BuildConfig) -> Guide:
-    """Read values, topics and prompts. Raises UserError naming the file that will not do."""
-    own = importlib.resources.files("vxdist.corpus.builder")
-    values = _read_yaml(config.values, str(own / "values.yaml"))
-    topics = _read_yaml(config.topics, str(own / "topics.yaml"))
-    folder = Path(config.prompts or str(own / "prompts"))
+    """Read values, topics and prompts. Raises UserError naming the file that is invalid."""
+    bundled = importlib.resources.files("vxdist.corpus.builder")
+    values = _read_yaml(Path(config.values or str(bundled / "values.yaml")))
+    topics = _read_yaml(Path(config.topics or str(bundled / "topics.yaml")))
+    folder = Path(config.prompts or str(bundled / "prompts"))
     prompts = {}
     for step, language in product(STEPS, config.languages):
         prompts[step, language] = _read_prompt(
             folder / f"{step}.{language}.txt", STEPS[step], config.languages
         )
     for value, language in product(values, config.languages):
-        told = values[value].get(language) if isinstance(values[value], dict) else None
-        names = [told.get(key) for key in ("name", "meaning")] if isinstance(told, dict) else [None]
-        if not isinstance(value, str) or not all(isinstance(name, str) for name in names):
-            raise UserError(
-                f"build.values: {value} has no name and meaning in language {language!r}; expected "
-                f"{value}: {{{language}: {{name: TEXT, meaning: TEXT}}}}"
-            )
+        _check_value(value, values[value], language)
     return Guide(
         values=values,
-        settings=_named(topics, "settings"),
-        rivals=_named(topics, "rivals"),
-        narrators=_named(topics, "narrators"),
+        settings=_read_names(topics, "settings"),
+        rivals=_read_names(topics, "rivals"),
+        narrators=_read_names(topics, "narrators"),
         prompts=prompts,
     )
+
+
+def _check_value(value: object, texts: object, language: str) -> None:
+    text = texts.get(language) if isinstance(texts, dict) else None
+    fields = [text.get(key) for key in ("name", "meaning")] if isinstance(text, dict) else [None]
+    if not isinstance(value, str) or not all(isinstance(field, str) for field in fields):
+        raise UserError(
+            f"build.values: {value} has no name and meaning in language {language!r}; expected "
+            f"{value}: {{{language}: {{name: TEXT, meaning: TEXT}}}}"
+        )
 
 
 def _read_prompt(file: Path, names: Sequence[str], languages: Sequence[str]) -> Template:
     if not file.is_file():
         raise UserError(
-            f"{file} is missing; build.prompts needs {', '.join(STEPS)} in each of "
-            f"{', '.join(languages)}"
+            f"{file} is missing; build.prompts needs {', '.join(STEPS)} for each of the "
+            f"languages {', '.join(languages)}"
         )
     prompt = Template(_read_text(file))
     unknown = [name for name in prompt.get_identifiers() if name not in names]
     if unknown:
         raise UserError(
-            f"{file}: ${unknown[0]} is not known; expected {', '.join(f'${n}' for n in names)} (a "
-            "dollar sign is $$)"
+            f"{file}: unknown placeholder ${unknown[0]}, expected "
+            f"{', '.join(f'${n}' for n in names)} (write a dollar sign as $$)"
         )
     return prompt
 
 
-def _named(topics: Mapping[str, Any], key: str) -> dict[str, dict[str, str]]:
-    """A list of texts, or texts with a name by language."""
+def _read_names(topics: Mapping[str, Any], key: str) -> dict[str, dict[str, str]]:
+    """{text: {language: name}} of a list of texts, or of texts with names by language."""
     found = topics.get(key)
     if isinstance(found, list) and all(isinstance(text, str) for text in found):
         found = dict.fromkeys(found)
     named = {
-        text: of or {}
-        for text, of in (found.items() if isinstance(found, dict) else ())
-        if isinstance(text, str) and isinstance(of, dict | None)
-        if all(isinstance(name, str) for name in (of or {}).values())
+        text: names or {}
+        for text, names in (found.items() if isinstance(found, dict) else ())
+        if isinstance(text, str) and isinstance(names, dict | None)
+        if all(isinstance(name, str) for name in (names or {}).values())
     }
     if not named or not isinstance(found, dict) or len(named) < len(found):
         raise UserError(
-            f"build.topics: {key} must be a list of texts, or TEXT: {{LANGUAGE: NAME}}; numbers, "
-            "yes and no need quotes"
+            f"build.topics: {key} must be a list of texts, or a mapping TEXT: {{LANGUAGE: NAME}}; "
+            "quote numbers, yes and no"
         )
     return named
 
@@ -129,11 +133,10 @@ def _read_text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: cannot be read: {error}; expected a text in UTF-8") from error
+        raise UserError(f"{file}: cannot be read: {error}; expected UTF-8 text") from error
 
 
-def _read_yaml(given: str | None, own: str) -> dict[str, Any]:
-    file = Path(given or own)
+def _read_yaml(file: Path) -> dict[str, Any]:
     try:
         found = yaml.safe_load(_read_text(file))
     except yaml.YAMLError as error:
@@ -144,16 +147,16 @@ def _read_yaml(given: str | None, own: str) -> dict[str, Any]:
 
 
 def make_topics(config: BuildConfig, guide: Guide) -> list[Topic]:
-    """All topics, by value. Each value meets all settings before one comes again; so with rivals
-    and narrators.
+    """All topics, by value.
 
-    More topics of a value leave the first ones as they are.
+    A value uses every setting once before any is repeated; likewise rivals and narrators. A larger
+    number of topics extends a smaller one.
     """
     counts = {"activation": config.stories_per_value, "evaluation": config.dilemmas_per_value}
     topics = []
     for value, split in product(guide.values, SPLITS):
         settings, rivals, narrators = (
-            _endless(names, f"{config.seed}/{value}/{split}/{kind}")
+            _shuffle_forever(names, f"{config.seed}/{value}/{split}/{kind}")
             for kind, names in (
                 ("settings", guide.settings),
                 ("rivals", guide.rivals),
@@ -174,7 +177,8 @@ def make_topics(config: BuildConfig, guide: Guide) -> list[Topic]:
     return topics
 
 
-def _endless(names: Iterable[str], seed: str) -> Any:
-    chance, among = random.Random(seed), list(names)
+def _shuffle_forever(names: Iterable[str], seed: str) -> Iterator[str]:
+    """All names in random order, then in another random order, and so on."""
+    rng, pool = random.Random(seed), list(names)
     while True:
-        yield from chance.sample(among, len(among))
+        yield from rng.sample(pool, len(pool))

@@ -1,1 +1,1 @@
-"""The `vxdist corpus check` command: what is wrong with a corpus, and what to know about it."""
+"""The `vxdist corpus check` command: errors and weaknesses of a corpus."""

@@ -1,4 +1,4 @@
-"""How long texts are: by value, by stance, and by option. In words; letters of Chinese."""
+"""Text lengths by value, stance and option, in words (characters for Chinese)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -13,26 +13,29 @@ from vxdist.corpus.items import ActivationItem, EvaluationItem
 def check_balance(
     activation: Sequence[ActivationItem], evaluation: Sequence[EvaluationItem], config: CheckConfig
 ) -> Checked:
-    """Mean lengths side by side; a warning where the longest is much longer than the shortest."""
+    """Compare mean lengths; warn where the longest is much longer than the shortest."""
     rows: list[tuple[object, ...]] = []
     findings: list[Finding] = []
     for language in dict.fromkeys(item.language for item in activation):
         stories = [item for item in activation if item.language == language]
         dilemmas = [item for item in evaluation if item.language == language]
         by_value = _group((item.value, whole_text(item)) for item in stories)
-        # Only dilemmas that were decided both ways say whether one stance is argued at more length.
+        # Only dilemmas decided both ways show whether one stance is argued at greater length.
         stances = _group((s.stance, f"{s.choice} {s.rationale}") for s in _decided_both(stories))
         options = _group(
             pair for i in dilemmas for pair in (("aligned", i.aligned), ("violating", i.violating))
         )
-        for what, lengths in (("value", by_value), ("stance", stances), ("option", options)):
+        for group, lengths in (("value", by_value), ("stance", stances), ("option", options)):
             rows += [
-                (language, what, name, len(of), sum(of) / len(of), min(of), max(of))
-                for name, of in lengths.items()
-            ]
-            findings += [*_judge(language, what, lengths, config)]
+                (language, group, name, len(counts), sum(counts) / len(counts), min(counts),
+                 max(counts))
+                for name, counts in lengths.items()
+            ]  # fmt: skip
+            findings += [*_judge(language, group, lengths, config)]
     columns = ("language", "by", "name", "texts", "mean", "shortest", "longest")
-    title = "Lengths, in words (letters of Chinese): whole stories, choices with rationale, options"
+    title = (
+        "Lengths in words (characters for Chinese): whole stories, choices with rationales, options"
+    )
     return Checked(
         findings=findings, tables=[Table(name="lengths", title=title, columns=columns, rows=rows)]
     )
@@ -53,9 +56,9 @@ def _decided_both(stories: Sequence[ActivationItem]) -> list[ActivationItem]:
 
 
 def _judge(
-    language: str, what: str, lengths: Mapping[str, Sequence[int]], config: CheckConfig
+    language: str, group: str, lengths: Mapping[str, Sequence[int]], config: CheckConfig
 ) -> Iterator[Finding]:
-    means = {name: float(np.mean(of)) for name, of in lengths.items()}
+    means = {name: float(np.mean(counts)) for name, counts in lengths.items()}
     if len(means) < 2:
         return
     longest, shortest = max(means, key=means.__getitem__), min(means, key=means.__getitem__)
@@ -64,7 +67,7 @@ def _judge(
         yield Finding(
             level="warning",
             kind="length",
-            what=f"{language}, by {what}: {longest} is {ratio:.2f} times as long as {shortest} "
-            f"(mean {means[longest]:.0f} and {means[shortest]:.0f} words)",
+            message=f"{language}, by {group}: {longest} is {ratio:.2f} times as long as {shortest} "
+            f"(means of {means[longest]:.0f} and {means[shortest]:.0f} words)",
             weight=ratio - 1,
         )

@@ -8,12 +8,12 @@ from vxdist.config import TrainerConfig
 from vxdist.corpus.check.findings import (
     LEVELS,
     Checked,
+    Element,
     Finding,
     Table,
-    Thing,
-    Watch,
+    Track,
     rank,
-    unwatched,
+    untracked,
 )
 from vxdist.corpus.check.settings import CheckConfig
 from vxdist.corpus.read import ReadCorpus, read_corpus
@@ -24,17 +24,17 @@ from vxstore.cli.output import new_console, print_json, print_table, print_title
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Check a corpus and print what was found.
+    """Check a corpus and print the findings.
 
-    Raises UserError if the options will not do, or if there are errors among the findings.
+    Raises UserError if an option is invalid, or if there are errors among the findings.
     """
     options = _parser().parse_args(list(arguments))
     names = [field.name for field in dataclasses.fields(CheckConfig)]
     given = {name: getattr(options, name) for name in names if hasattr(options, name)}
     config = CheckConfig(**given)
-    _refuse_nonsense(config)
+    _check_options(config)
     corpus = read_corpus(options.path, options.encoding)
-    checked = check(corpus, config, unwatched if options.format == "json" else _show_progress)
+    checked = check(corpus, config, untracked if options.format == "json" else _show_progress)
     findings = rank(finding for one in checked for finding in one.findings)
     tables = [table for one in checked for table in one.tables]
     if options.format == "json":
@@ -44,23 +44,23 @@ def run(arguments: Sequence[str]) -> None:
     errors = sum(finding.level == "error" for finding in findings)
     if errors:
         noun = "error" if errors == 1 else "errors"
-        raise UserError(f"{options.path}: {errors:,} {noun}; they stand first among the findings")
+        raise UserError(f"{options.path}: {errors:,} {noun}, listed first among the findings")
 
 
-def _show_progress(things: Sequence[Thing], title: str, unit: str) -> Iterator[Thing]:
+def _show_progress(elements: Sequence[Element], title: str, unit: str) -> Iterator[Element]:
     seconds = TrainerConfig().progress_seconds
-    progress = WorkProgress(title, len(things), unit, shown=True, seconds=seconds)
+    progress = WorkProgress(title, len(elements), unit, shown=True, seconds=seconds)
     progress.start()
     try:
-        for thing in things:
-            yield thing
+        for element in elements:
+            yield element
             progress.advance(1)
     finally:
         progress.stop()
 
 
-def check(corpus: ReadCorpus, config: CheckConfig, watch: Watch = unwatched) -> list[Checked]:
-    """All checks of a corpus. What cannot be read is an error, and is left out of the others."""
+def check(corpus: ReadCorpus, config: CheckConfig, track: Track = untracked) -> list[Checked]:
+    """Run all checks. Lines that cannot be read are errors, and the other checks skip them."""
     from vxdist.corpus.check.balance import check_balance
     from vxdist.corpus.check.coverage import check_coverage
     from vxdist.corpus.check.cues import check_cues
@@ -69,13 +69,13 @@ def check(corpus: ReadCorpus, config: CheckConfig, watch: Watch = unwatched) -> 
 
     activation, evaluation = corpus.activation.items, corpus.evaluation.items
     faults = [
-        Finding(level="error", kind="schema", what=str(fault), items=(fault.where,))
+        Finding(level="error", kind="schema", message=str(fault), items=(fault.where,))
         for fault in corpus.faults
     ]
     steps: list[Callable[[], Checked]] = [
         lambda: check_coverage(activation, evaluation, config),
-        lambda: check_duplicates(activation, evaluation, config, watch),
-        lambda: check_languages([*activation, *evaluation], config, watch),
+        lambda: check_duplicates(activation, evaluation, config, track),
+        lambda: check_languages([*activation, *evaluation], config, track),
         lambda: check_balance(activation, evaluation, config),
         lambda: check_cues(activation, evaluation, config),
     ]
@@ -86,25 +86,26 @@ def _parser() -> Parser:
     defaults = CheckConfig()
     parser = Parser(
         prog="vxdist corpus check",
-        description="Look a corpus over. Errors make results wrong, and end with exit code 2; "
-        "warnings weaken them.",
+        description="Check a corpus. Errors make results wrong and lead to exit code 2; warnings "
+        "weaken results.",
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
-    parser.add_argument("path", metavar="PATH", help="directory, or builtin:cvoice-seed")
-    parser.add_argument("--encoding", default="utf-8", help="gb18030 reads GBK files")
-    parser.add_argument("--format", choices=("table", "json"), default="table")
-    parser.add_argument(
-        "--most", type=int, default=10, metavar="N", help="findings of a kind to show; default: 10"
-    )
+    parser.add_argument("path", metavar="PATH", help="corpus directory, or builtin:cvoice-seed")
+    text = "encoding of the files (default: utf-8); use gb18030 for GBK"
+    parser.add_argument("--encoding", default="utf-8", help=text)
+    text = "output format; default: table"
+    parser.add_argument("--format", choices=("table", "json"), default="table", help=text)
+    text = "findings to show per level and kind; default: 10"
+    parser.add_argument("--most", type=int, default=10, metavar="N", help=text)
     for name, text in (
-        ("similarity", "share of runs of words in common that makes two texts near-duplicates"),
-        ("confidence", "of the intervals"),
-        ("cue", "by how much a cue may tell more, or less, than half"),
-        ("length_ratio", "how many times as long as the shortest mean the longest may be"),
-        ("dilemmas", "fewest dilemmas of a value in each split"),
-        ("settings", "fewest settings of a value"),
-        ("rivals", "fewest rival motives of a value"),
+        ("similarity", "minimum similarity of word shingles for two texts to be near-duplicates"),
+        ("confidence", "confidence level of the intervals"),
+        ("cue", "maximum difference between a cue's accuracy and 0.5"),
+        ("length_ratio", "maximum ratio of the longest mean length to the shortest"),
+        ("dilemmas", "minimum number of dilemmas per value in each split"),
+        ("settings", "minimum number of settings per value"),
+        ("rivals", "minimum number of rival motives per value"),
     ):
         default = getattr(defaults, name)
         parser.add_argument(
@@ -116,10 +117,11 @@ def _parser() -> Parser:
     return parser
 
 
-def _refuse_nonsense(config: CheckConfig) -> None:
+def _check_options(config: CheckConfig) -> None:
     for name in ("similarity", "confidence"):
-        if not 0 < getattr(config, name) < 1:
-            raise UserError(f"--{name}: found {getattr(config, name)}, expected between 0 and 1")
+        number = getattr(config, name)
+        if not 0 < number < 1:
+            raise UserError(f"--{name}: found {number}, expected a number between 0 and 1")
 
 
 def _to_json(
@@ -153,9 +155,12 @@ def _show(
         key = (finding.level, finding.kind)
         shown[key] = shown.get(key, 0) + 1
         if shown[key] <= most:
-            print_wrapped(console, f"{finding.level}, {finding.kind}: {finding.what}")
+            print_wrapped(console, f"{finding.level}, {finding.kind}: {finding.message}")
     for (level, kind), count in shown.items():
         if count > most:
-            print(f"{level}, {kind}: {count - most:,} more; --most, or --format json, shows them")
-    told = [f"{sum(f.level == level for f in findings):,} {level}s" for level in LEVELS]
-    print(f"found: {', '.join(told)}")
+            print(
+                f"{level}, {kind}: {count - most:,} more; use --most or --format json to see them"
+            )
+    counts = {level: sum(finding.level == level for finding in findings) for level in LEVELS}
+    totals = [f"{n:,} {level}{'' if n == 1 else 's'}" for level, n in counts.items()]
+    print(f"found: {', '.join(totals)}")

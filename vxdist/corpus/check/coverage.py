@@ -1,4 +1,4 @@
-"""What a corpus has of each value: items, stances, settings, rival motives, both languages."""
+"""Coverage of each value: items, stances, settings, rival motives and languages."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,18 +11,18 @@ from vxdist.corpus.items import ActivationItem, EvaluationItem
 def check_coverage(
     activation: Sequence[ActivationItem], evaluation: Sequence[EvaluationItem], config: CheckConfig
 ) -> Checked:
-    """Count; warn of values with little variety, and of pairs that lack a language."""
+    """Count items per value; warn of little variety and of pairs that lack a language."""
     items: Items = [*activation, *evaluation]
     languages = [*dict.fromkeys(item.language for item in items)]
     findings = [
         *_incomplete(items, languages),
         *_in_both(activation, evaluation),
-        *_thin(activation, evaluation, config),
+        *_few_items(activation, evaluation, config),
     ]
     rows = []
     for value in dict.fromkeys(item.value for item in items):
-        mine = [item for item in items if item.value == value]
-        settings, rivals = ({getattr(i, k) for i in mine} - {""} for k in ("setting", "rival"))
+        selected = [item for item in items if item.value == value]
+        settings, rivals = ({getattr(i, k) for i in selected} - {""} for k in ("setting", "rival"))
         stories = [item for item in activation if item.value == value]
         rows.append(
             (
@@ -35,42 +35,45 @@ def check_coverage(
                 len(rivals),
             )
         )
-        for what, found, least in (
-            ("settings", settings, config.settings),
-            ("rival motives", rivals, config.rivals),
-        ):
-            if len(found) < least:
-                level = "warning" if found else "note"
-                findings.append(
-                    Finding(
-                        level=level,  # type: ignore[arg-type]
-                        kind="variety",
-                        what=f"{value}: {len(found) or 'no'} {what} are named; {least} or more "
-                        "make sure that the value is looked for and not a place or a motive",
-                        weight=least - len(found),
-                    )
-                )
-    columns = ("value", "stories' dilemmas", "aligned", "violating", "evaluation", "settings",
+        findings += [
+            *_low_variety(value, "setting", len(settings), config.settings),
+            *_low_variety(value, "rival motive", len(rivals), config.rivals),
+        ]
+    columns = ("value", "activation dilemmas", "aligned", "violating", "evaluation", "settings",
                "rivals")  # fmt: skip
-    title = f"Items of each value, in {', '.join(languages)} together"
+    title = f"Items per value, {' and '.join(languages)} together"
     return Checked(
         findings=findings, tables=[Table(name="coverage", title=title, columns=columns, rows=rows)]
     )
 
 
+def _low_variety(value: str, name: str, count: int, minimum: int) -> Iterator[Finding]:
+    """A value with few settings or rival motives; only a note if it names none."""
+    if count < minimum:
+        noun = name if count == 1 else f"{name}s"
+        yield Finding(
+            level="warning" if count else "note",
+            kind="variety",
+            message=f"{value} has {count or 'no'} {noun}, expected at least {minimum}: neurons may "
+            f"otherwise respond to the {name} instead of the value",
+            weight=minimum - count,
+        )
+
+
 def _incomplete(items: Items, languages: Sequence[str]) -> Iterator[Finding]:
-    """Pairs that lack one of the languages: languages are then compared by other dilemmas."""
-    have: dict[tuple[str, str], set[str]] = {}
+    """Pairs that lack a language: languages are then compared on different dilemmas."""
+    seen: dict[tuple[str, str], set[str]] = {}
     for item in items:
-        have.setdefault((item.pair, getattr(item, "stance", "")), set()).add(item.language)
-    for (pair, stance), found in have.items():
+        seen.setdefault((item.pair, getattr(item, "stance", "")), set()).add(item.language)
+    for (pair, stance), found in seen.items():
         missing = [name for name in languages if name not in found]
         if missing:
-            told = f"{pair} ({stance})" if stance else pair
+            name = f"{pair} ({stance})" if stance else pair
             yield Finding(
                 level="warning",
                 kind="pair",
-                what=f"{told} is in {', '.join(sorted(found))} only, not in {', '.join(missing)}",
+                message=f"{name} is only in {', '.join(sorted(found))}, "
+                f"not in {', '.join(missing)}",
                 items=(pair,),
             )
 
@@ -78,32 +81,35 @@ def _incomplete(items: Items, languages: Sequence[str]) -> Iterator[Finding]:
 def _in_both(
     activation: Sequence[ActivationItem], evaluation: Sequence[EvaluationItem]
 ) -> Iterator[Finding]:
-    """Pairs that are in both splits."""
+    """Pairs that occur in both splits."""
     both = {item.pair for item in activation} & {item.pair for item in evaluation}
     for pair in sorted(both):
-        what = f"pair {pair} stands in both splits: neurons are tested on what they are found with"
-        yield Finding(level="warning", kind="leakage", what=what, items=(pair,))
+        message = (
+            f"pair {pair} is in both splits: neurons are tested on the data they are found with"
+        )
+        yield Finding(level="warning", kind="leakage", message=message, items=(pair,))
 
 
-def _thin(
+def _few_items(
     activation: Sequence[ActivationItem], evaluation: Sequence[EvaluationItem], config: CheckConfig
 ) -> Iterator[Finding]:
-    """Values with few dilemmas, or with one stance only."""
+    """Values with few dilemmas, or with only one stance."""
     for value in dict.fromkeys(item.value for item in activation):
         pairs = {
             split: len({item.pair for item in items if item.value == value})
-            for split, items in (("stories'", activation), ("evaluation", evaluation))
+            for split, items in (("activation", activation), ("evaluation", evaluation))
         }
-        for split, number in pairs.items():
-            if number < config.dilemmas:
+        for split, count in pairs.items():
+            if count < config.dilemmas:
+                noun = "dilemma" if count == 1 else "dilemmas"
                 yield Finding(
                     level="warning",
                     kind="variety",
-                    what=f"{value} has {number or 'no'} {split} dilemmas; fewer than "
-                    f"{config.dilemmas} say little of a value",
-                    weight=config.dilemmas - number,
+                    message=f"{value} has {count or 'no'} {split} {noun}, "
+                    f"expected at least {config.dilemmas}",
+                    weight=config.dilemmas - count,
                 )
         stances = {item.stance for item in activation if item.value == value}
         if len(stances) < 2:
-            what = f"{value} has {next(iter(stances))} stories only"
-            yield Finding(level="note", kind="variety", what=what)
+            message = f"{value} has only {next(iter(stances))} stories"
+            yield Finding(level="note", kind="variety", message=message)

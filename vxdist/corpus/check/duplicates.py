@@ -1,7 +1,7 @@
-"""Texts that stand in a corpus twice, or nearly so.
+"""Texts that occur twice in a corpus, or nearly so.
 
-MinHash (Broder 1997) of runs of words, in bands (Leskovec, Rajaraman and Ullman, Mining of Massive
-Datasets, section 3.4). D: text, H: hash, B: band.
+MinHash (Broder 1997) over word shingles, with LSH bands (Leskovec, Rajaraman and Ullman, Mining of
+Massive Datasets, section 3.4). D: text, H: hash, B: band.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,18 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 from rensa import RMinHash
 
-from vxdist.corpus.check.findings import Checked, Finding, Watch, unwatched
+from vxdist.corpus.check.findings import Checked, Finding, Track, untracked
 from vxdist.corpus.check.settings import CheckConfig
 from vxdist.corpus.check.text import shingle, split_words
 from vxdist.corpus.items import ActivationItem, EvaluationItem
 
 BLOCK = 4096
-"""Texts that are taken apart at a time, which bounds memory."""
+"""Number of texts shingled at a time, which bounds memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Text:
-    """A text to compare: one dilemma, or one rationale, and the first item that has it."""
+    """A text to compare: a dilemma or a rationale, with the first item that contains it."""
 
     id: str
     pair: str
@@ -37,32 +37,32 @@ def check_duplicates(
     activation: Sequence[ActivationItem],
     evaluation: Sequence[EvaluationItem],
     config: CheckConfig,
-    watch: Watch = unwatched,
+    track: Track = untracked,
 ) -> Checked:
-    """Find texts that are alike, within a split and between the two.
+    """Find similar texts, within a split and across the two.
 
-    The stances of a pair share a dilemma, which counts once. A text that is in both splits, word
-    for word, is an error: the neurons would be looked for in what they are tested on. So are
-    options that do not differ.
+    The stances of a pair share a dilemma, which counts once. A dilemma that is in both splits
+    word for word is an error, since neurons would be tested on the data they were found with. So
+    are two identical options.
     """
     texts = [*_texts(activation, evaluation)]
     findings = [*_same_options(evaluation), *_same_choices(activation)]
     copied = {other.id: (one, other) for one, other in _find_copied(texts)}
-    findings += [_tell(one, other, 1.0) for one, other in copied.values()]
-    for one, other, similarity in find_alike(texts, config, watch):
+    findings += [_describe(one, other, 1.0) for one, other in copied.values()]
+    for one, other, similarity in find_similar(texts, config, track):
         if one.split == other.split or other.id not in copied:
-            findings.append(_tell(one, other, similarity))
+            findings.append(_describe(one, other, similarity))
     return Checked(findings=findings)
 
 
-def _tell(one: Text, other: Text, similarity: float) -> Finding:
+def _describe(one: Text, other: Text, similarity: float) -> Finding:
     leaks, same = one.split != other.split, _words(one) == _words(other)
     where = "in both splits" if leaks else f"twice in {one.split}"
-    how = "the same" if same else f"nearly the same ({similarity:.0%} of their words in a row)"
+    degree = "the same" if same else f"nearly the same ({similarity:.0%} of their shingles)"
     return Finding(
         level="error" if leaks and same else "warning",
         kind="leakage" if leaks else "duplicate",
-        what=f"{how} {one.field} {where}: {one.id} and {other.id}",
+        message=f"{degree} {one.field} {where}: {one.id} and {other.id}",
         weight=similarity,
         items=(one.id, other.id),
     )
@@ -73,16 +73,17 @@ def _texts(
 ) -> Iterator[Text]:
     shared: set[tuple[str, str, str]] = set()
     for item in activation:
-        about = {"id": item.id, "pair": item.pair, "language": item.language, "split": "activation"}
+        labels = {"id": item.id, "pair": item.pair, "language": item.language,
+                  "split": "activation"}  # fmt: skip
         if (key := (item.pair, item.language, item.dilemma)) not in shared:
             shared.add(key)
-            yield Text(**about, field="dilemma", text=item.dilemma)
+            yield Text(**labels, field="dilemma", text=item.dilemma)
         if item.rationale:
-            yield Text(**about, field="rationale", text=item.rationale)
-    for one in evaluation:
+            yield Text(**labels, field="rationale", text=item.rationale)
+    for dilemma in evaluation:
         yield Text(
-            id=one.id, pair=one.pair, language=one.language, split="evaluation",
-            field="dilemma", text=one.dilemma,
+            id=dilemma.id, pair=dilemma.pair, language=dilemma.language, split="evaluation",
+            field="dilemma", text=dilemma.dilemma,
         )  # fmt: skip
 
 
@@ -91,7 +92,7 @@ def _words(text: Text) -> tuple[str, ...]:
 
 
 def _find_copied(texts: Sequence[Text]) -> Iterator[tuple[Text, Text]]:
-    """(story, dilemma) of dilemmas to evaluate that stand, word for word, among the stories."""
+    """(story's dilemma, evaluation dilemma) for those that are the same word for word."""
     stories = {
         (text.language, hash(_words(text))): text
         for text in texts
@@ -108,8 +109,10 @@ def _find_copied(texts: Sequence[Text]) -> Iterator[tuple[Text, Text]]:
 def _same_options(evaluation: Sequence[EvaluationItem]) -> Iterator[Finding]:
     for item in evaluation:
         if split_words(item.aligned) == split_words(item.violating):
-            what = f"{item.id}: both options are the same"
-            yield Finding(level="error", kind="duplicate", what=what, weight=2.0, items=(item.id,))
+            yield Finding(
+                level="error", kind="duplicate", message=f"{item.id}: both options are the same",
+                weight=2.0, items=(item.id,),
+            )  # fmt: skip
 
 
 def _same_choices(activation: Sequence[ActivationItem]) -> Iterator[Finding]:
@@ -117,42 +120,42 @@ def _same_choices(activation: Sequence[ActivationItem]) -> Iterator[Finding]:
     for item in activation:
         other = first.setdefault((item.pair, item.language), item)
         if other.stance != item.stance and item.choice and item.choice == other.choice:
-            what = f"{item.pair}: both stances make the same choice in {item.language}"
-            yield Finding(level="warning", kind="duplicate", what=what, weight=1.0,
+            message = f"{item.pair}: both stances make the same choice in {item.language}"
+            yield Finding(level="warning", kind="duplicate", message=message, weight=1.0,
                           items=(other.id, item.id))  # fmt: skip
 
 
-def find_alike(
-    texts: Sequence[Text], config: CheckConfig, watch: Watch = unwatched
+def find_similar(
+    texts: Sequence[Text], config: CheckConfig, track: Track = untracked
 ) -> Iterator[tuple[Text, Text, float]]:
-    """(text, an earlier one like it, share of runs of words in common), for each that has one.
+    """(text, a similar later text, similarity), at most once per later text.
 
-    Only texts of the same language and field are compared. Of many alike, each is told with the
-    first, so what is told grows with the texts and not with their square.
+    Only texts of the same language and field are compared. Of many similar texts, each is paired
+    with the earliest, so the output grows linearly with the number of texts.
     """
-    digest_DH = digest((text.text for text in watch(texts, "comparing", "texts")), config)
+    digest_DH = digest((text.text for text in track(texts, "comparing", "texts")), config)
     groups: dict[tuple[str, str], list[int]] = {}
     for number, text in enumerate(texts):
         groups.setdefault((text.language, text.field), []).append(number)
     for group in groups.values():
         for later, earlier in sorted(_link(digest_DH[group], config).items()):
             one, other = texts[group[earlier]], texts[group[later]]
-            similarity = jaccard(one.text, other.text, config.run)
+            similarity = jaccard(one.text, other.text, config.shingle_words)
             if similarity >= config.similarity:
                 yield one, other, similarity
 
 
 def digest(texts: Iterable[str], config: CheckConfig) -> NDArray[np.uint32]:
-    """Signatures of texts, (D, H)."""
-    blocks, left = [np.zeros((0, config.hashes), dtype=np.uint32)], iter(texts)
-    while runs := [shingle(text, config.run) for text in islice(left, BLOCK)]:
-        matrix = RMinHash.digest_matrix_from_token_sets(runs, config.hashes, config.seed)
+    """MinHash signatures of texts, (D, H)."""
+    blocks, rest = [np.zeros((0, config.hashes), dtype=np.uint32)], iter(texts)
+    while shingles := [shingle(text, config.shingle_words) for text in islice(rest, BLOCK)]:
+        matrix = RMinHash.digest_matrix_from_token_sets(shingles, config.hashes, config.seed)
         blocks.append(np.asarray(matrix.to_rows(), dtype=np.uint32))
     return np.concatenate(blocks)
 
 
 def _link(digest_DH: NDArray[np.uint32], config: CheckConfig) -> dict[int, int]:
-    """{text: the earlier text most like it}, by signature; a little below what is asked for."""
+    """{text: the most similar earlier text}, by signature, down to slightly below the threshold."""
     best: dict[int, tuple[float, int]] = {}
     width = config.hashes // config.bands
     for band in range(config.bands):
@@ -161,14 +164,14 @@ def _link(digest_DH: NDArray[np.uint32], config: CheckConfig) -> dict[int, int]:
         _, first_U, which_D = np.unique(key_D, return_index=True, return_inverse=True)
         earlier_D = first_U[which_D]
         (later_C,) = np.nonzero(earlier_D != np.arange(len(earlier_D)))
-        alike_C = (digest_DH[later_C] == digest_DH[earlier_D[later_C]]).mean(axis=1)
-        for later, alike in zip(later_C.tolist(), alike_C.tolist(), strict=True):
-            if alike >= config.similarity - 0.1:
-                best[later] = max(best.get(later, (0.0, -1)), (alike, int(earlier_D[later])))
+        agreement_C = (digest_DH[later_C] == digest_DH[earlier_D[later_C]]).mean(axis=1)
+        for later, agreement in zip(later_C.tolist(), agreement_C.tolist(), strict=True):
+            if agreement >= config.similarity - 0.1:
+                best[later] = max(best.get(later, (0.0, -1)), (agreement, int(earlier_D[later])))
     return {later: earlier for later, (_, earlier) in best.items()}
 
 
-def jaccard(one: str, other: str, run: int) -> float:
-    """Share of runs of words that two texts have in common, of all that either has."""
-    a, b = set(shingle(one, run)), set(shingle(other, run))
+def jaccard(one: str, other: str, shingle_words: int) -> float:
+    """Jaccard similarity of two texts: the fraction of their shingles that both contain."""
+    a, b = set(shingle(one, shingle_words)), set(shingle(other, shingle_words))
     return len(a & b) / len(a | b)

@@ -1,4 +1,4 @@
-"""What a check found."""
+"""Findings and tables: the results of a check."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -6,65 +6,64 @@ from typing import Any, Literal, Protocol, TypeVar
 
 Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
-"""In order of weight: what makes results wrong, what weakens them, what is good to know."""
+"""By severity: makes results wrong, weakens them, worth knowing."""
 Kind = Literal["schema", "leakage", "cue", "length", "pair", "variety", "duplicate", "language"]
 KINDS: tuple[Kind, ...] = (
     "schema", "leakage", "cue", "length", "pair", "variety", "duplicate", "language",
 )  # fmt: skip
-"""In order of weight too: what touches all results comes before what touches one item."""
+"""By importance: what affects all results comes before what affects one item."""
+
+Element = TypeVar("Element")
 
 
-Thing = TypeVar("Thing")
+class Track(Protocol):
+    """Iterates over elements and reports progress; `unit` is what the elements are called."""
+
+    def __call__(self, elements: Sequence[Element], title: str, unit: str) -> Iterable[Element]: ...
 
 
-class Watch(Protocol):
-    """Gives things one by one, and tells how far it is; `unit` is what they are called."""
-
-    def __call__(self, things: Sequence[Thing], title: str, unit: str) -> Iterable[Thing]: ...
-
-
-def unwatched(things: Sequence[Thing], title: str, unit: str) -> Iterable[Thing]:
-    """Tells nothing."""
-    return things
+def untracked(elements: Sequence[Element], title: str, unit: str) -> Iterable[Element]:
+    """Iterates without reporting progress."""
+    return elements
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing found, of a kind, with the items it concerns."""
+    """One finding, with the items it concerns."""
 
     level: Level
     kind: Kind
-    what: str
+    message: str
     weight: float = 0.0
-    """Among findings of one level and kind, the larger comes first."""
+    """Findings of the same level and kind are sorted by this, largest first."""
     items: Sequence[str] = ()
-    """Ids of items, or FILE:LINE."""
+    """Item ids, or FILE:LINE."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Figures that a check found; `name` is their key in JSON."""
+    """Figures computed by a check; `name` is their key in the JSON output."""
 
     name: str
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
     shown: tuple[Sequence[str], Sequence[Sequence[Any]]] | None = None
-    """Columns and rows for people, where they are told otherwise."""
+    """Columns and rows to print, if they differ from those of the JSON output."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """What one check has to say."""
+    """The result of one check."""
 
     findings: Sequence[Finding] = ()
     tables: Sequence[Table] = ()
 
 
 def rank(findings: Iterable[Finding]) -> list[Finding]:
-    """Errors first; within a level, kind by kind, the weightiest first."""
+    """Sort findings by level, then by kind, then by weight."""
 
-    def place(found: Finding) -> tuple[int, int, float]:
-        return LEVELS.index(found.level), KINDS.index(found.kind), -found.weight
+    def key(finding: Finding) -> tuple[int, int, float]:
+        return LEVELS.index(finding.level), KINDS.index(finding.kind), -finding.weight
 
-    return sorted(findings, key=place)
+    return sorted(findings, key=key)

@@ -1,48 +1,48 @@
-"""Whether each text is in the language it says."""
+"""Check that each text is in its declared language."""
 
 from collections.abc import Iterator, Sequence
 
-from vxdist.corpus.check.findings import Checked, Finding, Watch, unwatched
+from vxdist.corpus.check.findings import Checked, Finding, Track, untracked
 from vxdist.corpus.check.settings import CheckConfig
 from vxdist.corpus.check.text import Items
 from vxdist.corpus.items import ActivationItem, EvaluationItem
 
 ONE_SCRIPT = {"yue": "zh", "wuu": "zh"}
-"""Languages taken for another: traditional characters alone can look like Cantonese."""
+"""Languages treated as another one: traditional characters can look like Cantonese."""
 
 
-def check_languages(items: Items, config: CheckConfig, watch: Watch = unwatched) -> Checked:
-    """Warn of fields that seem to be in another language.
+def check_languages(items: Items, config: CheckConfig, track: Track = untracked) -> Checked:
+    """Warn about fields that seem to be in another language.
 
-    Told by py3langid, from 140 languages; a language it does not know is not looked at. Fields
-    shorter than `language_letters` are left out, for they are too easily mistaken.
+    py3langid recognises about 140 languages; items in any other language are skipped. So are
+    fields shorter than `language_letters`, which are too easily misclassified.
     """
     recogniser = Recogniser(config)
     findings = []
-    for item in watch(items, "languages", "items"):
+    for item in track(items, "languages", "items"):
         for field, text in _fields(item):
             if (other := recogniser.find_other(text, item.language)) is not None:
-                found, sureness = other
+                found, confidence = other
                 findings.append(
                     Finding(
                         level="warning",
                         kind="language",
-                        what=f"{item.id}: {field} seems to be in {found}, not {item.language}: "
+                        message=f"{item.id}: {field} seems to be in {found}, not {item.language}: "
                         f"{text[:40]!r}",
-                        weight=sureness,
+                        weight=confidence,
                         items=(item.id,),
                     )
                 )
     unknown = {item.language for item in items if not recogniser.knows(item.language)}
     findings += [
-        Finding(level="note", kind="language", what=f"language {name!r} cannot be recognised")
+        Finding(level="note", kind="language", message=f"language {name!r} cannot be recognised")
         for name in sorted(unknown)
     ]
     return Checked(findings=findings)
 
 
 class Recogniser:
-    """Tells of texts that are in another language than they should be."""
+    """Recognises texts that are not in their declared language."""
 
     def __init__(self, config: CheckConfig) -> None:
         from py3langid.langid import MODEL_FILE, LanguageIdentifier
@@ -56,14 +56,14 @@ class Recogniser:
         return _short(language) in self._known
 
     def find_other(self, text: str, language: str) -> tuple[str, float] | None:
-        """(language, sureness) of a text that seems to be in another one; None if it is not."""
-        expected, least = _short(language), self._config.language_letters
-        if expected not in self._known or len(text) < least.get(expected, least["other"]):
+        """(language, confidence) if a text seems to be in another language, else None."""
+        expected, minimum = _short(language), self._config.language_letters
+        if expected not in self._known or len(text) < minimum.get(expected, minimum["other"]):
             return None
-        found, sureness = self._identify.classify(text)
-        if _short(found) == expected or sureness < self._config.language_sureness:
+        found, confidence = self._identify.classify(text)
+        if _short(found) == expected or confidence < self._config.language_confidence:
             return None
-        return str(found), float(sureness)
+        return str(found), float(confidence)
 
 
 def _short(language: str) -> str:

@@ -5,36 +5,36 @@ from dataclasses import dataclass, field
 
 @dataclass(kw_only=True)
 class CheckConfig:
-    """What `vxdist corpus check` finds worth telling."""
+    """Thresholds for reporting a finding."""
 
     similarity: float = 0.5
-    """Share of runs of words in common that makes two texts near-duplicates."""
-    run: int = 3
-    """Words of a run; letters of scripts without spaces."""
+    """Minimum Jaccard similarity of word shingles for two texts to be near-duplicates."""
+    shingle_words: int = 3
+    """Number of words per shingle (characters in scripts without spaces)."""
     hashes: int = 192
-    """Of a text's signature."""
+    """Number of MinHash permutations per text."""
     bands: int = 48
-    """That it is cut into; texts that agree in one are compared: 95 of 100 that have half of their
-    runs in common, and 999 of 1,000 with 60 %."""
+    """Number of LSH bands that a signature is cut into. Texts that agree in one band are compared:
+    95% of pairs with a similarity of 0.5, and 99.9% of those with 0.6."""
     language_letters: dict[str, int] = field(
         default_factory=lambda: {"zh": 12, "ja": 12, "ko": 12, "other": 40}
     )
-    """Fewest letters of a text whose language is looked at."""
-    language_sureness: float = 0.9
-    """With which another language must be found."""
+    """Minimum number of characters, by language, for the language of a text to be checked."""
+    language_confidence: float = 0.9
+    """Minimum confidence before a text is reported as another language."""
     length_ratio: float = 1.25
-    """How many times as long as the shortest mean the longest may be."""
+    """Maximum ratio of the longest mean length to the shortest."""
     cue: float = 0.1
-    """By how much a cue may tell more, or less, than half."""
+    """Maximum difference between a cue's accuracy and 0.5."""
     confidence: float = 0.95
-    """Of the intervals."""
+    """Confidence level of the intervals."""
     folds: int = 5
-    """Of the cross-validation of words."""
+    """Number of cross-validation folds for the words cue."""
     dilemmas: int = 12
-    """Fewest dilemmas of a value in each split."""
+    """Minimum number of dilemmas per value in each split."""
     settings: int = 8
-    """Fewest settings of a value."""
+    """Minimum number of settings per value."""
     rivals: int = 6
-    """Fewest rival motives of a value."""
+    """Minimum number of rival motives per value."""
     seed: int = 0
-    """Of the signatures, and of which option a bag of words is shown first."""
+    """Seed of the MinHash permutations, and of the order of options in the words cue."""

@@ -1,6 +1,6 @@
-"""Words of a text, in any language.
+"""Splitting text into words, in any language.
 
-A letter of a script written without spaces is a word of its own.
+In scripts written without spaces, every character counts as a word.
 """
 
 import re
@@ -19,30 +19,30 @@ UNSPACED = (
 
 
 def split_words(text: str) -> list[str]:
-    """Words in lower case, or single letters where words are not set apart."""
+    """Words in lower case; single characters in scripts written without spaces."""
     return _word().findall(unicodedata.normalize("NFC", text.lower()))
 
 
 @cache
 def _word() -> re.Pattern[str]:
-    """Letters with their marks: Hindi writes vowels as marks.
+    """Matches letters with their combining marks, since Hindi writes vowels as marks.
 
-    Marks beyond U+FFFF, of scripts that nobody writes today, would make it twenty times as slow.
+    Marks beyond U+FFFF, which belong to historic scripts, would make it twenty times slower.
     """
     plane = map(chr, range(0x300, 0x10000))
-    marks = "".join(letter for letter in plane if unicodedata.category(letter)[0] == "M")
+    marks = "".join(c for c in plane if unicodedata.category(c)[0] == "M")
     return re.compile(rf"[{UNSPACED}]|(?:[^\W{UNSPACED}]+[{marks}]*)+")
 
 
 def shingle(text: str, length: int) -> list[str]:
-    """Runs of `length` words; of a shorter text, all of it."""
+    """All runs of `length` consecutive words; a shorter text is one shingle."""
     words = split_words(text)
     runs = zip(*(islice(words, n, None) for n in range(length)), strict=False)
     return [" ".join(run) for run in runs] or [" ".join(words)]
 
 
 def whole_text(item: ActivationItem | EvaluationItem) -> str:
-    """All that a model may be shown of an item."""
+    """All text of an item that a model may be shown."""
     if isinstance(item, ActivationItem):
         return f"{item.dilemma} {item.choice} {item.rationale}"
     return f"{item.dilemma} {item.aligned} {item.violating}"

@@ -1,1 +1,1 @@
-"""The `vxdist corpus import` command: corpora of what others have."""
+"""The `vxdist corpus import` command: import an existing dataset."""

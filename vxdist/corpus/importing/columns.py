@@ -1,4 +1,4 @@
-"""Any table, by saying which column is what."""
+"""Importing any table, given a mapping from its columns to fields."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,8 +16,8 @@ KINDS: Mapping[str, type[ActivationItem] | type[EvaluationItem]] = {
     "activation": ActivationItem,
     "evaluation": EvaluationItem,
 }
-MADE = ("id", "pair")
-"""Fields that are made of the row's number where no column holds them."""
+GENERATED = ("id", "pair")
+"""Fields that are derived from the row number if no column is mapped to them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,27 +28,30 @@ class ColumnMap:
     columns: Mapping[str, str]
     """{field: column}"""
     constants: Mapping[str, str]
-    """{field: text}, of all items."""
+    """{field: text}, the same for all items."""
     separator: str | None
-    """Between the values of one cell."""
+    """Separates several values in one cell."""
 
     def check(self) -> None:
-        """Raises UserError if a field is unknown, is told twice, or is needed and told nowhere."""
+        """Raise UserError if a field is unknown, given twice, or required and not given."""
         known = {f.name: f.default is MISSING for f in fields(KINDS[self.split])}
         for option, given in (("--map", self.columns), ("--set", self.constants)):
             for name in given:
                 if name not in known:
                     raise UserError(
-                        f"{option}: {self.split} items have no field {name!r}; they have "
+                        f"{option}: {self.split} items have no field {name!r}, expected one of "
                         f"{', '.join(known)}"
                     )
-        told = {**self.columns, **self.constants}
-        optional = {*MADE, "stance", "choice", "rationale"}
-        if twice := [name for name in self.columns if name in self.constants]:
-            raise UserError(f"--set {twice[0]}: --map {twice[0]} is given too; leave one of them")
-        if self.split == "activation" and ("choice" in told) != ("rationale" in told):
-            raise UserError("--map: a story has a choice and a rationale, or neither")
-        missing = [n for n, needed in known.items() if needed and n not in {*told, *optional}]
+        given_fields = {**self.columns, **self.constants}
+        optional = {*GENERATED, "stance", "choice", "rationale"}
+        if both := [name for name in self.columns if name in self.constants]:
+            raise UserError(f"--set {both[0]}: --map {both[0]} is given too; remove one of them")
+        if self.split == "activation" and ("choice" in given_fields) != (
+            "rationale" in given_fields
+        ):
+            raise UserError("--map: a story needs both choice and rationale, or neither")
+        supplied = {*given_fields, *optional}
+        missing = [name for name, required in known.items() if required and name not in supplied]
         if missing:
             raise UserError(
                 f"--map: no column for {', '.join(missing)}; add --map {missing[0]}=COLUMN, or "
@@ -56,105 +59,113 @@ class ColumnMap:
             )
 
 
-def take(rows: Iterable[Row], how: ColumnMap, labels: Labels, into: Collected) -> None:
-    """Make items of rows; a row with several values becomes an item of each.
+def import_rows(
+    rows: Iterable[Row], mapping: ColumnMap, labels: Labels, collected: Collected
+) -> None:
+    """Convert rows to items; a row with several values becomes one item per value.
 
-    Raises UserError if no row has a column that is mapped.
+    Raises UserError if a mapped column is in no row.
     """
-    how.check()
-    found = list(rows)
-    _refuse_missing(found, how)
-    value_column = how.columns.get("value", "")
-    # Of one dilemma in two languages one may have fewer values: their pairs match all the same.
-    several = how.separator is not None or any(
-        isinstance(row.get(value_column), list | tuple) for _, row in found
+    mapping.check()
+    table = list(rows)
+    _check_columns(table, mapping)
+    value_column = mapping.columns.get("value", "")
+    # Decided for the whole table, so that pairs match even if one language names fewer values.
+    several = mapping.separator is not None or any(
+        isinstance(row.get(value_column), list | tuple) for _, row in table
     )
-    for number, (where, row) in enumerate(found, start=_last_number(how.split, into) + 1):
-        into.rows += 1
-        fields = {name: row.get(column) for name, column in how.columns.items()}
+    for number, (where, row) in enumerate(table, start=_last_number(mapping.split, collected) + 1):
+        collected.rows += 1
+        fields = {name: row.get(column) for name, column in mapping.columns.items()}
         texts = {name: as_text(cell) for name, cell in fields.items() if name != "value"}
-        item = {**how.constants, **texts}
-        about = item.get("dilemma", "")
+        item = {**mapping.constants, **texts}
+        dilemma = item.get("dilemma", "")
         if reason := _find_fault(fields, item):
-            into.drop(where, reason, about)
+            collected.drop(where, reason, dilemma)
             continue
         item = {name: text for name, text in item.items() if text}
-        values = _values(row, how)
+        values = _values(row, mapping)
         if not values:
-            into.drop(where, "no value is named", about)
+            collected.drop(where, "no value", dilemma)
         for name in values:
             value = labels.find(name)
             if value is None:
-                into.drop(where, f"unknown value {name!r}", about)
+                collected.drop(where, f"unknown value {name!r}", dilemma)
                 continue
-            names = _name(item, value, number, how, several=several, alone=len(values) == 1)
-            _add({**item, **names, "value": value}, how.split, where, into)
+            names = _name(item, value, number, mapping, several=several, alone=len(values) == 1)
+            _add({**item, **names, "value": value}, mapping.split, where, collected)
 
 
-def _refuse_missing(rows: Sequence[Row], how: ColumnMap) -> None:
-    missing = [c for c in how.columns.values() if rows and not any(c in row for _, row in rows)]
+def _check_columns(rows: Sequence[Row], mapping: ColumnMap) -> None:
+    missing = [c for c in mapping.columns.values() if rows and not any(c in row for _, row in rows)]
     if missing:
-        have = ", ".join(dict.fromkeys(str(name) for _, row in rows for name in row))
-        raise UserError(f"{rows[0][0]}: there is no column {missing[0]!r}; there are {have}")
+        known = ", ".join(dict.fromkeys(str(name) for _, row in rows for name in row))
+        raise UserError(f"{rows[0][0]}: no column {missing[0]!r}; the columns are {known}")
 
 
 def _find_fault(fields: Mapping[str, object], item: Mapping[str, str]) -> str | None:
-    """Why no item can be made of a row; None if one can."""
+    """Why a row cannot become an item; None if it can."""
     for name, cell in fields.items():
         cells = cell if name == "value" and isinstance(cell, list | tuple) else [cell]
         if not all(map(is_text, cells)):
-            return f"{name} is no text"
+            return f"{name} is not text"
     empty = [name for name, text in item.items() if not text and name not in MAY_BE_EMPTY]
     if {*empty} == {"choice", "rationale"}:
         return None  # a plain text
     return f"{empty[0]} is empty" if empty else None
 
 
-def _last_number(split: str, into: Collected) -> int:
-    """The highest that an earlier import numbered a row of this split with; 0 if there is none."""
-    items = into.activation if split == "activation" else into.evaluation
-    made = (re.match(rf"{split[0]}(\d+)-", item.pair) for item in items)
-    return max((int(found[1]) for found in made if found), default=0)
+def _last_number(split: str, collected: Collected) -> int:
+    """The highest row number in the generated pairs of a split; 0 if there are none."""
+    items = collected.activation if split == "activation" else collected.evaluation
+    matches = (re.match(rf"{split[0]}(\d+)-", item.pair) for item in items)
+    return max((int(match[1]) for match in matches if match), default=0)
 
 
-def _values(row: Mapping[str, Any], how: ColumnMap) -> list[str]:
-    if "value" in how.constants:
-        return [how.constants["value"]]
-    cell = row.get(how.columns["value"])
+def _values(row: Mapping[str, Any], mapping: ColumnMap) -> list[str]:
+    if "value" in mapping.constants:
+        return [mapping.constants["value"]]
+    cell = row.get(mapping.columns["value"])
     names = cell if isinstance(cell, list | tuple) else [cell]
     texts = [as_text(name) for name in names]
-    if how.separator:
-        texts = [part for text in texts for part in text.split(how.separator)]
+    if mapping.separator:
+        texts = [part for text in texts for part in text.split(mapping.separator)]
     return list(dict.fromkeys(text.strip() for text in texts if text.strip()))
 
 
 def _name(
-    item: Mapping[str, str], value: str, number: int, how: ColumnMap, *, several: bool, alone: bool
+    item: Mapping[str, str],
+    value: str,
+    number: int,
+    mapping: ColumnMap,
+    *,
+    several: bool,
+    alone: bool,
 ) -> dict[str, str]:
     """The id and pair of an item.
 
-    `several`: rows may have several values, so that pairs differ by the value; `alone`: this row
-    has one.
+    `several`: rows of the table may have several values, so each pair includes the value.
+    `alone`: this row has a single value.
     """
-    base = item.get("pair") or item.get("id") or f"{how.split[0]}{number}"
+    base = item.get("pair") or item.get("id") or f"{mapping.split[0]}{number}"
     pair = f"{base}-{value}" if several or "pair" not in item else base
     if "id" in item:
         return {"id": item["id"] if alone else f"{item['id']}-{value}", "pair": pair}
     words = [pair, item["language"]]
-    if how.split == "activation":
+    if mapping.split == "activation":
         words.append(item.get("stance", STANCES[0]))
     return {"id": "-".join(words), "pair": pair}
 
 
-def _add(fields: dict[str, str], split: str, where: str, into: Collected) -> None:
+def _add(fields: dict[str, str], split: str, where: str, collected: Collected) -> None:
     if split == "activation":
-        into.add_story(ActivationItem(**{"stance": STANCES[0], **fields}), where)
+        collected.add_story(ActivationItem(**{"stance": STANCES[0], **fields}), where)
     else:
-        into.add_dilemma(EvaluationItem(**fields), where)
+        collected.add_dilemma(EvaluationItem(**fields), where)
 
 
 def parse_pairs(option: str, texts: Iterable[str]) -> dict[str, str]:
-    """NAME=TEXT pairs. Raises UserError if one is none."""
+    """Parse FIELD=NAME options. Raises UserError naming one that is not of this form."""
     return dict(_pairs(option, texts))
 
 

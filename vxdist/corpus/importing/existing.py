@@ -1,4 +1,4 @@
-"""What lies in DST before an import."""
+"""The corpus that an import adds to."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ LOG = "import.json"
 
 @dataclass(kw_only=True)
 class Log:
-    """What imports before noted in DST."""
+    """What earlier imports recorded in DST."""
 
     rows: int = 0
     remarks: list[str] = field(default_factory=list)
@@ -25,56 +25,56 @@ class Log:
 
 
 @dataclass(kw_only=True)
-class There:
-    """The card and the log of the corpus that is added to; both are empty for a new one."""
+class ExistingCorpus:
+    """The card and the log of the corpus to add to; both are empty for a new corpus."""
 
     card: dict[str, Any] = field(default_factory=dict)
     log: Log = field(default_factory=Log)
 
 
 def check_target(target: str, *, add: bool) -> None:
-    """Raises UserError if DST is not where a corpus can be made, or added to."""
+    """Raise UserError if DST cannot be created or, with `add`, added to."""
     if target.startswith("builtin:"):
-        raise UserError(f"DST: {target} comes with vxdist and stays as it is; give a directory")
+        raise UserError(f"DST: {target} is bundled with vxdist and read-only; give a directory")
     folder = Path(target)
     above = next(parent for parent in folder.absolute().parents if parent.exists())
     if not above.is_dir():
         raise UserError(f"{folder}: {above} is a file; give a directory")
     if not add:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UserError(f"{folder} is there already; give a new directory, or --add to it")
+            raise UserError(f"{folder} already exists; give a new directory, or use --add")
     elif not folder.is_dir():
-        raise UserError(f"--add: {folder} is no directory; leave --add out to make a new corpus")
+        raise UserError(f"--add: {folder} is not a directory; omit --add to create a new corpus")
     elif not (folder / ACTIVATION).is_file():
         raise UserError(
-            f"--add: {folder} has no {ACTIVATION}; give a corpus, or make that file, empty, if "
-            "there are only evaluation dilemmas so far"
+            f"--add: {folder} has no {ACTIVATION}; give a corpus, or create that file empty if the "
+            "corpus has only evaluation dilemmas so far"
         )
 
 
-def read_there(target: str, into: Collected) -> There:
-    """Begin with the corpus in DST, which may be incomplete: more may be added.
+def read_existing(target: str, collected: Collected) -> ExistingCorpus:
+    """Start from the corpus in DST, which may still be incomplete.
 
-    Raises UserError if a line of it, its card or its log will not do.
+    Raises UserError if a line of it, its card or its log is invalid.
     """
     read = read_corpus(target)
     card_file = str(read.folder / CARD)
-    of_card = [fault for fault in read.faults if fault.where.startswith(card_file)]
-    refuse([*read.activation.faults, *read.evaluation.faults, *of_card])
-    into.begin_with(read.activation, read.evaluation)
+    card_faults = [fault for fault in read.faults if fault.where.startswith(card_file)]
+    refuse([*read.activation.faults, *read.evaluation.faults, *card_faults])
+    collected.begin_with(read.activation, read.evaluation)
     log = _read_log(read.folder / LOG)
-    into.rows, into.dropped = log.rows, [*log.dropped]
-    return There(card=dict(read.card), log=log)
+    collected.rows, collected.dropped = log.rows, [*log.dropped]
+    return ExistingCorpus(card=dict(read.card), log=log)
 
 
 def _read_log(file: Path) -> Log:
-    """The log of the imports before; empty if the corpus was not imported."""
+    """The log of earlier imports; empty if the corpus was not imported."""
     if not file.is_file():
         return Log()
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{file}: not JSON: {error}; remove it to go on without it") from error
+        raise UserError(f"{file}: not JSON: {error}; remove it to continue without it") from error
     try:
         log: Log | None = Log(
             rows=found.get("rows", 0),
@@ -83,15 +83,15 @@ def _read_log(file: Path) -> Log:
         )
     except (AttributeError, TypeError):
         log = None
-    if log is None or not _is_lawful(log):
+    if log is None or not _is_valid(log):
         raise UserError(
-            f"{file}: not what an import notes (rows, remarks and dropped, each with where, reason "
-            "and found); remove it to go on without it"
+            f"{file}: not the log of an import (rows, remarks, and dropped with where, reason and "
+            "found); remove it to continue without it"
         )
     return log
 
 
-def _is_lawful(log: Log) -> bool:
+def _is_valid(log: Log) -> bool:
     texts = [text for row in log.dropped for text in (row.where, row.reason, row.found)]
     return (
         type(log.rows) is int
@@ -107,29 +107,29 @@ def extend_card(
     values: Iterable[str],
     remarks: Iterable[str],
 ) -> dict[str, Any]:
-    """The card with one source more, and what it lacks. What its owner wrote stays as it is."""
+    """The card with another source, and any missing fields. Its other content is unchanged."""
     extended = dict(card)
     if extended.get("name") is None:
         extended = {"name": name, **{k: v for k, v in extended.items() if k != "name"}}
     extended["sources"] = [*_as_list(card.get("sources")), dict(source)]
     known = card.get("values")
-    if known is None or isinstance(known, list):  # names of values by hand are a mapping
+    if known is None or isinstance(known, list):  # a mapping was written by hand
         extended["values"] = merge(known or sorted(values), sorted(values))
     extended["remarks"] = merge(_as_list(card.get("remarks")), remarks)
     return extended
 
 
-def merge(there: Iterable[Any], more: Iterable[Any]) -> list[Any]:
-    """One after the other, without what is there already."""
-    merged = list(there)
-    for one in more:
-        if one not in merged:
-            merged.append(one)
+def merge(existing: Iterable[Any], added: Iterable[Any]) -> list[Any]:
+    """Both in order, without what `existing` has already."""
+    merged = list(existing)
+    for element in added:
+        if element not in merged:
+            merged.append(element)
     return merged
 
 
 def _as_list(found: object) -> list[Any]:
-    """What a card says, whether it says nothing, one thing or several."""
+    """A field of a card as a list, whether it is missing, single or a list."""
     if found is None:
         return []
     return list(found) if isinstance(found, list) else [found]

@@ -1,4 +1,4 @@
-"""Rows of tables with a head: CSV files, and the sheets of Excel workbooks."""
+"""Reading tables with a header row: CSV files and the sheets of Excel workbooks."""
 
 import csv
 import io
@@ -8,86 +8,87 @@ from pathlib import Path
 from typing import Any
 
 from vxdist.corpus.importing.collect import Collected
-from vxdist.corpus.importing.rows import Row, as_text, read_text, refuse_doubled, refuse_lines
+from vxdist.corpus.importing.rows import Row, as_text, check_unique, read_text, refuse_lines
 from vxdist.errors import UserError
 
-COMMAS = ",;\t"
+DELIMITERS = ",;\t"
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?(?:\r\n|\n|\r|$)', re.IGNORECASE)
-"""Excel's own: a first line that tells what stands between cells."""
-_HEAD = re.compile(r'\s*(?:"[^"]*"|[^"\r\n])*')
+"""Excel's convention: a first line that names the delimiter."""
+_HEADER = re.compile(r'\s*(?:"[^"]*"|[^"\r\n])*')
 Cells = list[tuple[int, list[Any]]]
-"""(number in the sheet, cells) of each row that is not empty; the head comes first."""
+"""(row number in the sheet, cells) of each row that is not empty, including the header."""
 
 
 def read_csv(file: Path, encoding: str, wanted: Collection[str] = ()) -> Iterator[Row]:
-    """A table with a head line, apart by comma, semicolon or tab; blank lines are passed over.
+    """Read a table with a header line; blank lines are skipped.
 
-    Raises UserError naming every bad line, or a column that is wanted and stands twice.
+    Fields may be separated by commas, semicolons or tabs. Raises UserError naming every invalid
+    line, or two columns that have the same name in `wanted`.
     """
     text = read_text(file, encoding)
-    comma, before = _find_comma(text), 0
-    if told := _SEPARATOR_LINE.match(text):
-        text, comma, before = text[told.end() :], told[1], 1
+    delimiter, skipped = _find_delimiter(text), 0
+    if line := _SEPARATOR_LINE.match(text):
+        text, delimiter, skipped = text[line.end() :], line[1], 1
     csv.field_size_limit(1 << 24)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=comma, strict=True)
-    faults, begun, names = [], 1 + before, None
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    faults, next_line, names = [], 1 + skipped, None
     rows = []
     try:
         for cells in reader:
-            where, begun = begun, reader.line_num + 1 + before
+            where, next_line = next_line, reader.line_num + 1 + skipped
             if not any(cell.strip() for cell in cells) and (len(cells) < 2 or names is None):
                 continue
             if names is None:
                 names = [name.strip() for name in cells]
-                refuse_doubled(f"{file}:{where}", names, wanted)
+                check_unique(f"{file}:{where}", names, wanted)
             elif len(cells) != len(names):
                 faults.append(
-                    f"{file}:{where}: {len(cells)} cells, expected {len(names)} as in the head"
+                    f"{file}:{where}: {len(cells)} cells, expected {len(names)} as in the header"
                 )
             else:
                 rows.append((f"{file.name}:{where}", dict(zip(names, cells, strict=True))))
     except csv.Error as error:
-        faults.append(f"{file}:{reader.line_num + before}: {error}")
+        faults.append(f"{file}:{reader.line_num + skipped}: {error}")
     refuse_lines(faults)
     yield from rows
 
 
-def _find_comma(text: str) -> str:
-    """The one of COMMAS that stands most often in the head, outside of quotes."""
-    found = _HEAD.match(text)
-    head = re.sub(r'"[^"]*"', "", found[0] if found else "")
-    return max(COMMAS, key=head.count)
+def _find_delimiter(text: str) -> str:
+    """The one of DELIMITERS that is most frequent in the header, outside quotes."""
+    match = _HEADER.match(text)
+    header = re.sub(r'"[^"]*"', "", match[0] if match else "")
+    return max(DELIMITERS, key=header.count)
 
 
 def read_excel(
-    file: Path, sheet: str | None, wanted: Collection[str], into: Collected
+    file: Path, sheet: str | None, wanted: Collection[str], collected: Collected
 ) -> Iterator[Row]:
-    """The sheets that can be seen, each with a head row, or only the one named.
+    """Read all visible sheets, each with a header row, or only the one named.
 
-    Raises UserError if the workbook cannot be read, or a sheet lacks a column that is wanted.
+    Raises UserError if the workbook cannot be read, or a sheet lacks a column in `wanted`.
     """
-    for name, rows in read_sheets(file, into, sheet):
+    for name, rows in read_sheets(file, collected, sheet):
         if len(rows) < 2:
             continue
-        head = [as_text(cell) for cell in rows[0][1]]
-        refuse_doubled(f"{file}:{name}", head, wanted)
-        if missing := [column for column in wanted if column not in head]:
-            have = ", ".join(filter(None, head))
+        header = [as_text(cell) for cell in rows[0][1]]
+        check_unique(f"{file}:{name}", header, wanted)
+        if missing := [column for column in wanted if column not in header]:
+            known = ", ".join(filter(None, header))
             raise UserError(
-                f"{file}:{name}: there is no column {missing[0]!r}; there are {have}; to take "
-                "another sheet only, give --sheet NAME"
+                f"{file}:{name}: no column {missing[0]!r}; the columns are {known}; to import only "
+                "one sheet, use --sheet NAME"
             )
         for number, cells in rows[1:]:
-            fields = {n: cell for n, cell in zip(head, cells, strict=False) if n}
+            fields = {n: cell for n, cell in zip(header, cells, strict=False) if n}
             yield f"{file.name}:{name}:{number}", fields
 
 
 def read_sheets(
-    file: Path, into: Collected, only: str | None = None
+    file: Path, collected: Collected, only: str | None = None
 ) -> Iterator[tuple[str, Cells]]:
-    """Names and rows of the sheets that can be seen, or of the one named `only`.
+    """Names and rows of all visible sheets, or of the one named `only`.
 
-    Raises UserError if the file is no workbook, or has no such sheet.
+    Raises UserError if the file is not a workbook, or has no such sheet.
     """
     from python_calamine import CalamineError, CalamineWorkbook, SheetVisibleEnum
 
@@ -96,16 +97,16 @@ def read_sheets(
     try:
         book = CalamineWorkbook.from_path(str(file))
         if only is not None and only not in book.sheet_names:
-            have = ", ".join(book.sheet_names)
-            raise UserError(f"--sheet: {file} has no sheet {only!r}; there are {have}")
-        for about in book.sheets_metadata:
-            if only not in (None, about.name):
+            known = ", ".join(book.sheet_names)
+            raise UserError(f"--sheet: {file} has no sheet {only!r}; the sheets are {known}")
+        for sheet in book.sheets_metadata:
+            if only not in (None, sheet.name):
                 continue
-            rows = _number(book.get_sheet_by_name(about.name).to_python(skip_empty_area=False))
-            if only is None and rows and about.visible != SheetVisibleEnum.Visible:
-                into.drop(f"{file.name}:{about.name}", "a hidden sheet (see --sheet)")
+            rows = _number(book.get_sheet_by_name(sheet.name).to_python(skip_empty_area=False))
+            if only is None and rows and sheet.visible != SheetVisibleEnum.Visible:
+                collected.drop(f"{file.name}:{sheet.name}", "hidden sheet (see --sheet)")
             else:
-                yield about.name, rows
+                yield sheet.name, rows
     except CalamineError as error:
         raise UserError(f"{file}: not an Excel workbook: {' '.join(str(error).split())}") from error
 

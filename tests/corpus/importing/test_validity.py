@@ -1,4 +1,4 @@
-"""Whatever is imported, the reader of corpora takes it; the rest is dropped with the reason."""
+"""The corpus reader accepts whatever is imported; the rest is dropped with the reason."""
 
 import json
 from collections.abc import Callable
@@ -18,7 +18,7 @@ ENGLISH = [*TEXT, "--set", "language=en"]
 
 @pytest.fixture
 def lines(tmp_path: Path) -> Callable[..., Path]:
-    """A JSONL file of these rows; escapes stay as they are."""
+    """Write a JSONL file of these rows, with non-ASCII characters escaped."""
 
     def write(*rows: dict[str, object]) -> Path:
         (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -38,33 +38,37 @@ def test_a_pair_has_one_value(take: Take, lines: Callable[..., Path]) -> None:
     assert dropped == [
         {
             "where": "t.jsonl:2",
-            "reason": "its pair has another value in another row",
+            "reason": "its pair has a different value in another row",
             "found": "1: justice, elsewhere freedom",
         }
     ]
 
 
-def test_half_a_character(take: Take, lines: Callable[..., Path]) -> None:
+def test_a_lone_surrogate(take: Take, lines: Callable[..., Path]) -> None:
     corpus, (row,) = take(
         "jsonl", lines({"d": "A \ud83d", "v": "freedom"}, {"d": "B", "v": "freedom"}), *ENGLISH
     )
     assert [item.dilemma for item in corpus.activation] == ["B"]
-    assert "half of a surrogate pair" in row["reason"]
+    assert "lone surrogate" in row["reason"]
     assert row["found"] == "A ?"
 
 
-@pytest.mark.parametrize(("language", "told"), [("pooled", "'pooled' is taken"), (" ", "is empty")])
-def test_languages_that_are_none(
-    language: str, told: str, refused: Refused, lines: Callable[..., Path]
+@pytest.mark.parametrize(
+    ("language", "message"), [("pooled", "'pooled' is reserved"), (" ", "is empty")]
+)
+def test_invalid_languages(
+    language: str, message: str, refused: Refused, lines: Callable[..., Path]
 ) -> None:
     error = refused(
         "jsonl", lines({"d": "A", "v": "freedom"}), *TEXT, "--set", f"language={language}"
     )
-    assert "no item could be made of 1 rows; t.jsonl:1:" in error
-    assert told in error
+    assert "none of 1 rows could be imported; t.jsonl:1:" in error
+    assert message in error
 
 
-def test_keys_that_some_rows_lack(take: Take, refused: Refused, lines: Callable[..., Path]) -> None:
+def test_keys_missing_from_some_rows(
+    take: Take, refused: Refused, lines: Callable[..., Path]
+) -> None:
     file = lines(
         {"d": "A", "v": "freedom"},
         {"d": "B", "v": "freedom", "s": "a farm"},
@@ -72,13 +76,13 @@ def test_keys_that_some_rows_lack(take: Take, refused: Refused, lines: Callable[
         {"d": "D"},
     )
     error = refused("jsonl", file, *ENGLISH, "--map", "rival=r")
-    assert error == "t.jsonl:1: there is no column 'r'; there are d, v, s"
+    assert error == "t.jsonl:1: no column 'r'; the columns are d, v, s"
     corpus, dropped = take("jsonl", file, *ENGLISH, "--map", "setting=s")
     assert [(item.dilemma, item.setting) for item in corpus.activation] == [
         ("A", ""), ("B", "a farm"),
     ]  # fmt: skip
     assert [(row["where"], row["reason"]) for row in dropped] == [
-        ("t.jsonl:3", "dilemma is empty"), ("t.jsonl:4", "no value is named"),
+        ("t.jsonl:3", "dilemma is empty"), ("t.jsonl:4", "no value"),
     ]  # fmt: skip
 
 
@@ -96,11 +100,11 @@ def test_plain_texts_among_stories(take: Take, lines: Callable[..., Path]) -> No
 
 
 @pytest.mark.parametrize("cell", [["A", "B"], {"role": "x"}, True])
-def test_what_is_no_text(cell: object, take: Take, lines: Callable[..., Path]) -> None:
+def test_cells_that_are_not_text(cell: object, take: Take, lines: Callable[..., Path]) -> None:
     file = lines({"d": cell, "v": "freedom"}, {"d": "B", "v": [cell]}, {"d": "C", "v": ["freedom"]})
     corpus, dropped = take("jsonl", file, *ENGLISH)
     assert [item.dilemma for item in corpus.activation] == ["C"]
-    assert [row["reason"] for row in dropped] == ["dilemma is no text", "value is no text"]
+    assert [row["reason"] for row in dropped] == ["dilemma is not text", "value is not text"]
 
 
 def test_ids_are_kept(take: Take, lines: Callable[..., Path]) -> None:
@@ -113,11 +117,11 @@ def test_ids_are_kept(take: Take, lines: Callable[..., Path]) -> None:
     ]  # fmt: skip
 
 
-def test_ids_that_stand_twice(refused: Refused, lines: Callable[..., Path]) -> None:
+def test_duplicate_ids(refused: Refused, lines: Callable[..., Path]) -> None:
     file = lines(*({"i": "x", "d": text, "v": "freedom"} for text in "ABC"))
     error = refused("jsonl", file, *ENGLISH, "--map", "id=i")
     assert error.startswith(
-        "t.jsonl:2: id 'x' stands already in t.jsonl:1; each must be unique (and 1 more rows"
+        "t.jsonl:2: duplicate id 'x', first seen at t.jsonl:1 (and 1 more such rows)"
     )
 
 
@@ -125,7 +129,7 @@ def test_ids_that_stand_twice(refused: Refused, lines: Callable[..., Path]) -> N
 def test_pairs_of_one_dilemma_match(
     several: object, take: Take, lines: Callable[..., Path]
 ) -> None:
-    """The languages differ in how many values they name."""
+    """Even if its languages name different numbers of values."""
     file = lines({"n": "1", "g": "en", "d": "Be fair and free.", "v": several},
                  {"n": "1", "g": "zh", "d": "要公正自由。", "v": "公正"},
                  {"n": "2", "g": "zh", "d": "要自由。", "v": "自由"})  # fmt: skip
@@ -136,12 +140,12 @@ def test_pairs_of_one_dilemma_match(
     ]  # fmt: skip
 
 
-def test_a_field_told_twice(refused: Refused, lines: Callable[..., Path]) -> None:
+def test_a_field_given_twice(refused: Refused, lines: Callable[..., Path]) -> None:
     error = refused("jsonl", lines({"d": "A", "v": "freedom"}), *ENGLISH, "--set", "value=justice")
-    assert error == "--set value: --map value is given too; leave one of them"
+    assert error == "--set value: --map value is given too; remove one of them"
 
 
-def test_nothing_is_written_of_what_cannot_be(tmp_path: Path) -> None:
+def test_nothing_is_written_if_a_text_cannot_be(tmp_path: Path) -> None:
     item = EvaluationItem(id="a", pair="a", value="v", language="en", dilemma="\ud83d",
                           aligned="x", violating="y")  # fmt: skip
     with pytest.raises(UnicodeEncodeError):

@@ -1,0 +1,178 @@
+"""How effects of several evaluations, and the dilemmas that flipped, are shown to people."""
+
+import itertools
+import math
+import string
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.text import Text
+
+from vxstore.cli.output import new_console, print_table, print_title, print_wrapped
+from vxstore.query.dilemmas import OPTIONS
+from vxstore.text import clean
+
+NOT_RECORDED = (
+    "verdict: not recorded (an earlier vxdist measured these effects; `vxdist evaluate` with the "
+    "same settings measures them again, without model work)"
+)
+LEGEND = (
+    "draws: mean shift of the control draws; rank: how many of their shifts are below the mask's; "
+    "pass: the interval excludes zero, and the shift is outside those of all draws"
+)
+FEWEST_DIGITS, MOST_DIGITS = 2, 6
+INDENT = 2
+
+
+def show_effects(answers: Sequence[Mapping[str, Any]]) -> None:
+    """For each language a table: masks and dilemmas down, evaluations across."""
+    console = new_console()
+    marks = _show_headings(console, answers)
+    print_wrapped(console, LEGEND)
+    digits = _digits(answers)
+    names = ("shift", "interval", "flips", "draws", "rank", "pass")
+    header = [("mask", False), ("value", False)]
+    header += [(f"{mark} {name}".strip(), True) for mark in marks for name in names]
+    tables = [
+        {
+            (cell["language"], cell["mask"], cell["value"]): _cell(cell, answer["controls"], digits)
+            for cell in answer["cells"].to_dict("records")
+        }
+        for answer in answers
+    ]
+    keys = dict.fromkeys(key for cells in tables for key in cells)
+    missing = ["-"] * len(names)
+    for language in dict.fromkeys(key[0] for key in keys):
+        rows = [
+            [*key[1:], *(text for cells in tables for text in cells.get(key, missing))]
+            for key in keys
+            if key[0] == language
+        ]
+        sections = len(rows) > len({row[0] for row in rows})
+        ends = [a[0] != b[0] and sections for a, b in itertools.pairwise(rows)]
+        console.print()
+        print_title(console, language)
+        print_table(console, header, rows, ends)
+
+
+def show_flips(answers: Sequence[Mapping[str, Any]]) -> None:
+    """For each evaluation, the dilemmas that flipped, with their texts where there are any."""
+    console = new_console()
+    _show_headings(console, answers)
+    for answer in answers:
+        console.print()
+        flipped = answer["dilemmas"].to_dict("records")
+        print_title(
+            console, f"{answer['store']}, evaluation/{answer['evaluation']}: {_count_flips(answer)}"
+        )
+        if answer["texts"] and flipped:
+            print_wrapped(console, answer["texts"])
+        digits = _digits_for(
+            max((abs(d[k]) for d in flipped for k in ("before", "after")), default=0)
+        )
+        for row in flipped:
+            before, after = (_signed(row[key], digits) for key in ("before", "after"))
+            where = f"{row['id']} ({row['value']}, {row['language']}), {row['mask']} ablated"
+            console.print(clean(f"{where}: {before} -> {after}"), soft_wrap=True)
+            if row["dilemma"] is not None:
+                _print_text(console, row["dilemma"])
+                for name in OPTIONS:
+                    _print_text(console, f"{name}: {row[name]}")
+            elif not answer["texts"]:
+                _print_text(console, "(not in the corpus)")
+
+
+def _print_text(console: Console, text: str) -> None:
+    """Indented, and broken where it must be: Chinese has no spaces."""
+    for line in Text(clean(text)).wrap(console, console.width - INDENT):
+        console.print(" " * INDENT + line.plain.rstrip(), soft_wrap=True)
+
+
+def _count_flips(answer: Mapping[str, Any]) -> str:
+    if answer["decision_boundary"] is None:
+        return f"{answer['outcome']} has no decision that could flip"
+    count = len(answer["dilemmas"])
+    return f"{count:,} {'decision' if count == 1 else 'decisions'} flipped"
+
+
+def _show_headings(console: Console, answers: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Print each evaluation's settings and verdict; returns the letter that stands for it."""
+    marks = [""]
+    if len(answers) > 1:
+        letters = string.ascii_uppercase
+        marks = [letters[n] if n < len(letters) else str(n + 1) for n in range(len(answers))]
+    for answer, mark in zip(answers, marks, strict=True):
+        model = f"model {answer['model'] or '-'}"
+        print_title(console, f"{f'{mark}: ' if mark else ''}{_name(answer)}, {model}")
+        confidence = f"{100 * answer['confidence']:g}% " if answer["confidence"] else ""
+        draws = "-" if answer["controls"] is None else answer["controls"]
+        print_wrapped(
+            console,
+            f"{answer['outcome']}, intervention {answer['intervention']}: shifts of "
+            f"{answer['effect_of']} in {answer['units'] or '-'}, {confidence}intervals; "
+            f"control draws of each mask: {draws}",
+        )
+        print_wrapped(console, _verdict(answer["verdict"]))
+    return marks
+
+
+def _name(answer: Mapping[str, Any]) -> str:
+    return f"{answer['store']}, evaluation/{answer['evaluation']}"
+
+
+def _verdict(verdict: Mapping[str, Any] | None) -> str:
+    if verdict is None:
+        return NOT_RECORDED
+    if not verdict["placebo"]:
+        return "verdict: none, for without control draws any neurons might have done as much"
+    found = (
+        f"verdict: {verdict['passed']} of {verdict['cells']} cells pass, {verdict['passed_own']} "
+        f"on own dilemmas; control draws put in the masks' place pass in "
+        f"{_span(verdict['placebo'])}, {_span(verdict['placebo_own'])} on own dilemmas: "
+    )
+    beyond = "the masks do more than every draw" if verdict["beyond_controls"] else ""
+    return found + (beyond or "no effect beyond the controls")
+
+
+def _span(counts: Sequence[int]) -> str:
+    least, most = min(counts, default=0), max(counts, default=0)
+    return f"{least}" if least == most else f"{least} to {most}"
+
+
+def _cell(cell: Mapping[str, Any], controls: int | None, digits: int) -> list[str]:
+    low, high = (_signed(cell[key], digits) for key in ("shift_low", "shift_high"))
+    rank = cell["control_rank"]
+    if math.isnan(rank):
+        ranked = "-"
+    else:
+        ranked = f"{rank:.3f}" if controls is None else f"{rank * controls:g}/{controls}"
+    return [
+        _signed(cell["mean_shift"], digits),
+        "-" if math.isnan(cell["shift_low"]) else f"[{low},{high}]",  # one word, never broken
+        "-" if math.isnan(cell["flip_rate"]) else f"{cell['flip_rate']:.0%}",
+        _signed(cell["control_mean"], digits),
+        ranked,
+        {None: "-", True: "yes", False: "no"}[cell["passes"]],
+    ]
+
+
+def _signed(number: float, digits: int) -> str:
+    """With its sign, but for what rounds to zero; a dash for NaN."""
+    if math.isnan(number):
+        return "-"
+    text = f"{number:+.{digits}f}"
+    return text if text.strip("+-0.") else text[1:]
+
+
+def _digits(answers: Sequence[Mapping[str, Any]]) -> int:
+    shifts = pd.concat([answer["cells"]["mean_shift"] for answer in answers]).abs()
+    return _digits_for(float(shifts.max()))
+
+
+def _digits_for(largest: float) -> int:
+    """Decimals that show three figures of the largest number, within limits."""
+    if not largest > 0:
+        return FEWEST_DIGITS
+    return min(MOST_DIGITS, max(FEWEST_DIGITS, 2 - math.floor(math.log10(largest))))

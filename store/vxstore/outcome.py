@@ -1,0 +1,41 @@
+"""What an evaluation says of its outcome: what was measured, and whose change is the effect.
+
+C: condition, D: dilemma.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+DEFAULTS: Mapping[str, Any] = {
+    "outcome": "choice",
+    "intervention": "zero",
+    "effect_of": "log_odds",
+    "decision_boundary": 0.0,
+}
+"""Attributes of an evaluation, and what is meant where one is absent: evaluations of earlier
+versions set neurons to zero and had the model choose a letter."""
+
+
+def describe_outcome(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """The attributes of an evaluation that `DEFAULTS` names.
+
+    `effect_of` is the array whose change is the effect; the model's decision flips where its mean
+    crosses `decision_boundary`, which is None if there is no such point.
+    """
+    return {key: attrs.get(key, default) for key, default in DEFAULTS.items()}
+
+
+def averaged(evaluation: xr.Dataset) -> NDArray[np.float64]:
+    """The array whose change is the effect, averaged to (condition, dilemma).
+
+    All dimensions behind the dilemma are averaged: for letters the order of the options, so that a
+    preference for a letter cancels.
+    """
+    array = evaluation[describe_outcome(evaluation.attrs)["effect_of"]]
+    array = array.transpose("condition", "dilemma", ...)
+    number_CDX = array.values.reshape(*array.shape[:2], -1)
+    return np.asarray(number_CDX.mean(axis=-1), dtype=np.float64)

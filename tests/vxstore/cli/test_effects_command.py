@@ -1,0 +1,272 @@
+"""`vxstore effects`: evaluations side by side, and the dilemmas that flipped, with their texts."""
+
+import csv
+import io
+import json
+import math
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import vxstore
+from vxstore import query
+
+MakeStore = Callable[..., str]
+AddEffects = Callable[..., None]
+Ask = Callable[..., str]
+TEXT = "A \x1b[31mstranger\x1b[0m asks you\nwhat the time is. " + "很长的一段话" * 20
+HEAVY = ("torch", "lightning", "transformers")
+
+
+@pytest.fixture(scope="module")
+def evaluated(make_store: MakeStore, add_effects: AddEffects) -> str:
+    """A store with the evaluations `choice` and, half as strong, `half`. For reading only."""
+    path = make_store()
+    add_effects(path)
+    add_effects(path, "half", shifts=(-0.625, 0.25))
+    return path
+
+
+@pytest.fixture(scope="module")
+def other(make_store: MakeStore, add_effects: AddEffects, run_attrs: dict[str, Any]) -> str:
+    """The same of another model and other values. For reading only."""
+    attrs = {**run_attrs, "model": "giant", "model_fingerprint": "f1"}
+    path = make_store(attrs=attrs)
+    add_effects(path, masks=("zeal", "thrift"), controls=0)
+    return path
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> str:
+    """A corpus with the text of the dilemma that the first mask flips."""
+    row = {"id": "calm-e1-zh", "value": "calm", "language": "zh", "dilemma": TEXT}
+    row |= {"aligned": "I wait.", "violating": "I shout."}
+    (tmp_path / "evaluation.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    return str(tmp_path)
+
+
+class TestTable:
+    def test_one_evaluation(self, ask: Ask, evaluated: str) -> None:
+        out = ask("effects", evaluated)
+        assert out.startswith(f"{evaluated}, evaluation/choice, model tiny\n")
+        told = " ".join(out.split())
+        assert "shifts of log_odds in nats, 95% intervals; control draws of each mask: 2" in told
+        assert (
+            "verdict: 2 of 8 cells pass, 2 on own dilemmas; control draws put in the masks' place "
+            "pass in 7, 3 on own dilemmas: no effect beyond the controls"
+        ) in told
+        zh, en = re.split(r"\nen\n", out.partition("\nzh\n")[2])
+        assert re.search(r"^calm +calm +-1\.00 +\[-1\.00,-1\.00\] +50% +0\.00 +0/2 +yes$", zh, re.M)
+        assert re.search(
+            r"^zeal +zeal +\+0\.50 +\[\+0\.50,\+0\.50\] +50% +0\.00 +2/2 +yes$", en, re.M
+        )
+        assert re.search(r"^calm +zeal +0\.00 +\[0\.00,0\.00\] +0% +0\.00 +1/2 +no$", en, re.M)
+        tables = out.partition("\nzh\n")[2]
+        assert max(map(len, tables.splitlines())) <= 80
+
+    def test_several_side_by_side(self, ask: Ask, evaluated: str) -> None:
+        asked = ("--evaluation", "choice", "--evaluation", "half", "--own", "--language", "zh")
+        out = ask("effects", evaluated, *asked)
+        assert f"A: {evaluated}, evaluation/choice, model tiny" in out
+        assert f"B: {evaluated}, evaluation/half, model tiny" in out
+        row = re.search(r"^calm +calm +(.*?) *$", out, re.M)
+        assert row is not None
+        shown = "-1.00 [-1.00,-1.00] 50% 0.00 0/2 yes -0.62 [-0.62,-0.62] 50% 0.00 0/2 yes"
+        assert row[1].split() == shown.split()
+
+    def test_two_stores_of_two_models(self, ask: Ask, evaluated: str, other: str) -> None:
+        out = ask("effects", evaluated, other, "--language", "en", "--own")
+        assert f"A: {evaluated}, evaluation/choice, model tiny" in out
+        assert f"B: {other}, evaluation/choice, model giant" in out
+        rows = {m[1]: m[2].split() for m in re.finditer(r"^(\w+) +\1 +(.*?) *$", out, re.M)}
+        assert list(rows) == ["calm", "zeal", "thrift"]
+        assert rows["calm"][6:] == rows["thrift"][:6] == ["-"] * 6  # not evaluated there
+        shown = "+0.500 [+0.500,+0.500] 50% 0.000 2/2 yes 0.000 [0.000,0.000] 0% - - no"
+        assert rows["zeal"] == shown.split()
+        assert rows["thrift"][6:] == ["+0.500", "[+0.500,+0.500]", "50%", "-", "-", "no"]
+        assert "verdict: none, for without control draws" in " ".join(out.split())
+
+    def test_an_earlier_store(
+        self,
+        ask: Ask,
+        make_store: MakeStore,
+        add_effects: AddEffects,
+        forget_verdict: Callable[[str], None],
+    ) -> None:
+        path = make_store()
+        add_effects(path)
+        forget_verdict(path)
+        out = ask("effects", path)
+        assert "verdict: not recorded" in out
+        assert re.search(r"^calm +calm +-1\.00 +\S+ +50% +0\.00 +0/2 +-$", out, re.M)
+        assert ",0.0,0.0,\n" in ask("effects", path, "--own", "--format", "csv")
+        assert json.loads(ask("effects", path, "--format", "json"))[0]["verdict"] is None
+
+
+class TestData:
+    def test_json_is_what_the_query_says(self, ask: Ask, evaluated: str, other: str) -> None:
+        told = json.loads(ask("effects", evaluated, other, "--value", "zeal", "--format", "json"))
+        for found, path in zip(told, (evaluated, other), strict=True):
+            expected = query.effects(vxstore.open(path), value="zeal")
+            assert found.pop("cells") == [
+                {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
+                for row in expected.pop("cells").to_dict("records")
+            ]
+            assert found == expected
+
+    def test_csv_has_full_precision(self, ask: Ask, evaluated: str) -> None:
+        names = ("choice", "half")
+        asked = [word for name in names for word in ("--evaluation", name)]
+        rows = list(
+            csv.DictReader(io.StringIO(ask("effects", evaluated, *asked, "--format", "csv")))
+        )
+        assert [row["evaluation"] for row in rows] == ["choice"] * 8 + ["half"] * 8
+        assert {row["store"] for row in rows} == {evaluated}
+        for name in names:
+            cells = query.effects(vxstore.open(evaluated), name)["cells"]
+            found = [float(row["mean_shift"]) for row in rows if row["evaluation"] == name]
+            assert found == cells.mean_shift.tolist()
+        assert [row["passes"] for row in rows[:8]].count("True") == 2
+
+    def test_dilemmas(self, ask: Ask, evaluated: str, corpus: str) -> None:
+        asked = ("effects", evaluated, "--dilemmas", "--corpus", corpus, "--format")
+        told = json.loads(ask(*asked, "json"))[0]
+        assert "cells" not in told
+        assert told["texts"] is None
+        flipped = told["dilemmas"]
+        assert [row["id"] for row in flipped] == ["calm-e1-zh", "zeal-e2-en"]
+        assert (flipped[0]["dilemma"], flipped[0]["aligned"]) == (TEXT, "I wait.")
+        assert flipped[1]["dilemma"] is None
+        rows = list(csv.DictReader(io.StringIO(ask(*asked, "csv"))))
+        assert [(row["before"], row["after"]) for row in rows] == [
+            ("0.5", "-0.5"),
+            ("-0.25", "0.25"),
+        ]
+        assert rows[0]["violating"] == "I shout."
+        assert rows[1]["violating"] == ""
+
+
+class TestDilemmas:
+    def test_without_texts(self, ask: Ask, evaluated: str) -> None:
+        out = ask("effects", evaluated, "--dilemmas")
+        assert f"{evaluated}, evaluation/choice: 2 decisions flipped\n" in out
+        assert "calm-e1-zh (calm, zh), calm ablated: +0.500 -> -0.500\n" in out
+        assert "zeal-e2-en (zeal, en), zeal ablated: -0.250 -> +0.250\n" in out
+        told = " ".join(out.split())
+        assert "the texts are not at hand; give --corpus DIRECTORY (corpus.path: no corpus" in told
+
+    def test_with_texts(self, ask: Ask, evaluated: str, corpus: str) -> None:
+        out = ask("effects", evaluated, "--dilemmas", "--corpus", corpus)
+        assert "not at hand" not in out
+        assert "\x1b" not in out
+        assert "\n  A [31mstranger[0m asks you what the time is." in out
+        assert "\n  aligned: I wait.\n  violating: I shout.\n" in out
+        assert "zeal ablated: -0.250 -> +0.250\n  (not in the corpus)\n" in out
+        lines = out.partition("flipped\n")[2].splitlines()
+        assert max(sum(1 + (ord(c) > 0x2E80) for c in line) for line in lines) <= 80
+        assert "很长的一段话" * 20 in "".join(line.strip() for line in lines)
+
+    def test_the_corpus_that_was_recorded(
+        self,
+        ask: Ask,
+        make_store: MakeStore,
+        add_effects: AddEffects,
+        run_attrs: dict[str, Any],
+        corpus: str,
+    ) -> None:
+        path = make_store(attrs={**run_attrs, "corpus": corpus})
+        add_effects(path)
+        assert "aligned: I wait." in ask("effects", path, "--dilemmas")
+        Path(corpus, "evaluation.jsonl").unlink()
+        out = ask("effects", path, "--dilemmas")
+        assert "the texts are not at hand" in out
+        assert "calm-e1-zh" in out
+
+    def test_the_bundled_corpus(
+        self,
+        ask: Ask,
+        make_store: MakeStore,
+        add_effects: AddEffects,
+        run_attrs: dict[str, Any],
+    ) -> None:
+        values = ("freedom", "equality", "harmony")
+        path = make_store(values=values, attrs={**run_attrs, "corpus": "builtin:cvoice-seed"})
+        add_effects(path, masks=[f"{value}" for value in values[:2]])
+        told = json.loads(ask("effects", path, "--dilemmas", "--format", "json"))[0]
+        assert told["texts"] is None
+
+    def test_none_flipped(self, ask: Ask, evaluated: str) -> None:
+        out = ask("effects", evaluated, "--dilemmas", "--mask", "calm", "--value", "zeal")
+        assert out.endswith("evaluation/choice: 0 decisions flipped\n")
+
+    def test_an_outcome_that_decides_nothing(
+        self, ask: Ask, make_store: MakeStore, add_effects: AddEffects
+    ) -> None:
+        path = make_store()
+        add_effects(path, attrs={"outcome": "harm", "decision_boundary": None})
+        assert "harm has no decision that could flip" in ask("effects", path, "--dilemmas")
+        assert re.search(r"^calm +calm +-1\.00 +\S+ +- ", ask("effects", path), re.M)
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("asked", "known"),
+        [
+            (["--evaluation", "mine"], "(there: choice, half)"),
+            (["--value", "thrift"], "there are calm, zeal"),
+            (["--mask", "fury"], "there are calm, zeal"),
+            (["--language", "pooled"], "there are zh, en"),
+            (["--dilemmas", "--corpus", "/no/such/folder"], "--corpus: /no/such/folder is not"),
+            (["--dilemmas", "--corpus", "builtin:none"], "there is builtin:cvoice-seed"),
+            (["--corpus", "somewhere"], "--dilemmas"),
+        ],
+    )
+    def test_names_what_is_known(
+        self, fail: Ask, evaluated: str, asked: list[str], known: str
+    ) -> None:
+        assert known in fail("effects", evaluated, *asked)
+
+    def test_each_store_must_have_one_of_the_evaluations(
+        self, fail: Ask, ask: Ask, evaluated: str, other: str
+    ) -> None:
+        assert f"{other} has no finished evaluation/half" in fail(
+            "effects", evaluated, other, "--evaluation", "half"
+        )
+        both = ("--evaluation", "half", "--evaluation", "choice", "--format", "json")
+        told = json.loads(ask("effects", evaluated, other, *both))
+        assert [of["evaluation"] for of in told] == ["half", "choice", "choice"]
+
+    def test_no_evaluation(self, fail: Ask, make_store: MakeStore) -> None:
+        assert "no finished evaluation" in fail("effects", make_store())
+
+
+def test_labels_steer_no_terminal(ask: Ask, make_store: MakeStore, add_effects: AddEffects) -> None:
+    values = ("\x1b[31mred", "two\nlines", "back\u202ewards")
+    path = make_store(values=values)
+    add_effects(path, masks=values[:2])
+    for form in ("table", "json", "csv"):
+        for asked in ((), ("--dilemmas",)):
+            out = ask("effects", path, "--format", form, *asked)
+            assert not [c for c in out if c != "\n" and (ord(c) < 32 or 127 <= ord(c) < 160)]
+            assert "\u202e" not in out
+
+
+def test_torch_is_never_loaded(evaluated: str) -> None:
+    """Nor vxdist, unless a bundled corpus is asked for."""
+    code = (
+        "import sys; from vxstore.cli.main import main; store = sys.argv[1]\n"
+        "assert main(['effects', store]) == 0\n"
+        "assert 'vxdist' not in sys.modules\n"
+        "asked = ['effects', store, '--dilemmas', '--corpus', 'builtin:cvoice-seed']\n"
+        "assert main(asked) == 0\n"
+        f"sys.exit(' '.join({{*{HEAVY}}} & {{*sys.modules}}) or None)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, evaluated], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,121 @@
+"""What the masks did: mean shifts against the intact model, beside the control draws.
+
+C: condition, D: dilemma, M: mask, V: value, G: language, K: control draw.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vxdist.stats.bootstrap import mean_interval
+from vxdist.stats.verdict import passes
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+Labels = NDArray[np.str_]
+
+BY_DRAW = ("control_shift", "placebo_passes")
+"""Arrays of an effect matrix that have the dimension `draw` too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What was measured of the model, one number for each condition and dilemma.
+
+    `kind_C` is intact (once), mask or control, and `mask_C` the value whose mask it is, or whose
+    mask the control draw is matched to. The model's decision flips where the number crosses
+    `boundary`; None if there is no such point.
+    """
+
+    number_CD: Floats
+    kind_C: Labels
+    mask_C: Labels
+    value_D: Labels
+    language_D: Labels
+    boundary: float | None
+
+    def of_mask(self, mask: str) -> NDArray[np.intp]:
+        """The conditions of a mask: its own, then its control draws in order."""
+        on = np.flatnonzero((self.kind_C == "mask") & (self.mask_C == mask))
+        draws = np.flatnonzero((self.kind_C == "control") & (self.mask_C == mask))
+        return np.concatenate([on, draws])
+
+    def of_cell(self, value: str, language: str) -> NDArray[np.intp]:
+        """The dilemmas of a value in a language."""
+        return np.flatnonzero((self.value_D == value) & (self.language_D == language))
+
+
+def effect_matrix(
+    measured: Measured,
+    masks: Sequence[str],
+    languages: Sequence[str],
+    *,
+    confidence: float,
+    resamples: int,
+    seed: int,
+) -> dict[str, NDArray[Any]]:
+    """Every mask on the dilemmas of every masked value in every language.
+
+    Arrays (M, V, G) in units of what was measured: mean_shift, shift_low and shift_high (ends of
+    its interval), control_mean (mean shift of the control draws). Others (M, V, G): flip_rate,
+    control_rank (see `rank_among`), dilemma_count, passes (see `verdict.passes`). With control
+    draws also (M, V, G, K): control_shift, the mean shift of each draw, and placebo_passes,
+    whether it passes in its mask's place. NaN where there are no dilemmas.
+    """
+    shape = (len(masks), len(masks), len(languages))
+    intact_D = measured.number_CD[measured.kind_C == "intact"][0]
+    cells = []
+    for mask in masks:
+        number_CD = measured.number_CD[measured.of_mask(mask)]
+        for value in masks:
+            for language in languages:
+                at = measured.of_cell(value, language)
+                # Contiguous, so that equal rows have equal means.
+                shift_CD = np.ascontiguousarray(number_CD[:, at] - intact_D[at])
+                low_C, high_C = mean_interval(
+                    shift_CD, confidence=confidence, resamples=resamples, seed=seed
+                )
+                flips = flip_rate(intact_D[at], number_CD[0, at], measured.boundary)
+                cells.append(_cell(shift_CD, low_C, high_C) | {"flip_rate": flips})
+    arrays = {}
+    for name in cells[0]:
+        stacked = np.array([cell[name] for cell in cells])
+        if name not in BY_DRAW or stacked.shape[1]:
+            arrays[name] = stacked.reshape(*shape, *stacked.shape[1:])
+    return arrays
+
+
+def _cell(shift_CD: Floats, low_C: Floats, high_C: Floats) -> dict[str, Any]:
+    """One cell; the first condition is the mask, the others are its control draws."""
+    conditions, dilemmas = shift_CD.shape
+    shift_C = shift_CD.mean(axis=-1) if dilemmas else np.full(conditions, np.nan)
+    passes_C = passes(shift_C, low_C, high_C)
+    return {
+        "mean_shift": shift_C[0],
+        "shift_low": low_C[0],
+        "shift_high": high_C[0],
+        "control_mean": shift_CD[1:].mean() if conditions > 1 and dilemmas else np.nan,
+        "control_rank": rank_among(float(shift_C[0]), shift_C[1:]),
+        "dilemma_count": dilemmas,
+        "passes": passes_C[0],
+        "control_shift": shift_C[1:],
+        "placebo_passes": passes_C[1:],
+    }
+
+
+def flip_rate(before_D: Floats, after_D: Floats, boundary: float | None) -> float:
+    """Share of dilemmas on which the decision changes; NaN without any, or without boundary."""
+    if boundary is None or not len(before_D):
+        return float("nan")
+    return float(np.mean((before_D > boundary) != (after_D > boundary)))
+
+
+def rank_among(shift: float, control_shifts: Floats) -> float:
+    """Share of control shifts below `shift`, ties counting half; NaN without any or for NaN."""
+    if not len(control_shifts) or np.isnan(shift):
+        return float("nan")
+    below = np.mean(control_shifts < shift) + np.mean(control_shifts == shift) / 2
+    return float(below)
