@@ -41,6 +41,9 @@ def test_names_are_in_the_files(name: str, path: str) -> None:
         "vxdist.evaluate.outcomes:OUTCOMES",
         "vxdist.hooks.interventions:INTERVENTIONS",
         "vxdist.hooks.measures:MEASURES",
+        "vxdist.report.sections:SECTIONS",
+        "vxdist.report.sections:SELECTOR_NOTES",
+        "vxdist.report.sections:OUTCOME_NOTES",
     ],
 )
 def test_what_the_tables_name_can_be_imported(table: str) -> None:

@@ -1,1 +1,1 @@
-"""The page a person looks at."""
+"""The report: one HTML page that shows what a store holds, and draws no conclusion of its own."""

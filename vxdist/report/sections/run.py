@@ -73,10 +73,11 @@ def _derived(content: Content) -> tuple[tuple[str, str], ...]:
     settings = ", ".join(f"{k} {v}" for k, v in score.settings.items() if k != "name")
     selector = "" if score.selector == score.name else f", made by {score.selector}"
     ranked = "; ".join(f"{s.language}: {s.ranked_count:,} of {total:,}" for s in score.selections)
+    thresholds = "; ".join(selector_notes(content).thresholds)
     return (
         ("Score", f"{score.name}{selector}" + (f" ({settings})" if settings else "")),
         ("Neurons ranked", ranked),
-        ("Thresholds", "; ".join(selector_notes(content).thresholds) or UNKNOWN),
+        *((("Thresholds", thresholds),) if thresholds else ()),
         ("Evaluation", _evaluation(content)),
     )
 
