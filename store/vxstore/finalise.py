@@ -44,7 +44,7 @@ def sum_layers(
 ) -> None:
     """Combine this rank's layers of every array by neuron, and by expert, into the root.
 
-    `advance` is told each number of layers, of one array, done. Raises StoreError if a part is not
+    `advance` is called with the number of layers done. Raises StoreError if a part is not
     sealed, lost or damaged.
     """
     if read_root_attrs(path, "", "record")["state"] == STATE_COMPLETE:
@@ -85,7 +85,7 @@ def complete(path: str) -> None:
     if planned not in (None, total):
         raise StoreError(
             f"{path}: its parts hold {total} tokens, and {planned} were planned; it is damaged, "
-            "so record it anew"
+            "so record it again"
         )
     root = arrays.open_group(path, mode="r+")
     for name, count_P in (
@@ -224,9 +224,9 @@ def read_block(
         try:
             found_LN = np.asarray(source.array[part, layers])
         except DAMAGE as error:
-            told = lost(path, part, source.name)
-            told.__cause__ = error
-            yield part, told
+            damage = lost(path, part, source.name)
+            damage.__cause__ = error
+            yield part, damage
             continue
         sound = _is_sound(parts, part, source, layers, found_LN)
         yield part, found_LN if sound else lost(path, part, source.name)
@@ -258,5 +258,5 @@ def lost(path: str, part: int, name: str) -> StoreError:
     """What to say of a sealed part that cannot be read."""
     return StoreError(
         f"{path}: part {part} is sealed, but its {name} is lost or damaged; run `vxstore check "
-        f"{path} --repair`, then `vxdist locate` again to record it anew"
+        f"{path} --repair`, then `vxdist locate` to record it again"
     )

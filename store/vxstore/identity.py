@@ -1,4 +1,4 @@
-"""Is what lies there this run's? Refusing to go on with another's work, and saying what differs."""
+"""Check that an existing store belongs to this run; refuse to resume another run's."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -55,7 +55,7 @@ def refuse_other(path: str, attrs: Mapping[str, Any]) -> None:
 
 
 def _differences(key: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """What to tell of one differing attribute, in the user's own settings where possible."""
+    """How one attribute differs, in the user's own settings where possible."""
     if key == "plan_digest":
         old, new = there.get("plan_settings", {}), here["plan_settings"]
         changed = [

@@ -196,7 +196,7 @@ class Store:
 
 
 def _check_coordinates(what: str, dataset: xr.Dataset, num_experts: int) -> None:
-    """Labels are small and are read on opening, so what is wrong with them is told at once."""
+    """Labels are small and are read on opening, so what is wrong with them is reported at once."""
     for name, labels in dataset.coords.items():
         if labels.dtype.kind == "i":
             expected = experts.labels(str(name), labels.size, num_experts)

@@ -1,7 +1,7 @@
 """Formats 1 to 3 of the activation store: which arrays there are, and how they are laid out.
 
 Dimension names: part (a set of whole stories of one value, language and stance), layer, neuron,
-value, language, condition (what is switched off), dilemma, order (of the two options). These are
+value, language, condition (what is ablated), dilemma, order (of the two options). These are
 the names in memory; `vxstore.names` says which are others in a store. What a store with experts
 has beside these is in `vxstore.experts`.
 """
@@ -111,10 +111,10 @@ COORDINATES: Mapping[str, str] = {
     "expert": "expert that the neuron belongs to, from 0",
     "unit": "unit of its expert that the neuron is, from 0",
     "routed_expert": "expert that tokens are routed to, from 0",
-    "condition": "what was switched off",
+    "condition": "what was ablated",
     "dilemma": "evaluation dilemma",
     "order": "which option stood first",
-    "mask": "value whose neurons are switched off",
+    "mask": "value whose neurons are ablated",
     "kind": "intact, mask or control",
     "draw": "control draw, from 0",
 }
@@ -141,7 +141,7 @@ def record_chunks(spec: ArraySpec, shape: tuple[int, ...]) -> tuple[tuple[int, .
 def layered_chunks(dims: tuple[str, ...], shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
     """Chunks that hold whole layers, as many as fit `CHUNK_BYTES`; `layer` must be in `dims`.
 
-    Dimensions that stand before `layer` get one entry a chunk.
+    Dimensions before `layer` get one entry per chunk.
     """
     at = dims.index("layer")
     layer_bytes = itemsize * math.prod(shape[at + 1 :])
@@ -235,6 +235,6 @@ EFFECT: Mapping[str, ArraySpec] = {
         dims=("mask", "language"),
         dtype="int64",
         units="neurons",
-        long_name="neurons switched off by the mask",
+        long_name="neurons that the mask ablates",
     ),
 }

@@ -95,7 +95,7 @@ class Statistic:
     bound: Bound | None = None
 
     def __post_init__(self) -> None:
-        """Raise ValueError if lost numbers, or those over no tokens, could not be told apart."""
+        """Raise ValueError if lost numbers, or those over no tokens, could not be distinguished."""
         record, total = np.dtype(self.record_dtype), np.dtype(self.total_dtype)
         if record.kind not in "if" or record.kind != total.kind:
             raise ValueError(f"{self.name}: its types must both be integers or both floats")

@@ -75,7 +75,7 @@ def create(
     `attrs` (JSON values) join the root's attributes; of those, `statistics` names the statistics
     that are recorded (default: `vxstore.statistics.DEFAULT`), and `experts_per_token` how many
     experts of a layer each token is routed to. `num_experts` is of each layer, 0 of a dense model.
-    A creation cut short is begun anew by the next one. Raises StoreError if something else already
+    A creation cut short is begun again. Raises StoreError if something else already
     lies at `path`, ValueError if neurons cannot be shared out evenly over the experts, or if a
     statistic is not known.
     """
@@ -190,7 +190,7 @@ class Recorder:
         arrays.write_region(self._sealed, part, np.asarray(True))
 
     def unseal(self, part: int) -> None:
-        """Have a part recorded anew: what it holds means nothing from now on.
+        """Have a part recorded again: what it holds means nothing from now on.
 
         Nor does it look as if it did: no quotient of its counts is a probability any more, except
         those by `routed_count` in stores of format 2.

@@ -186,13 +186,17 @@ def counts_of() -> Callable[[xr.Dataset, int], PartCounts]:
     """What a part was recorded with, from the record."""
 
     def read(record: xr.Dataset, part: int) -> PartCounts:
-        by_layer: dict[str, Any] = {
-            f"{name}_L{'E' if name == 'routed_count' else 'N'}": counts.values
+        by_layer = {
+            str(name): counts.values
             for name, counts in record.isel(part=part).items()
             if "layer" in counts.dims
         }
-        scalars = {name: int(record[name][part]) for name in ("token_count", "story_count")}
-        return PartCounts(**by_layer, **scalars)
+        return PartCounts(
+            routed_count_LE=by_layer.pop("routed_count", None),
+            statistics=by_layer,
+            token_count=int(record["token_count"][part]),
+            story_count=int(record["story_count"][part]),
+        )
 
     return read
 

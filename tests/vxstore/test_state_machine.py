@@ -188,7 +188,7 @@ class History(RuleBasedStateMachine):
 
     @precondition(lambda self: self.made)
     @rule()
-    def plan_anew(self) -> None:
+    def plan_again(self) -> None:
         """Another plan is refused, and so is creating again; the same plan goes on."""
         before = snapshot(self.path)
         with pytest.raises(StoreError, match="made by another run"):
@@ -224,7 +224,7 @@ class History(RuleBasedStateMachine):
     @precondition(lambda self: self.sealed)
     @rule(data=st.data())
     def mend_a_part(self, data: st.DataObject) -> None:
-        """A sealed part is damaged; it alone is recorded anew."""
+        """A sealed part is damaged; it alone is recorded again."""
         part = data.draw(st.sampled_from(sorted(self.sealed)))
         name = data.draw(st.sampled_from(sorted(statistics.DEFAULT)))
         (shard,) = (Path(self.path) / "record" / name / "c" / str(part)).rglob("0/0")
@@ -239,7 +239,7 @@ class History(RuleBasedStateMachine):
     @precondition(lambda self: self.complete)
     @rule(name=st.sampled_from(sorted(schema.ROOT)))
     def mend_the_sum(self, name: str) -> None:
-        """A chunk of the root is lost; no part is recorded anew."""
+        """A chunk of the root is lost; no part is recorded again."""
         next(file for file in (Path(self.path) / name / "c").rglob("*") if file.is_file()).unlink()
         report = check(self.path)
         assert report.findings

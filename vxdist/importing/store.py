@@ -101,7 +101,7 @@ def write_store(
 ) -> None:
     """Write a complete store, or none.
 
-    Raises UserError if the place will not do, something lies there already, or another run is
+    Raises UserError if the path cannot be written, something is there already, or another run is
     writing there; with `take_over`, one that is not known to be alive is put aside.
     """
     attrs = _describe_import(parts, denominator, model)

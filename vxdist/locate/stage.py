@@ -134,7 +134,7 @@ def _prepare_store(
 def create_store(
     path: str, corpus: Corpus, shape: ModelShape, plan: Plan, identity: dict[str, Any]
 ) -> None:
-    """Create the empty store of a plan. Raises StoreError if something else lies there."""
+    """Create the empty store of a plan. Raises StoreError if something else is there."""
     create(
         path,
         num_layers=shape.num_layers,
@@ -168,5 +168,5 @@ def _missing(path: str) -> int:
     try:
         made = holds_store(path)
     except StoreError:
-        made = False  # another rank is at it; rank 0 refused what is no store before
+        made = False  # another rank is at it; rank 0 refused what is not a store before
     return int((~Recorder(path).sealed()).sum()) if made else 1

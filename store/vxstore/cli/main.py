@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_layers(command("layers", "how many neurons are selected in each layer", "STORE"))
     _add_compare(command("compare", "how similar two selections of one model are", "A", "B"))
     _add_effects(command("effects", "what ablating each value's neurons did", "STORE"))
-    _add_select(command("select", "select anew, with other thresholds", "STORE"))
+    _add_select(command("select", "select again, with other settings", "STORE"))
     _add_export(command("export", "write a selection or the counts to a file", "STORE"))
     _add_check(command("check", "verify an entire store, and name what is damaged", "STORE"))
     return parser

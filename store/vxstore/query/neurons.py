@@ -62,7 +62,7 @@ def top(
     have rankings of their own, and the columns probability (active tokens / tokens of the value),
     mean_other_probability (mean over the other values; NaN if there is none) and value_count
     (values it belongs to). Without, a neuron is ranked by the best number among its values, and
-    value_count and values stand in place of the probabilities. In a store with experts, expert
+    value_count and values replace the probabilities. In a store with experts, expert
     and unit follow neuron, and a probability is of the tokens routed to the expert.
 
     Raises StoreError if the store is not complete, or, naming the known ones, if there is no such

@@ -214,7 +214,7 @@ def assert_one_line(error: Exception, told: str) -> None:
 
 
 @pytest.mark.parametrize("batch", range(6))
-def test_repair_records_just_the_bad_parts_anew(
+def test_repair_records_just_the_bad_parts_again(
     copy: str, truth: dict[str, xr.Dataset], make_counts: Counts, batch: int
 ) -> None:
     chance = random.Random(batch)
@@ -243,7 +243,7 @@ def test_repair_records_just_the_bad_parts_anew(
 
 
 @pytest.mark.parametrize("batch", range(3))
-def test_repair_sums_a_damaged_root_anew(
+def test_repair_sums_a_damaged_root_again(
     copy: str, truth: dict[str, xr.Dataset], batch: int
 ) -> None:
     """No part is un-sealed for it."""
