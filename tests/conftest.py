@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,16 @@ def model_folder(
     folder = tmp_path_factory.mktemp("model")
     make_model("llama").save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def long_model_folder(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Path:
+    """The same for longer texts: its tokenizer knows no German, and spells it letter by letter."""
+    folder = tmp_path_factory.mktemp("long") / "model"
+    shutil.copytree(model_folder, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 2048}))
     return folder
 
 
