@@ -185,12 +185,9 @@ class Recorder:
         arrays.write_region(self._arrays["sealed"], part, np.asarray(True))
 
     def unseal(self, part: int) -> None:
-        """Have a part recorded anew: what it holds means nothing from now on.
-
-        Nor does it look as if it did: no quotient of its counts is a probability any more, except
-        those by `routed_count` in stores of format 2.
-        """
+        """Have a part recorded again: what it holds means nothing from now on."""
         arrays.write_region(self._arrays["sealed"], part, np.asarray(False))
+        # Its counts, divided by its tokens, must not look like a probability either.
         arrays.write_region(self._arrays["token_count"], part, np.asarray(-1, dtype="int64"))
         if self._attrs["format_version"] >= 3:
             arrays.forget_region(self._arrays["active_count"], part)
