@@ -98,10 +98,10 @@ def complete(path: str) -> None:
 
 
 def forget_sums(path: str) -> None:
-    """Empty the root of a store that is to be completed again: its arrays read as never written.
+    """Empty the root's arrays, so that they read as never written until all parts are summed again.
 
-    In stores of formats 1 and 2 the old sums stay until then: without them -1 / -1, a probability
-    of 1, would be read everywhere.
+    In stores of formats 1 and 2 the old sums stay: their fill values are all -1, and -1 / -1 looks
+    like a probability.
     """
     attrs = read_root_attrs(path)
     if attrs["format_version"] >= 3:

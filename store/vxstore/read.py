@@ -23,6 +23,7 @@ from vxstore.io.metadata import (
 from vxstore.io.storage import find_storage
 from vxstore.names import names_on_disk
 from vxstore.schema import FORMAT_NAME, FORMAT_VERSION
+from vxstore.text import clean
 
 STATE_CREATING = "creating"
 STATE_RECORDING = "recording"
@@ -89,8 +90,8 @@ class Store:
         try:
             about = self._describe()
         except (StoreError, OSError, RuntimeError, ValueError) as error:
-            return f"<vxstore.Store {self.path!r}: {error}>"
-        lines = (f"  {name + ':':<13}{what}" for name, what in about.items())
+            return f"<vxstore.Store {self.path!r}: {clean(error)}>"
+        lines = (f"  {name + ':':<13}{clean(what)}" for name, what in about.items())
         return "\n".join((f"<vxstore.Store {self.path!r}>", *lines))
 
     def _describe(self) -> dict[str, str]:

@@ -64,6 +64,13 @@ class TestLabels:
         weights = xr.DataArray([2, 3], dims="value", coords={"value": ["zeal", "calm"]})
         assert (counts * weights).sel(value="calm", language="zh").item() == 3 * (50 + 51)
 
+    @pytest.mark.parametrize("at", range(len(READS)))
+    def test_are_written_again(self, full_store: str, at: int, tmp_path: Path) -> None:
+        """A dataset, or what was selected from it, goes into a Zarr store of one's own."""
+        dataset = READS[at](vxstore.open(full_store))
+        dataset.to_zarr(tmp_path / "mine.zarr", consolidated=False)
+        assert xr.open_zarr(tmp_path / "mine.zarr", consolidated=False).equals(dataset)
+
     @pytest.mark.parametrize("value", ["富强", "عدل", "a" * 100, "🙂"])
     def test_of_any_script_and_length(self, make_store: MakeStore, value: str) -> None:
         root = vxstore.open(make_store(values=[value, "b"], shape=(1, 2))).root()
@@ -132,6 +139,12 @@ class TestRepr:
         shown = repr(vxstore.open(make_store(record=5)))
         assert "5 of 12 parts recorded\n" in shown
         assert shown.endswith("  scores:      none\n  evaluations: none")
+
+    def test_of_hostile_labels(self, make_store: MakeStore) -> None:
+        """Nothing that a terminal obeys is shown."""
+        shown = repr(vxstore.open(make_store(values=["a\x1b[31m", "b\nc"], shape=(1, 2))))
+        assert "a[31m, b c\n" in shown
+        assert "\x1b" not in shown
 
     def test_of_damage(self, make_store: MakeStore) -> None:
         """A notebook shows it, and does not stop."""

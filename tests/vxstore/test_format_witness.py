@@ -1,5 +1,6 @@
 """Law 7: a store written by an earlier version opens for ever, and stays of its own format."""
 
+import datetime
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ import vxstore
 from vxdist.reduce.score import write_score
 from vxdist.reduce.selectors.vape import VapeSettings
 from vxstore.check.store import check
+from vxstore.errors import StoreError
 from vxstore.evaluation import (
     ConditionLabels,
     ConditionRecorder,
@@ -24,6 +26,7 @@ from vxstore.evaluation import (
 )
 from vxstore.finalise import finalise
 from vxstore.groups import write_group
+from vxstore.identity import begun_alike
 from vxstore.io.metadata import commit
 from vxstore.schema import EFFECT, ArraySpec
 from vxstore.write import PartCounts, Recorder
@@ -196,6 +199,19 @@ def test_what_is_added_is_of_the_format_of_the_store(
     assert store.evaluation("new").value.values.tolist() == ["zeal"]
     assert store.effect("new").mean_shift.dims == ("mask", "value", "language")
     assert [finding.array for finding in check(path).findings] == KNOWN.get(name, [])
+
+
+def test_when_an_evaluation_was_begun(copy_of: Callable[[str], str]) -> None:
+    """A date; that of an early version says only that it was."""
+    path = copy_of("format2")
+    evaluate(path)
+    assert vxstore.open(path).evaluation("choice").attrs["created"] is True
+    created = datetime.datetime.fromisoformat(vxstore.open(path).evaluation("new").attrs["created"])
+    assert created.tzinfo is not None
+    for name in ("choice", "new"):
+        assert begun_alike(path, f"evaluation/{name}", {}, "evaluate.name")
+        with pytest.raises(StoreError, match="other settings"):
+            begun_alike(path, f"evaluation/{name}", {"settings": {"seed": 1}}, "evaluate.name")
 
 
 @pytest.mark.parametrize("name", VERSIONS)
