@@ -135,9 +135,11 @@ def _write(path: str, options: argparse.Namespace) -> None:
         recorder.write_part(
             n,
             PartCounts(
-                active_count_LN=active_LN,
-                activation_sum_LN=mean_LN * active_LN,
-                activation_square_sum_LN=np.square(mean_LN) * active_LN,
+                statistics={
+                    "active_count": active_LN,
+                    "activation_sum": mean_LN * active_LN,
+                    "activation_square_sum": np.square(mean_LN) * active_LN,
+                },
                 token_count=TOKENS,
                 story_count=8,
             ),

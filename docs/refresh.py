@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 from pathlib import Path
+from unittest import mock
 
 from vxdist.cli import main
 
@@ -25,8 +26,11 @@ def refresh(page: str) -> str:
 def _run(block: re.Match[str]) -> str:
     words = shlex.split(block["command"])
     assert words[0] == "vxdist", words
-    os.environ["COLUMNS"] = WIDTH
-    with contextlib.chdir(FOLDER.parent), contextlib.redirect_stdout(io.StringIO()) as printed:
+    with (
+        mock.patch.dict(os.environ, {"COLUMNS": WIDTH}),
+        contextlib.chdir(FOLDER.parent),
+        contextlib.redirect_stdout(io.StringIO()) as printed,
+    ):
         assert main(words[1:]) == 0
     lines = [line.rstrip() for line in printed.getvalue().splitlines()]
     return f"```console\n$ {block['command']}\n" + "\n".join(lines) + "\n```\n"

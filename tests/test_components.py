@@ -172,7 +172,8 @@ def test_through_every_command(options: list[str], tmp_path: Path) -> None:
     page = (tmp_path / "run.html").read_text(encoding="utf-8")
     assert "entropy of the next token" in page or "uncertainty" in page
     assert "bits" in page
-    assert "letter" not in page.lower()
+    assert "same letter" not in page.lower()
+    assert "two letters" not in page.lower()
 
     value = str(scores.value.values[0])
     for output in ("table", "json", "csv"):

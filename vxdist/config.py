@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from vxdist.components import compose, find_table
+from vxstore.statistics import DEFAULT
 
 Section = TypeVar("Section")
 
@@ -70,6 +71,8 @@ class LocateConfig:
     """Largest fraction of a batch that may be padding."""
     span: Literal["all", "response"] = "all"
     """Tokens that are counted: the whole story, or only the choice and its rationale."""
+    statistics: list[str] = field(default_factory=lambda: list(DEFAULT))
+    """Statistics to record for every neuron; active_count must be among them."""
 
 
 @dataclass(kw_only=True)

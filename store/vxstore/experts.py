@@ -16,13 +16,11 @@ from numpy.typing import NDArray
 
 from vxstore.errors import StoreError
 from vxstore.io import arrays
-from vxstore.schema import EXPERTS_VERSION, RECORD, ROOT, STATISTICS, ArraySpec
+from vxstore.schema import EXPERTS_VERSION, ArraySpec
 
 ROUTED = "routed_count"
 LABELS = ("expert", "unit")
 """Coordinates along `neuron`."""
-SUMMED = (*STATISTICS, ROUTED)
-"""Arrays of `/record` whose layers are summed over parts into `/`."""
 
 ROUTED_ROOT: Mapping[str, ArraySpec] = {
     ROUTED: ArraySpec(
@@ -84,21 +82,6 @@ def describe_experts(
     return {"num_experts": num_experts, "coordinates": " ".join(LABELS)}
 
 
-def root_arrays(attrs: Mapping[str, Any]) -> dict[str, ArraySpec]:
-    """Arrays of the root of a store whose root has these attributes."""
-    return _recorded(ROOT, attrs) | dict(ROUTED_ROOT if count_experts(attrs) else {})
-
-
-def record_arrays(attrs: Mapping[str, Any]) -> dict[str, ArraySpec]:
-    """Arrays of `/record` of a store whose root has these attributes."""
-    return _recorded(RECORD, attrs) | dict(ROUTED_RECORD if count_experts(attrs) else {})
-
-
-def _recorded(specs: Mapping[str, ArraySpec], attrs: Mapping[str, Any]) -> dict[str, ArraySpec]:
-    kept = attrs.get("statistics", STATISTICS)
-    return {name: spec for name, spec in specs.items() if name not in STATISTICS or name in kept}
-
-
 def labels(name: str, num_neurons: int, num_experts: int) -> NDArray[np.int64]:
     """The coordinate `name` of whole numbers, as it must be: (neuron,), or from 0."""
     number_N = np.arange(num_neurons)
@@ -139,14 +122,14 @@ def check_layout(what: str, dataset: xr.Dataset, num_experts: int) -> None:
 def check_routed(
     part: int,
     routed_LE: Integers | None,
-    active_LN: Integers,
+    shape: tuple[int, ...],
     token_count: int,
     attrs: Mapping[str, Any],
 ) -> None:
-    """Law 1 of a store with experts; of a dense one, that no routed counts are given.
+    """Raise ValueError if the routed counts of a part with (layer, neuron) `shape` cannot be.
 
-    0 <= active count <= tokens routed to the neuron's expert <= tokens, and, if the root's
-    attributes tell it, each token is routed to `experts_per_token`. Raises ValueError.
+    A dense store has none. With experts, 0 <= tokens routed to an expert <= tokens and, if the
+    root's attributes have `experts_per_token`, each token is routed to as many in each layer.
     """
     num_experts = count_experts(attrs)
     if (routed_LE is not None) != bool(num_experts):
@@ -154,11 +137,10 @@ def check_routed(
         raise ValueError(f"part {part}: the store has {num_experts} experts, and {found}")
     if routed_LE is None:
         return
-    num_layers, num_neurons = active_LN.shape
-    if routed_LE.shape != (num_layers, num_experts):
+    if routed_LE.shape != (shape[0], num_experts):
         raise ValueError(
             f"part {part}: routed counts are of shape {routed_LE.shape}, expected "
-            f"{(num_layers, num_experts)}"
+            f"{(shape[0], num_experts)}"
         )
     if routed_LE.min() < 0 or routed_LE.max() > token_count:
         raise ValueError(
@@ -172,14 +154,6 @@ def check_routed(
         raise ValueError(
             f"part {part}: layer {layer} routed {total_L[layer]} times, expected {per_token} for "
             f"each of its {token_count} tokens"
-        )
-    over_LN = active_LN > by_neuron(routed_LE, num_neurons)
-    if over_LN.any():
-        layer, neuron = (int(n) for n in np.argwhere(over_LN)[0])
-        expert, unit = divmod(neuron, num_neurons // num_experts)
-        raise ValueError(
-            f"part {part}: layer {layer}, expert {expert}, unit {unit} is active on "
-            f"{active_LN[layer, neuron]} tokens, and {routed_LE[layer, expert]} were routed to it"
         )
 
 

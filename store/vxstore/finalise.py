@@ -1,4 +1,4 @@
-"""Summing all parts into the root. Reads each chunk once; nothing is divided.
+"""Combining all parts into the root. Reads each chunk once; nothing is divided.
 
 P: part, L: layer, N: neuron (or expert, of routed counts), V: value, G: language.
 """
@@ -12,12 +12,14 @@ import zarr
 from numpy.typing import NDArray
 
 from vxstore.errors import StoreError
-from vxstore.experts import ROUTED, SUMMED, by_neuron, root_arrays
+from vxstore.experts import ROUTED, by_neuron, count_experts
 from vxstore.io import arrays
 from vxstore.io.metadata import STATE_COMPLETE, commit
 from vxstore.io.storage import find_storage
 from vxstore.names import names_on_disk
 from vxstore.read import read_root_attrs
+from vxstore.recorded import Recorded, recorded_arrays
+from vxstore.statistics import recorded_names
 
 DAMAGE = (StoreError, ValueError, RuntimeError, OSError)
 """What reading a damaged chunk may raise."""
@@ -40,9 +42,9 @@ def sum_layers(
     world_size: int = 1,
     advance: Callable[[int], object] = lambda _: None,
 ) -> None:
-    """Sum this rank's layers of every array by neuron, and by expert, into the root.
+    """Combine this rank's layers of every array by neuron, and by expert, into the root.
 
-    `advance` is told each number of layers, of one array, done. Raises StoreError if a part is not
+    `advance` is called with the number of layers done. Raises StoreError if a part is not
     sealed, lost or damaged.
     """
     if read_root_attrs(path, "", "record")["state"] == STATE_COMPLETE:
@@ -62,12 +64,12 @@ def count_layers(path: str, *, rank: int = 0, world_size: int = 1) -> int:
 
 def _shares(
     path: str, rank: int, world_size: int
-) -> Iterator[tuple[zarr.Array[Any], zarr.Array[Any], list[slice]]]:
-    """(recorded array, its sum in the root, layers that this rank sums)."""
+) -> Iterator[tuple[Recorded, zarr.Array[Any], list[slice]]]:
+    """(recorded array, its total in the root, layers that this rank combines)."""
     root, record = arrays.open_group(path, mode="r+"), arrays.open_group(path, "record")
-    for name in (name for name in SUMMED if name in root):
-        source, target = arrays.get_array(record, name), arrays.get_array(root, name)
-        yield source, target, layer_blocks(source, target)[rank::world_size]
+    for name, source in recorded_arrays(arrays.plain_attrs(root), record).items():
+        target = arrays.get_array(root, name)
+        yield source, target, layer_blocks(source.array, target)[rank::world_size]
 
 
 def complete(path: str) -> None:
@@ -83,7 +85,7 @@ def complete(path: str) -> None:
     if planned not in (None, total):
         raise StoreError(
             f"{path}: its parts hold {total} tokens, and {planned} were planned; it is damaged, "
-            "so record it anew"
+            "so record it again"
         )
     root = arrays.open_group(path, mode="r+")
     for name, count_P in (
@@ -103,7 +105,8 @@ def forget_sums(path: str) -> None:
     """
     attrs = read_root_attrs(path)
     if attrs["format_version"] >= 3:
-        for name in root_arrays(attrs):
+        routed = (ROUTED,) if count_experts(attrs) else ()
+        for name in (*recorded_names(attrs), *routed, "token_count", "story_count"):
             find_storage(path).remove(f"{name}/c")
 
 
@@ -111,13 +114,14 @@ def forget_sums(path: str) -> None:
 class Parts:
     """Numbers that are one a part, all sealed; `cell_P` is its (value, language), by number.
 
-    `routed`, where there is one, is the array of routed counts to hold active counts against.
+    `routed`, if given, is the array of routed counts: the tokens that neurons were given.
     """
 
     cell_P: Sequence[tuple[int, int]]
     token_count_P: NDArray[np.int64]
     story_count_P: NDArray[np.int64]
     bounded: bool
+    has_experts: bool
     experts_per_token: int | None
     routed: zarr.Array[Any] | None = None
 
@@ -140,12 +144,14 @@ def read_parts(path: str) -> Parts:
         scalars[name] = read_scalars(arrays.get_array(record, name))
         if (scalars[name] < 0).any():
             raise lost(path, int(np.argmax(scalars[name] < 0)), name)
+    attrs = arrays.plain_attrs(root)
     return Parts(
         cell_P=read_cells(path, root, record),
         token_count_P=scalars["token_count"],
         story_count_P=scalars["story_count"],
-        bounded=root.attrs.get("denominator", "tokens") == "tokens",
-        experts_per_token=arrays.plain_attrs(root).get("experts_per_token"),
+        bounded=attrs.get("denominator", "tokens") == "tokens",
+        has_experts=count_experts(attrs) > 0,
+        experts_per_token=attrs.get("experts_per_token"),
     )
 
 
@@ -186,21 +192,27 @@ def layer_blocks(source: zarr.Array[Any], target: zarr.Array[Any]) -> list[slice
 
 
 def sum_block(
-    path: str, parts: Parts, source: zarr.Array[Any], target: zarr.Array[Any], layers: slice
+    path: str, parts: Parts, source: Recorded, target: zarr.Array[Any], layers: slice
 ) -> NDArray[Any]:
-    """Sum (part, layer, neuron) into (layer, neuron, value, language), for some layers."""
-    total_LNVG = np.zeros((layers.stop - layers.start, *target.shape[1:]), dtype=target.dtype)
+    """Combine (part, layer, neuron) into (layer, neuron, value, language), for some layers."""
+    total_LNVG = empty_block(source, target, layers)
     for part, found_LN in read_block(path, parts, source, layers):
         if isinstance(found_LN, StoreError):
             raise found_LN
-        total_LNVG[:, :, *parts.cell_P[part]] += found_LN
+        source.law.merge(total_LNVG[:, :, *parts.cell_P[part]], found_LN)
     return total_LNVG
+
+
+def empty_block(source: Recorded, target: zarr.Array[Any], layers: slice) -> NDArray[Any]:
+    """What some layers of a root array hold before any part is combined into them."""
+    shape = (layers.stop - layers.start, *target.shape[1:])
+    return np.full(shape, source.law.empty, dtype=target.dtype)
 
 
 def read_block(
     path: str,
     parts: Parts,
-    source: zarr.Array[Any],
+    source: Recorded,
     layers: slice,
     *,
     skip: Container[int] = (),
@@ -210,40 +222,41 @@ def read_block(
         if part in skip:
             continue
         try:
-            found_LN = np.asarray(source[part, layers])
+            found_LN = np.asarray(source.array[part, layers])
         except DAMAGE as error:
-            told = lost(path, part, source.basename)
-            told.__cause__ = error
-            yield part, told
+            damage = lost(path, part, source.name)
+            damage.__cause__ = error
+            yield part, damage
             continue
-        sound = _is_sound(parts, part, source.basename, layers, found_LN)
-        yield part, found_LN if sound else lost(path, part, source.basename)
+        sound = _is_sound(parts, part, source, layers, found_LN)
+        yield part, found_LN if sound else lost(path, part, source.name)
 
 
-def _is_sound(parts: Parts, part: int, name: str, layers: slice, found_LN: NDArray[Any]) -> bool:
-    """Whether it obeys law 1; lost chunks, which read as -1 or NaN, do not."""
-    tokens = parts.token_count_P[part]
-    if not np.isfinite(found_LN).all() or (name != "activation_sum" and found_LN.min() < 0):
-        return False
-    if name == ROUTED and parts.experts_per_token is not None:
-        wanted = tokens * parts.experts_per_token
-        if (found_LN.sum(axis=1, dtype=np.int64) != wanted).any():
-            return False
-    if name == "active_count" and parts.routed is not None:
-        try:
-            routed_LE = np.asarray(parts.routed[part, layers])
-        except DAMAGE:
-            routed_LE = np.full((1, 1), -1)
-        # Damaged routed counts are told of by themselves.
-        given_LN = by_neuron(routed_LE, found_LN.shape[1])
-        return bool(((found_LN <= given_LN) | (given_LN < 0)).all())
-    is_bounded = name == ROUTED or (name == "active_count" and parts.bounded)
-    return not is_bounded or bool(found_LN.max() <= tokens)
+def _is_sound(
+    parts: Parts, part: int, source: Recorded, layers: slice, found_LN: NDArray[Any]
+) -> bool:
+    """Whether it obeys its law; lost chunks, which read as -1 or NaN, do not."""
+    tokens = int(parts.token_count_P[part])
+    if source.name == ROUTED:
+        if parts.experts_per_token is not None:
+            wanted = tokens * parts.experts_per_token
+            if (found_LN.sum(axis=1, dtype=np.int64) != wanted).any():
+                return False
+        return bool(source.law.holds(found_LN, tokens).all())
+    if not parts.bounded:
+        return bool(source.law.holds(found_LN).all())
+    if parts.routed is None or not source.law.asks_for_tokens:
+        return bool(source.law.holds(found_LN, tokens, exact=not parts.has_experts).all())
+    try:
+        routed_LE = np.asarray(parts.routed[part, layers])
+    except DAMAGE:
+        routed_LE = np.full((1, 1), -1)  # is reported as an array of its own
+    return bool(source.law.holds(found_LN, by_neuron(routed_LE, found_LN.shape[1])).all())
 
 
 def lost(path: str, part: int, name: str) -> StoreError:
     """What to say of a sealed part that cannot be read."""
     return StoreError(
         f"{path}: part {part} is sealed, but its {name} is lost or damaged; run `vxstore check "
-        f"{path} --repair`, then `vxdist locate` again to record it anew"
+        f"{path} --repair`, then `vxdist locate` to record it again"
     )

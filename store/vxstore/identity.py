@@ -1,4 +1,4 @@
-"""Is what lies there this run's? Refusing to go on with another's work, and saying what differs."""
+"""Check that an existing store belongs to this run; refuse to resume another run's."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,6 +8,7 @@ from vxstore.io import arrays
 from vxstore.io.metadata import FILE, is_listed, read_root
 from vxstore.io.storage import OF_WINDOWS, find_storage
 from vxstore.read import STATE_CREATING, read_root_attrs
+from vxstore.statistics import recorded_names
 
 
 def holds_store(path: str) -> bool:
@@ -37,9 +38,12 @@ def refuse_other(path: str, attrs: Mapping[str, Any]) -> None:
     """Raise StoreError, saying what differs, unless the store was made by the run `attrs` tell."""
     there = read_root_attrs(path)
     differ = [key for key in IDENTITY if there.get(key) != attrs[key]]
-    if not differ:
-        return
     shown: list[str] = []
+    old, new = (", ".join(recorded_names(of)) for of in (there, attrs))
+    if old != new:
+        shown.append(f"locate.statistics is {old} there, {new} here")
+    if not differ and not shown:
+        return
     for key in differ:
         if key == "plan_digest" and len(differ) > 1:
             continue  # another model or corpus always means another plan
@@ -51,7 +55,7 @@ def refuse_other(path: str, attrs: Mapping[str, Any]) -> None:
 
 
 def _differences(key: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """What to tell of one differing attribute, in the user's own settings where possible."""
+    """How one attribute differs, in the user's own settings where possible."""
     if key == "plan_digest":
         old, new = there.get("plan_settings", {}), here["plan_settings"]
         changed = [

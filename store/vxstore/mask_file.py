@@ -1,4 +1,4 @@
-"""Mask files: which neurons to switch off for each value and language, for any software to read.
+"""Mask files: which neurons to ablate for each value and language, for any software to read.
 
 A mask file is one JSON object:
 
@@ -12,7 +12,7 @@ A mask file is one JSON object:
                        expert n // U, of U = neurons / experts units each
     masks              {value: {language: {layer: [neuron, ...]}}}
 
-`layer` is a decimal string without leading zeros; layers and neurons count from 0. Neurons stand
+`layer` is a decimal string without leading zeros; layers and neurons count from 0. Neurons are
 in ascending order, each once; a layer of which none is selected is left out, a value or language
 of which none is selected holds {}. A value or language that is not there at all has no mask.
 """
@@ -44,11 +44,11 @@ def read_masks(
     languages: Sequence[str],
     wanted: Sequence[str],
 ) -> Bools:
-    """Neurons to switch off, (layer, neuron, value, language); values and languages as given.
+    """Neurons to ablate, (layer, neuron, value, language); values and languages as given.
 
     `values` and `languages` are those of the store; the masks of the `wanted` values must be there
     in every language, those of others may be. Raises UserError naming the file and the key, if
-    it is no mask file of the store's model or holds anything that is not of the store.
+    it is not a mask file of the store's model, or names anything that the store does not have.
     """
     content = _load(file)
     _check_head(file, content, store, shape_LN)
@@ -91,7 +91,7 @@ def _unique(file: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, item in pairs:
         if key in found:
-            raise UserError(f"{file}: key {key!r} stands twice in one object; expected once")
+            raise UserError(f"{file}: duplicate key {key!r} in one object; expected it once")
         found[key] = item
     return found
 
@@ -133,7 +133,7 @@ def _get(file: str, among: dict[str, Any], key: str, name: str) -> dict[str, Any
         have = ", ".join(among) or "none"
         raise UserError(
             f"{file}: {key}: there is no {name!r} (there: {have}); expected one for every value of "
-            "evaluate.values and every language of the store, {} to switch nothing off"
+            "evaluate.values and every language of the store, {} to ablate nothing"
         )
     return _mapping(file, f"{key}.{name}", among[name])
 
@@ -164,7 +164,7 @@ def _neurons(file: str, key: str, neurons: Any, num_neurons: int) -> list[int]:
             )
     if len(set(neurons)) < len(neurons):
         twice = next(n for at, n in enumerate(neurons) if n in neurons[:at])
-        raise UserError(f"{file}: {key}: neuron {twice} stands twice; expected each once")
+        raise UserError(f"{file}: {key}: duplicate neuron {twice}; expected each once")
     return neurons
 
 

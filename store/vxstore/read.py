@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from vxstore import experts
+from vxstore import experts, statistics
 from vxstore.errors import StoreError
 from vxstore.io import arrays
 from vxstore.io.guard import LARGEST_CHUNK, guarded
@@ -71,6 +71,7 @@ def _check_format(path: str, attrs: dict[str, Any]) -> None:
             "install a newer vxdist"
         )
     experts.check_attrs(path, attrs)
+    statistics.check_names(path, attrs)
 
 
 class Store:
@@ -195,7 +196,7 @@ class Store:
 
 
 def _check_coordinates(what: str, dataset: xr.Dataset, num_experts: int) -> None:
-    """Labels are small and are read on opening, so what is wrong with them is told at once."""
+    """Labels are small and are read on opening, so what is wrong with them is reported at once."""
     for name, labels in dataset.coords.items():
         if labels.dtype.kind == "i":
             expected = experts.labels(str(name), labels.size, num_experts)

@@ -1,14 +1,17 @@
 """Formats 1 to 3 of the activation store: which arrays there are, and how they are laid out.
 
 Dimension names: part (a set of whole stories of one value, language and stance), layer, neuron,
-value, language, condition (what is switched off), dilemma, order (of the two options). These are
+value, language, condition (what is ablated), dilemma, order (of the two options). These are
 the names in memory; `vxstore.names` says which are others in a store. What a store with experts
 has beside these is in `vxstore.experts`.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
+
+from vxstore.statistics import DEFAULT, STATISTICS, Statistic
 
 FORMAT_NAME = "vxstore"
 FORMAT_VERSION = 3
@@ -17,8 +20,6 @@ EXPERTS_VERSION = 2
 """Format whose stores all have experts; those of format 1 have none."""
 POOLED = "pooled"
 """Label, along `language` in the scores, of the counts summed over all languages."""
-STATISTICS = ("active_count", "activation_sum", "activation_square_sum")
-"""Arrays by neuron, in `/` and `/record`; a store of imported counts has the first only."""
 
 LAWS = ("valid_min", "valid_max", "quotient_of", "subset_of")
 CHUNK_BYTES = 1 << 20
@@ -40,27 +41,34 @@ class ArraySpec:
     valid_max: float | None = None
     quotient_of: str | None = None
     subset_of: str | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    """Attributes beside units and long_name."""
+
+
+def root_array(of: Statistic) -> ArraySpec:
+    """The array of a statistic in `/`."""
+    return ArraySpec(
+        dims=("layer", "neuron", "value", "language"),
+        dtype=of.total_dtype,
+        units=of.units,
+        long_name=of.long_name,
+        attributes=of.attributes,
+    )
+
+
+def record_array(of: Statistic) -> ArraySpec:
+    """The array of a statistic in `/record`."""
+    return ArraySpec(
+        dims=("part", "layer", "neuron"),
+        dtype=of.record_dtype,
+        units=of.units,
+        long_name=of.record_long_name,
+        attributes=of.attributes,
+    )
 
 
 ROOT: Mapping[str, ArraySpec] = {
-    "active_count": ArraySpec(
-        dims=("layer", "neuron", "value", "language"),
-        dtype="int64",
-        units="tokens",
-        long_name="tokens on which the neuron's activation is above zero",
-    ),
-    "activation_sum": ArraySpec(
-        dims=("layer", "neuron", "value", "language"),
-        dtype="float64",
-        units="1",
-        long_name="sum of the activation over tokens",
-    ),
-    "activation_square_sum": ArraySpec(
-        dims=("layer", "neuron", "value", "language"),
-        dtype="float64",
-        units="1",
-        long_name="sum of the squared activation over tokens",
-    ),
+    **{name: root_array(STATISTICS[name]) for name in DEFAULT},
     "token_count": ArraySpec(
         dims=("value", "language"),
         dtype="int64",
@@ -76,24 +84,7 @@ ROOT: Mapping[str, ArraySpec] = {
 }
 
 RECORD: Mapping[str, ArraySpec] = {
-    "active_count": ArraySpec(
-        dims=("part", "layer", "neuron"),
-        dtype="int32",
-        units="tokens",
-        long_name="tokens of the part on which the neuron's activation is above zero",
-    ),
-    "activation_sum": ArraySpec(
-        dims=("part", "layer", "neuron"),
-        dtype="float32",
-        units="1",
-        long_name="sum of the activation over the tokens of the part",
-    ),
-    "activation_square_sum": ArraySpec(
-        dims=("part", "layer", "neuron"),
-        dtype="float32",
-        units="1",
-        long_name="sum of the squared activation over the tokens of the part",
-    ),
+    **{name: record_array(STATISTICS[name]) for name in DEFAULT},
     "token_count": ArraySpec(
         dims=("part",), dtype="int64", units="tokens", long_name="tokens counted in the part"
     ),
@@ -120,10 +111,10 @@ COORDINATES: Mapping[str, str] = {
     "expert": "expert that the neuron belongs to, from 0",
     "unit": "unit of its expert that the neuron is, from 0",
     "routed_expert": "expert that tokens are routed to, from 0",
-    "condition": "what was switched off",
+    "condition": "what was ablated",
     "dilemma": "evaluation dilemma",
     "order": "which option stood first",
-    "mask": "value whose neurons are switched off",
+    "mask": "value whose neurons are ablated",
     "kind": "intact, mask or control",
     "draw": "control draw, from 0",
 }
@@ -150,7 +141,7 @@ def record_chunks(spec: ArraySpec, shape: tuple[int, ...]) -> tuple[tuple[int, .
 def layered_chunks(dims: tuple[str, ...], shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
     """Chunks that hold whole layers, as many as fit `CHUNK_BYTES`; `layer` must be in `dims`.
 
-    Dimensions that stand before `layer` get one entry a chunk.
+    Dimensions before `layer` get one entry per chunk.
     """
     at = dims.index("layer")
     layer_bytes = itemsize * math.prod(shape[at + 1 :])
@@ -244,6 +235,6 @@ EFFECT: Mapping[str, ArraySpec] = {
         dims=("mask", "language"),
         dtype="int64",
         units="neurons",
-        long_name="neurons switched off by the mask",
+        long_name="neurons that the mask ablates",
     ),
 }

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from vxstore.errors import StoreError
 from vxstore.experts import (
+    ROUTED,
+    by_neuron,
     check_routed,
+    columns,
     describe_experts,
-    record_arrays,
-    root_arrays,
     write_labels,
 )
 from vxstore.identity import holds_store
@@ -24,9 +25,11 @@ from vxstore.io import arrays, lock
 from vxstore.io.metadata import commit, utc_now
 from vxstore.names import names_on_disk
 from vxstore.read import STATE_CREATING, STATE_RECORDING, read_root_attrs
+from vxstore.recorded import Recorded, record_arrays, recorded_arrays, root_arrays
 from vxstore.schema import (
     FORMAT_NAME,
     FORMAT_VERSION,
+    ArraySpec,
     layered_chunks,
     record_chunks,
 )
@@ -46,17 +49,14 @@ class PartLabels:
 
 @dataclass(frozen=True, kw_only=True)
 class PartCounts:
-    """What one part adds. L: layer, N: neuron, E: expert; counts in tokens.
+    """What one part adds. L: layer, N: neuron, E: expert."""
 
-    Sums may be unknown (None); `routed_count_LE` is None if the model has no experts.
-    """
-
-    active_count_LN: NDArray[np.integer[Any]]
-    activation_sum_LN: NDArray[np.floating[Any]] | None
-    activation_square_sum_LN: NDArray[np.floating[Any]] | None
+    statistics: Mapping[str, NDArray[Any]]
+    """By name, each (layer, neuron); at least those that the store records."""
     token_count: int
     story_count: int
     routed_count_LE: NDArray[np.integer[Any]] | None = None
+    """Tokens given to each expert; None if the model has none."""
 
 
 def create(
@@ -72,14 +72,16 @@ def create(
 ) -> None:
     """Create an empty store at `path`, with every array of `/` and `/record` in place.
 
-    `attrs` (JSON values) join the root's attributes; of those, `statistics` names the arrays by
-    neuron that are recorded (default: all), and `experts_per_token` how many experts of a layer
-    each token is routed to. `num_experts` is of each layer, 0 of a dense model. A creation cut
-    short is begun anew by the next one. Raises StoreError if something else already lies at
-    `path`, ValueError if neurons cannot be shared out evenly over the experts.
+    `attrs` (JSON values) join the root's attributes; of those, `statistics` names the statistics
+    that are recorded (default: `vxstore.statistics.DEFAULT`), and `experts_per_token` how many
+    experts of a layer each token is routed to. `num_experts` is of each layer, 0 of a dense model.
+    A creation cut short is begun again. Raises StoreError if something else already
+    lies at `path`, ValueError if neurons cannot be shared out evenly over the experts, or if a
+    statistic is not known.
     """
     _refuse_occupied(path)
     attrs = {**attrs, **describe_experts(num_experts, num_neurons, attrs)}
+    specs = root_arrays(attrs)
     shape = {
         "part": len(parts),
         "layer": num_layers,
@@ -91,16 +93,26 @@ def create(
     store = arrays.zarr_store(path, read_only=False)
     root = zarr.open_group(store, mode="w", zarr_format=3, attributes={"state": STATE_CREATING})
     _create_record(root, shape, parts, attrs)
-    for name, spec in root_arrays(attrs).items():
+    _create_root(root, shape, values, languages, specs)
+    about = {"format": FORMAT_NAME, "format_version": FORMAT_VERSION, "created": utc_now()}
+    commit(path, {**about, **attrs, "state": STATE_RECORDING})
+
+
+def _create_root(
+    root: zarr.Group,
+    shape: Mapping[str, int],
+    values: Sequence[str],
+    languages: Sequence[str],
+    specs: Mapping[str, ArraySpec],
+) -> None:
+    for name, spec in specs.items():
         full = tuple(shape[dim] for dim in spec.dims)
-        chunks = layered_chunks(spec.dims, full, 8) if "layer" in spec.dims else full
+        item = np.dtype(spec.dtype).itemsize
+        chunks = layered_chunks(spec.dims, full, item) if "layer" in spec.dims else full
         arrays.create_array(root, name, spec, full, chunks=chunks)
     _write_numbers(root, ("layer", "neuron"), shape)
     arrays.write_coordinate(root, "value", values)
     arrays.write_coordinate(root, "language", languages)
-
-    about = {"format": FORMAT_NAME, "format_version": FORMAT_VERSION, "created": utc_now()}
-    commit(path, {**about, **attrs, "state": STATE_RECORDING})
 
 
 def _create_record(
@@ -145,74 +157,100 @@ class Recorder:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        attrs = read_root_attrs(path, "record")
-        self._attrs = attrs
+        self._attrs = read_root_attrs(path, "record")
         self._run = lock.current_run(path)
-        self._specs = record_arrays(attrs)
         record = arrays.open_group(path, "record", mode="r+")
-        self._arrays = {name: arrays.get_array(record, name) for name in self._specs}
+        self._recorded = recorded_arrays(self._attrs, record)
+        self._scalars = {
+            name: arrays.get_array(record, name) for name in ("token_count", "story_count")
+        }
+        self._sealed = arrays.get_array(record, "sealed")
 
     def sealed(self) -> NDArray[np.bool_]:
         """Which parts are recorded whole; shape (part,)."""
-        return np.asarray(self._arrays["sealed"][:]).astype(bool)
+        return np.asarray(self._sealed[:]).astype(bool)
 
     def write_part(self, part: int, counts: PartCounts) -> None:
         """Check one part's counts, write them as whole shards and, last, seal it.
 
-        Raises ValueError, before anything is written, if a count is out of bounds or a sum is
-        not finite; StoreError if another run has taken the store over, or the part is sealed.
+        Raises ValueError, before anything is written, if a number is missing or breaks the law of
+        its statistic; StoreError if another run has taken the store over, or the part is sealed.
         """
-        _check_counts(part, counts, self._attrs)
+        data = _check_counts(part, counts, self._recorded, self._attrs)
         lock.require(self.path, self._run)
-        if self._arrays["sealed"][part]:
+        if self._sealed[part]:
             raise StoreError(
                 f"{self.path}: part {part} is sealed already; two runs write one store"
             )
-        data = {
-            "active_count": counts.active_count_LN,
-            "activation_sum": counts.activation_sum_LN,
-            "activation_square_sum": counts.activation_square_sum_LN,
-            "routed_count": counts.routed_count_LE,
-            "token_count": np.asarray(counts.token_count),
-            "story_count": np.asarray(counts.story_count),
-        }
         for name, values in data.items():
-            if name in self._arrays:
-                assert values is not None, f"part {part}: the store records {name}"
-                arrays.write_region(
-                    self._arrays[name], part, values.astype(self._specs[name].dtype)
-                )
-        arrays.write_region(self._arrays["sealed"], part, np.asarray(True))
+            array = self._recorded[name].array
+            arrays.write_region(array, part, values.astype(array.dtype))
+        for name, array in self._scalars.items():
+            arrays.write_region(array, part, np.asarray(getattr(counts, name), dtype=array.dtype))
+        arrays.write_region(self._sealed, part, np.asarray(True))
 
     def unseal(self, part: int) -> None:
-        """Have a part recorded anew: what it holds means nothing from now on.
+        """Have a part recorded again: what it holds means nothing from now on.
 
         Nor does it look as if it did: no quotient of its counts is a probability any more, except
         those by `routed_count` in stores of format 2.
         """
-        arrays.write_region(self._arrays["sealed"], part, np.asarray(False))
-        arrays.write_region(self._arrays["token_count"], part, np.asarray(-1, dtype="int64"))
+        arrays.write_region(self._sealed, part, np.asarray(False))
+        arrays.write_region(self._scalars["token_count"], part, np.asarray(-1, dtype="int64"))
         if self._attrs["format_version"] >= 3:
-            arrays.forget_region(self._arrays["active_count"], part)
+            arrays.forget_region(self._recorded["active_count"].array, part)
 
 
-def _check_counts(part: int, counts: PartCounts, attrs: Mapping[str, Any]) -> None:
-    """Law 1 of the store: 0 <= active count <= token count; sums are finite."""
-    bounded = attrs.get("denominator", "tokens") == "tokens"
-    least, most = int(counts.active_count_LN.min()), int(counts.active_count_LN.max())
-    if least < 0 or (bounded and most > counts.token_count):
+def _check_counts(
+    part: int,
+    counts: PartCounts,
+    recorded: Mapping[str, Recorded],
+    attrs: Mapping[str, Any],
+) -> dict[str, NDArray[Any]]:
+    """The arrays to write, by name. Raises ValueError if one is missing or breaks its law."""
+    most = np.iinfo(np.int32).max
+    if not 0 <= counts.token_count <= most:
         raise ValueError(
-            f"part {part}: active counts from {least} to {most} do not lie within 0 and its "
-            f"{counts.token_count} tokens"
+            f"part {part}: {counts.token_count} tokens are less than none, or more than int32 holds"
         )
-    if max(most, counts.token_count) > np.iinfo(np.int32).max:
-        raise ValueError(f"part {part}: {counts.token_count} tokens are more than int32 holds")
-    check_routed(part, counts.routed_count_LE, counts.active_count_LN, counts.token_count, attrs)
-    for name in ("activation_sum_LN", "activation_square_sum_LN"):
-        sum_LN = getattr(counts, name)
-        if sum_LN is None:
-            continue
-        finite_LN = np.isfinite(sum_LN.astype(np.float32))
-        if not finite_LN.all():
-            layer = int(np.argmin(finite_LN.all(axis=1)))
-            raise ValueError(f"part {part}: {name} is not finite in layer {layer}")
+    data = {name: counts.statistics[name] for name in recorded if name in counts.statistics}
+    if missing := [name for name in recorded if name not in (*data, ROUTED)]:
+        raise ValueError(f"part {part}: the store records {missing[0]}, and none is given")
+    active_LN, routed_LE = data["active_count"], counts.routed_count_LE
+    check_routed(part, routed_LE, active_LN.shape, counts.token_count, attrs)
+    given_LN: NDArray[Any] | None = np.broadcast_to(counts.token_count, active_LN.shape)
+    if routed_LE is not None:
+        given_LN = by_neuron(routed_LE, active_LN.shape[1])
+    elif attrs.get("denominator", "tokens") != "tokens":
+        given_LN = None
+    for name, found_LN in data.items():
+        _check_law(part, recorded[name], found_LN, given_LN, attrs)
+    return data if routed_LE is None else {**data, ROUTED: routed_LE}
+
+
+def _check_law(
+    part: int,
+    recorded: Recorded,
+    found_LN: NDArray[Any],
+    given_LN: NDArray[Any] | None,
+    attrs: Mapping[str, Any],
+) -> None:
+    """Raise ValueError, naming the first neuron, unless all numbers are possible."""
+    law, dtype = recorded.law, recorded.array.dtype
+    assert np.can_cast(found_LN.dtype, dtype, "same_kind"), f"{recorded.name}: {found_LN.dtype}"
+    if dtype.kind == "i" and found_LN.max() > np.iinfo(dtype).max:
+        raise ValueError(
+            f"part {part}: {recorded.name} of {found_LN.max()} is more than {dtype} holds"
+        )
+    # As they will be read: float64 can be beyond float32.
+    read_LN = found_LN.astype(dtype)
+    sound_LN = law.holds(read_LN, given_LN)
+    if sound_LN.all():
+        return
+    layer, neuron = (int(n) for n in np.argwhere(~sound_LN)[0])
+    place = {"layer": layer, **(columns(attrs, found_LN.shape[1], neuron) or {"neuron": neuron})}
+    given = "" if given_LN is None else f" (it was given {given_LN[layer, neuron]} tokens)"
+    raise ValueError(
+        f"part {part}: {', '.join(f'{dim} {n}' for dim, n in place.items())}: {recorded.name} is "
+        f"{read_LN[layer, neuron]}, expected {law.expected}{given}"
+    )

@@ -93,9 +93,11 @@ def test_activity_with_experts_is_of_all_tokens(tmp_path: Path) -> None:
            attrs={"experts_per_token": 1}, num_experts=3)  # fmt: skip
     for part in range(2):
         counts = PartCounts(
-            active_count_LN=np.stack([active_N // (1 + part), active_N * 0]),
-            activation_sum_LN=np.zeros((2, 6)),
-            activation_square_sum_LN=np.zeros((2, 6)),
+            statistics={
+                "active_count": np.stack([active_N // (1 + part), active_N * 0]),
+                "activation_sum": np.zeros((2, 6)),
+                "activation_square_sum": np.zeros((2, 6)),
+            },
             token_count=100,
             story_count=1,
             routed_count_LE=np.stack([routed_E, routed_E[::-1]]),

@@ -45,9 +45,15 @@ def make(tmp_path: Path) -> Callable[[int], str]:
                 routed = np.zeros((SHAPE[0], num_experts), dtype=np.int64)
                 routed[:, 0] = tokens
             counts = PartCounts(
-                active_count_LN=np.zeros(SHAPE, dtype=np.int64),
-                activation_sum_LN=np.full(SHAPE, float(n + 1)) + np.arange(6),
-                activation_square_sum_LN=np.ones(SHAPE),
+                statistics={
+                    "active_count": np.zeros(SHAPE, dtype=np.int64),
+                    "activation_sum": np.where(
+                        np.zeros(SHAPE) if routed is None else np.arange(6) >= 2,
+                        0,
+                        np.full(SHAPE, float(n + 1)) + np.arange(6),
+                    ),
+                    "activation_square_sum": np.ones(SHAPE),
+                },
                 token_count=tokens,
                 story_count=1,
                 routed_count_LE=routed,

@@ -26,7 +26,7 @@ def test_only_the_rows_asked_for_count(make_model: Callable[[str], Any]) -> None
         counter.count(counted_T.reshape(TOKENS_BT.shape))
         decoder(input_ids=TOKENS_BT, use_cache=False)
         counter.remove()
-        parts.append(counter.take().active_LN)
+        parts.append(counter.take().statistics["active_count"])
     np.testing.assert_array_equal(parts[0] + parts[1], parts[2])
 
 

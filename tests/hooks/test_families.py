@@ -15,9 +15,11 @@ import torch.nn.functional as F
 
 from vxdist.hooks.ablation import Ablation
 from vxdist.hooks.counter import Counter
+from vxdist.hooks.measures import choose
 from vxdist.hooks.selftest import check_hook_points
 from vxdist.model.hook_points import find_hook_points
 from vxdist.model.layouts import LAYOUTS
+from vxstore.statistics import DEFAULT
 
 TOKENS_BT = torch.randint(3, 512, (3, 11), generator=torch.Generator().manual_seed(1))
 CPU = torch.device("cpu")
@@ -135,24 +137,29 @@ def test_counts_equal_a_plain_recomputation(family: str, make_model: Callable[[s
         for layer, read_TD in zip(layers_of(decoder), reads, strict=True)
     ]
     plain_LTN = torch.stack([p.activation_TN for p in plain])
-    routed_LN = torch.stack([p.routed_TN for p in plain]).sum(1)
+    routed_LTN = torch.stack([p.routed_TN for p in plain])
+    routed_LN = routed_LTN.sum(1)
 
-    counter = Counter(hook_points, CPU)
+    counter = Counter(hook_points, CPU, choose([*DEFAULT, "activation_max"]))
     counter.count(counted_T)
     decoder(input_ids=TOKENS_BT, use_cache=False)
     counter.remove()
     counts = counter.take()
-    assert 0 < counts.active_LN.sum() < plain_LTN.numel()
+    active_LN = counts.statistics["active_count"]
+    assert 0 < active_LN.sum() < plain_LTN.numel()
     is_relu = family == "opt" or family in SQUARED_RELU.split()
     near_LTN = (plain_LTN.abs() < 1e-5) & (plain_LTN != 0)
     unsure_LN = near_LTN.any(dim=1).numpy() & (not is_relu)
     expected_LN = (plain_LTN > 0).sum(1).numpy()
-    np.testing.assert_array_equal(counts.active_LN[~unsure_LN], expected_LN[~unsure_LN])
+    np.testing.assert_array_equal(active_LN[~unsure_LN], expected_LN[~unsure_LN])
     tolerance = {"rtol": 1e-4, "atol": 1e-4}
-    np.testing.assert_allclose(counts.sum_LN, plain_LTN.double().sum(1).numpy(), **tolerance)
-    np.testing.assert_allclose(
-        counts.square_LN, plain_LTN.double().square().sum(1).numpy(), **tolerance
-    )
+    expected = {
+        "activation_sum": plain_LTN.double().sum(1),
+        "activation_square_sum": plain_LTN.double().square().sum(1),
+        "activation_max": plain_LTN.masked_fill(~routed_LTN, -torch.inf).amax(1),
+    }
+    for name, number_LN in expected.items():
+        np.testing.assert_allclose(counts.statistics[name], number_LN.numpy(), **tolerance)
     if hook_points.num_experts:
         assert counts.routed_LE is not None
         np.testing.assert_array_equal(counts.routed_LE.repeat(12, axis=1), routed_LN.numpy())
@@ -170,7 +177,7 @@ def test_watching_leaves_outputs_bit_identical(
     counter.count(torch.ones_like(TOKENS_BT, dtype=torch.bool))
     watched = model(input_ids=TOKENS_BT, use_cache=False).logits
     assert torch.equal(before, watched)
-    assert counter.take().active_LN.sum() > 0
+    assert counter.take().statistics["active_count"].sum() > 0
 
 
 def test_masking_equals_zeroing_the_down_projection(

@@ -9,7 +9,7 @@ import pytest
 
 from vxdist.cli import main
 from vxdist.corpus import load_corpus
-from vxdist.locate import tokens
+from vxdist.locate import token_cache as tokens
 from vxdist.model.load import describe_model
 from vxdist.model.source import find_model
 from vxdist.settings import parse

@@ -132,9 +132,11 @@ class StoreMaker:
                 routed[:, 1] += 100 + n - routed[:, 1:].sum(axis=1)
                 count %= np.repeat(routed + 1, self.neurons // self.experts, axis=1)
             counts = PartCounts(
-                active_count_LN=count,
-                activation_sum_LN=count * 0.5,
-                activation_square_sum_LN=count * 0.25,
+                statistics={
+                    "active_count": count,
+                    "activation_sum": count * 0.5,
+                    "activation_square_sum": count * 0.25,
+                },
                 token_count=100 + n,
                 story_count=2,
                 routed_count_LE=routed,

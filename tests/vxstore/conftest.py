@@ -55,9 +55,11 @@ def make_counts() -> Callable[..., PartCounts]:
         rng = np.random.default_rng(seed)
         shape = (num_layers, num_neurons)
         return PartCounts(
-            active_count_LN=rng.integers(0, tokens, shape, endpoint=True),
-            activation_sum_LN=rng.integers(-8000, 8000, shape) / 8,
-            activation_square_sum_LN=rng.integers(0, 8000, shape) / 8,
+            statistics={
+                "active_count": rng.integers(0, tokens, shape, endpoint=True),
+                "activation_sum": rng.integers(-8000, 8000, shape) / 8,
+                "activation_square_sum": rng.integers(0, 8000, shape) / 8,
+            },
             token_count=tokens,
             story_count=1 + seed % 7,
         )
@@ -86,9 +88,13 @@ def make_routed(make_counts: Callable[..., PartCounts]) -> Callable[..., PartCou
         counts = make_counts(seed, num_layers, num_neurons, tokens)
         return dataclasses.replace(
             counts,
-            active_count_LN=rng.integers(0, given_LN, endpoint=True),
-            activation_sum_LN=np.where(given_LN > 0, counts.activation_sum_LN, 0),
-            activation_square_sum_LN=np.where(given_LN > 0, counts.activation_square_sum_LN, 0),
+            statistics={
+                "active_count": rng.integers(0, given_LN, endpoint=True),
+                **{
+                    name: np.where(given_LN > 0, counts.statistics[name], 0)
+                    for name in ("activation_sum", "activation_square_sum")
+                },
+            },
             routed_count_LE=routed_LE,
         )
 
@@ -180,13 +186,17 @@ def counts_of() -> Callable[[xr.Dataset, int], PartCounts]:
     """What a part was recorded with, from the record."""
 
     def read(record: xr.Dataset, part: int) -> PartCounts:
-        by_layer: dict[str, Any] = {
-            f"{name}_L{'E' if name == 'routed_count' else 'N'}": counts.values
+        by_layer = {
+            str(name): counts.values
             for name, counts in record.isel(part=part).items()
             if "layer" in counts.dims
         }
-        scalars = {name: int(record[name][part]) for name in ("token_count", "story_count")}
-        return PartCounts(**by_layer, **scalars)
+        return PartCounts(
+            routed_count_LE=by_layer.pop("routed_count", None),
+            statistics=by_layer,
+            token_count=int(record["token_count"][part]),
+            story_count=int(record["story_count"][part]),
+        )
 
     return read
 

@@ -131,14 +131,19 @@ class TestRecorder:
             ([[10, 10, 0], [10, 10, 1]], "layer 1 routed 21 times"),
             ([[10, 10, 0]], r"of shape \(1, 3\), expected \(2, 3\)"),
             ([[10, 10], [10, 10]], r"of shape \(2, 2\)"),
-            ([[4, 6, 10], [10, 3, 7]], "layer 1, expert 1, unit 1 is active on 4 tokens, and 3"),
+            (
+                [[4, 6, 10], [10, 3, 7]],
+                r"layer 1, expert 1, unit 1: active_count is 4, .* given 3 tokens",
+            ),
         ],
     )
     def test_refuses_what_cannot_be(self, path: str, routed: Any, told: str) -> None:
         counts = PartCounts(
-            active_count_LN=np.array([[4, 4, 6, 6, 10, 10], [0, 0, 3, 4, 0, 0]]),
-            activation_sum_LN=np.zeros((2, 6)),
-            activation_square_sum_LN=np.zeros((2, 6)),
+            statistics={
+                "active_count": np.array([[4, 4, 6, 6, 10, 10], [0, 0, 3, 4, 0, 0]]),
+                "activation_sum": np.zeros((2, 6)),
+                "activation_square_sum": np.zeros((2, 6)),
+            },
             token_count=10,
             story_count=1,
             routed_count_LE=None if routed is None else np.array(routed),

@@ -93,7 +93,7 @@ def test_a_value_that_is_not_wanted_may_be_there_or_not(tmp_path: Path) -> None:
         ({"masks": {"a": {"en": {"1": [-1]}}}}, "masks.a.en.1: found neuron -1"),
         ({"masks": {"a": {"en": {"1": [True]}}}}, "masks.a.en.1: found neuron true"),
         ({"masks": {"a": {"en": {"1": ["2"]}}}}, 'masks.a.en.1: found neuron "2"'),
-        ({"masks": {"a": {"en": {"1": [2, 3, 2]}}}}, "masks.a.en.1: neuron 2 stands twice"),
+        ({"masks": {"a": {"en": {"1": [2, 3, 2]}}}}, "masks.a.en.1: duplicate neuron 2"),
     ],
 )
 def test_what_is_not_right_is_refused(tmp_path: Path, change: dict[str, Any], told: str) -> None:
@@ -114,7 +114,7 @@ def test_what_is_not_right_is_refused(tmp_path: Path, change: dict[str, Any], to
         ("[" * 100_000, "is not JSON"),
         ('{"a": ' + "9" * 5000 + "}", "is not JSON"),
         ("[]", "expected an object"),
-        ('{"format": 1, "format": 1}', "key 'format' stands twice"),
+        ('{"format": 1, "format": 1}', "duplicate key 'format'"),
     ],
 )
 def test_what_is_no_mask_file(tmp_path: Path, text: str, told: str) -> None:

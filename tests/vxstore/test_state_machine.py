@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 )
 
 from vxdist.plan import assign
-from vxstore import schema
+from vxstore import schema, statistics
 from vxstore.check.store import check, repair
 from vxstore.errors import StoreError
 from vxstore.finalise import complete, finalise, sum_layers
@@ -91,9 +91,11 @@ def counts_of(part: int) -> PartCounts:
     """What a run of the model counts in a part: sums that depend on the order of adding."""
     rng = np.random.default_rng(part)
     return PartCounts(
-        active_count_LN=rng.integers(0, 50 + part, SHAPE, endpoint=True),
-        activation_sum_LN=rng.normal(0, 10.0**part, SHAPE).astype(np.float32),
-        activation_square_sum_LN=rng.random(SHAPE).astype(np.float32) * 10**part,
+        statistics={
+            "active_count": rng.integers(0, 50 + part, SHAPE, endpoint=True),
+            "activation_sum": rng.normal(0, 10.0**part, SHAPE).astype(np.float32),
+            "activation_square_sum": rng.random(SHAPE).astype(np.float32) * 10**part,
+        },
         token_count=50 + part,
         story_count=1 + part,
     )
@@ -186,7 +188,7 @@ class History(RuleBasedStateMachine):
 
     @precondition(lambda self: self.made)
     @rule()
-    def plan_anew(self) -> None:
+    def plan_again(self) -> None:
         """Another plan is refused, and so is creating again; the same plan goes on."""
         before = snapshot(self.path)
         with pytest.raises(StoreError, match="made by another run"):
@@ -222,9 +224,9 @@ class History(RuleBasedStateMachine):
     @precondition(lambda self: self.sealed)
     @rule(data=st.data())
     def mend_a_part(self, data: st.DataObject) -> None:
-        """A sealed part is damaged; it alone is recorded anew."""
+        """A sealed part is damaged; it alone is recorded again."""
         part = data.draw(st.sampled_from(sorted(self.sealed)))
-        name = data.draw(st.sampled_from(sorted(schema.STATISTICS)))
+        name = data.draw(st.sampled_from(sorted(statistics.DEFAULT)))
         (shard,) = (Path(self.path) / "record" / name / "c" / str(part)).rglob("0/0")
         whole = shard.read_bytes()
         shard.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
@@ -237,7 +239,7 @@ class History(RuleBasedStateMachine):
     @precondition(lambda self: self.complete)
     @rule(name=st.sampled_from(sorted(schema.ROOT)))
     def mend_the_sum(self, name: str) -> None:
-        """A chunk of the root is lost; no part is recorded anew."""
+        """A chunk of the root is lost; no part is recorded again."""
         next(file for file in (Path(self.path) / name / "c").rglob("*") if file.is_file()).unlink()
         report = check(self.path)
         assert report.findings

@@ -41,6 +41,13 @@ SMALL: dict[str, Any] = {
 }
 
 
+def changed(counts: PartCounts, change: dict[str, Any]) -> PartCounts:
+    """The same with other numbers, by name of a statistic or field."""
+    fields = {name: data for name, data in change.items() if name not in counts.statistics}
+    numbers = {name: data for name, data in change.items() if name in counts.statistics}
+    return dataclasses.replace(counts, statistics={**counts.statistics, **numbers}, **fields)
+
+
 def array(path: str, name: str) -> zarr.Array[Any]:
     """One array of the store, opened for writing."""
     found = arrays.open_group(path, mode="r+")[name]
@@ -123,7 +130,7 @@ class TestFinalise:
             ]
             of_cell = root.isel(value=value, language=language)
             for name in SUMMED:
-                expected = sum((getattr(c, f"{name}_LN") for c in there), np.zeros(shape))
+                expected = sum((c.statistics[name] for c in there), np.zeros(shape))
                 np.testing.assert_array_equal(of_cell[name].values, expected)
             assert int(of_cell.token_count) == sum(c.token_count for c in there)
             assert int(of_cell.story_count) == sum(c.story_count for c in there)
@@ -136,9 +143,11 @@ class TestFinalise:
         Recorder(path).write_part(
             0,
             PartCounts(
-                active_count_LN=np.full((2, 3), 2**31 - 1),
-                activation_sum_LN=zeros,
-                activation_square_sum_LN=zeros,
+                statistics={
+                    "active_count": np.full((2, 3), 2**31 - 1),
+                    "activation_sum": zeros,
+                    "activation_square_sum": zeros,
+                },
                 token_count=2**31 - 1,
                 story_count=1,
             ),
@@ -184,14 +193,18 @@ class TestRecorder:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            ({"active_count_LN": np.array([[0, 1, -1], [0, 0, 0]])}, "active counts from -1"),
-            ({"active_count_LN": np.array([[0, 1, 11], [0, 0, 0]])}, "to 11 .* its 10 tokens"),
+            (
+                {"active_count": np.array([[0, 1, -1], [0, 0, 0]])},
+                r"layer 0, neuron 2: active_count is -1, expected .* from 0 .* given 10 tokens",
+            ),
+            ({"active_count": np.array([[0, 1, 11], [0, 0, 0]])}, "is 11, .* given 10 tokens"),
+            ({"active_count": np.full((2, 3), 2**32 + 5)}, "more than int32 holds"),
             ({"token_count": -1}, "tokens"),
             ({"token_count": 2**31}, "more than int32 holds"),
-            ({"activation_sum_LN": np.array([[0, 0, 0], [0, np.nan, 0]])}, "layer 1"),
-            ({"activation_sum_LN": np.array([[0, -np.inf, 0], [0, 0, 0]])}, "layer 0"),
-            ({"activation_square_sum_LN": np.array([[0, 0, 0], [0, 0, np.inf]])}, "layer 1"),
-            ({"activation_square_sum_LN": np.array([[np.nan, 0, 0], [0, 0, 0]])}, "layer 0"),
+            ({"activation_sum": np.array([[0, 0, 0], [0, np.nan, 0]])}, "layer 1"),
+            ({"activation_sum": np.array([[0, -np.inf, 0], [0, 0, 0]])}, "layer 0"),
+            ({"activation_square_sum": np.array([[0, 0, 0], [0, 0, np.inf]])}, "layer 1"),
+            ({"activation_square_sum": np.array([[np.nan, 0, 0], [0, 0, 0]])}, "layer 0"),
         ],
     )
     def test_refuses_what_cannot_be(
@@ -201,7 +214,7 @@ class TestRecorder:
         create(path, **SMALL)
         recorder = Recorder(path)
         with pytest.raises(ValueError, match=f"part 0: .*{message}"):
-            recorder.write_part(0, dataclasses.replace(make_counts(1, 2, 3, tokens=10), **change))
+            recorder.write_part(0, changed(make_counts(1, 2, 3, tokens=10), change))
         assert not recorder.sealed().any()
         for name in schema.RECORD:
             assert not array_files(path, f"record/{name}"), f"{name} was written"
@@ -212,10 +225,9 @@ class TestRecorder:
     ) -> None:
         path = str(tmp_path / "s.zarr")
         create(path, **SMALL)
-        counts = dataclasses.replace(
-            make_counts(1, 2, 3), activation_square_sum_LN=np.full((2, 3), 1e39)
-        )
-        with pytest.raises(ValueError, match="not finite"):
+        too_large = {"activation_square_sum": np.full((2, 3), 1e39)}
+        counts = changed(make_counts(1, 2, 3), too_large)
+        with pytest.raises(ValueError, match="is inf, expected a finite number"):
             Recorder(path).write_part(0, counts)
         assert not Recorder(path).sealed().any()
 
@@ -235,7 +247,7 @@ class TestRecorder:
     def test_keeps_integers(self, make_store: MakeStore, make_counts: MakeCounts) -> None:
         record = open_store(make_store(record=1)).record()
         assert record.active_count.dtype == np.dtype("int32")
-        written = make_counts(0, 4, 6, tokens=50).active_count_LN
+        written = make_counts(0, 4, 6, tokens=50).statistics["active_count"]
         np.testing.assert_array_equal(record.active_count.values[0], written)
 
 
@@ -250,9 +262,11 @@ class TestZeros:
         Recorder(path).write_part(
             0,
             PartCounts(
-                active_count_LN=zeros.astype(int),
-                activation_sum_LN=zeros,
-                activation_square_sum_LN=zeros,
+                statistics={
+                    "active_count": zeros.astype(int),
+                    "activation_sum": zeros,
+                    "activation_square_sum": zeros,
+                },
                 token_count=0,
                 story_count=0,
             ),
@@ -280,8 +294,8 @@ class TestZeros:
         with mock.patch.object(schema, "CHUNK_BYTES", 1):
             create(path, **SMALL)
         counts = make_counts(1, 2, 3)
-        counts.active_count_LN[0] = counts.activation_sum_LN[0] = 0
-        counts.activation_square_sum_LN[0] = 0
+        for number_LN in counts.statistics.values():
+            number_LN[0] = 0
         Recorder(path).write_part(0, counts)
         for name in SUMMED:
             (shard,) = array_files(path, f"record/{name}")

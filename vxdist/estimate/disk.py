@@ -11,8 +11,10 @@ from vxdist.estimate.assumptions import Assumptions
 from vxdist.evaluate.outcomes import Outcome
 from vxdist.model.load import ModelShape
 from vxdist.reduce.selectors import Selector
-from vxstore.experts import LABELS, describe_experts, record_arrays, root_arrays
+from vxstore.experts import LABELS, describe_experts
+from vxstore.recorded import record_arrays, root_arrays
 from vxstore.schema import EFFECT, EVALUATION, SCORES, ArraySpec, layered_chunks, record_chunks
+from vxstore.statistics import DEFAULT
 
 OF_CONDITION = ("condition", "kind", "condition_mask")
 OF_DILEMMA = ("dilemma", "dilemma_value", "dilemma_language")
@@ -47,6 +49,7 @@ def measure_store(
     selector: type[Selector],
     outcome: type[Outcome],
     assume: Assumptions,
+    statistics: Sequence[str] = DEFAULT,
 ) -> tuple[Group, ...]:
     """Every group of a store with one score and, if `conditions` is not 0, one evaluation.
 
@@ -66,8 +69,9 @@ def measure_store(
         **dict.fromkeys(OF_DILEMMA, dilemmas),
     }
     experts = describe_experts(shape.num_experts, shape.num_neurons, {})
+    attrs = {**experts, "statistics": list(statistics)}
     neuron_labels = ("layer", "neuron", *(LABELS if experts else ()))
-    groups = _recorded_groups(experts, neuron_labels, selector, sizes)
+    groups = _recorded_groups(attrs, neuron_labels, selector, sizes)
     if conditions:
         groups += _evaluation_groups(neuron_labels, outcome, sizes)
     return tuple(group.measure(assume) for group in groups)

@@ -19,6 +19,7 @@ from vxdist.estimate.trace import measure_activations
 from vxdist.estimate.work import Load, count_labels, cut_questions, cut_stories
 from vxdist.evaluate.checks import masked_values
 from vxdist.evaluate.outcomes import OUTCOMES
+from vxdist.hooks.measures import choose
 from vxdist.model.load import ModelShape, build_without_weights, describe_model
 from vxdist.model.source import ModelSource, find_config
 from vxdist.reduce.selectors import SELECTORS
@@ -150,4 +151,5 @@ def _measure_store(
         selector=find_class(SELECTORS, config.reduce.selector, "reduce.selector"),
         outcome=outcome,
         assume=assume,
+        statistics=[row.name for row in choose(config.locate.statistics)],
     )

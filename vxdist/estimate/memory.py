@@ -5,23 +5,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from vxdist.config import Config
 from vxdist.estimate.assumptions import Assumptions
 from vxdist.estimate.machine import Machine
 from vxdist.estimate.shape import Size
 from vxdist.estimate.work import Load
+from vxdist.hooks.counter import neuron_bytes
 from vxdist.hooks.kernel import BLOCK
+from vxdist.hooks.measures import choose
 from vxdist.model.load import ModelShape
 from vxdist.runtime.zero3 import LIVE_LAYERS, SWAP_BUFFERS, check_shard_group
+from vxstore.statistics import DEFAULT
 
 ITEM_BYTES: Mapping[str, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
-COUNTS = 24
-"""A neuron's counts: active in int64, two sums in float64."""
-HANDED_OVER = 32
-"""The same copied for writing, with the sums in float32: what a part came to is written while the
-next one runs."""
 WORKSPACE = 3 * 4 * BLOCK
-"""What plain torch counts in; a GPU with Triton needs none."""
+"""What plain torch counts in (a GPU with Triton needs none), and again what further statistics are
+measured in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,14 +89,19 @@ class Planner:
         neurons = self.shape.num_layers * self.shape.num_neurons
         on_device, on_node, on_disk = self._shards() if sharded else (self._weights(), 0.0, 0.0)
         process = self.assume.process_memory if is_gpu else self.assume.cpu_process_memory
-        copies = HANDED_OVER * neurons
+        statistics = choose(self.config.locate.statistics)
+        totals = neuron_bytes(statistics) * neurons
+        # Copied for writing, which is done while the next part runs; one array at a time is there
+        # in the type it is recorded in, too.
+        copies = totals + max(np.dtype(row.record_dtype).itemsize for row in statistics) * neurons
+        workspaces = 1 if {row.name for row in statistics} <= set(DEFAULT) else 2
         if not is_gpu:
             on_device, on_node = on_device + on_node / machine.devices, 0.0
         return Memory(
             strategy=strategy,
             weights=on_device,
             gathered=self._gathered() * item if sharded else 0.0,
-            counts=COUNTS * neurons + WORKSPACE + (0 if is_gpu else copies),
+            counts=totals + workspaces * WORKSPACE + (0 if is_gpu else copies),
             locate=self.activations.locate * locate.rows * locate.width,
             evaluate=self._evaluate(evaluate) if evaluate else 0.0,
             reserve=self.assume.reserve * machine.memory if is_gpu else process,

@@ -4,7 +4,9 @@ B: text, T: token of a batch (rows of all texts, flattened), S: row of one call,
 L: layer, E: expert.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,35 +14,50 @@ from numpy.typing import NDArray
 
 from vxdist.errors import UserError
 from vxdist.hooks.attach import watch
-from vxdist.hooks.kernel import accumulate
+from vxdist.hooks.kernel import Measured, accumulate, accumulate_measured
+from vxdist.hooks.measures import find_measure
 from vxdist.model.hook_points import HookPoints
+from vxstore.statistics import DEFAULT, STATISTICS, Statistic
+
+DEFAULT_ROWS = tuple(STATISTICS[name] for name in DEFAULT)
+"""What one pass over the activations sums, whether or not it is asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """What a counter saw since it was last asked. `routed_LE` counts tokens; None if dense."""
+    """What a counter saw since it was last asked."""
 
-    active_LN: NDArray[np.int64]
-    sum_LN: NDArray[np.float64]
-    square_LN: NDArray[np.float64]
+    statistics: Mapping[str, NDArray[Any]]
+    """By name, each (layer, neuron), in the type of its total."""
     routed_LE: NDArray[np.int64] | None
+    """Counted tokens that each expert was given; None if the model is dense."""
 
 
 class Counter:
-    """Sums, over counted tokens, of active, activation and its square, for every neuron.
+    """Statistics, over counted tokens, of every neuron's activation.
 
     It only watches: its hooks return nothing, so the model's outputs keep every bit.
     """
 
-    def __init__(self, hook_points: HookPoints, device: torch.device) -> None:
+    def __init__(
+        self,
+        hook_points: HookPoints,
+        device: torch.device,
+        statistics: Sequence[Statistic] = DEFAULT_ROWS,
+    ) -> None:
         shape = (hook_points.num_layers, hook_points.num_neurons)
         self._hook_points = hook_points
-        self._active_LN = torch.zeros(shape, dtype=torch.int64, device=device)
-        self._sum_LN = torch.zeros(shape, dtype=torch.float64, device=device)
-        self._square_LN = torch.zeros(shape, dtype=torch.float64, device=device)
+        self._statistics = tuple(statistics)
+        self._rows = _accumulated(statistics)
+        self._totals = {
+            name: torch.empty(shape, dtype=getattr(torch, row.total_dtype), device=device)
+            for name, row in self._rows.items()
+        }
+        self._measures = {name: find_measure(name) for name in self._rows if name not in DEFAULT}
         experts = (hook_points.num_layers, hook_points.num_experts)
-        self._routed_LE = torch.zeros(experts, dtype=torch.int64, device=device)
+        self._routed_LE = torch.empty(experts, dtype=torch.int64, device=device)
         self._counted_T: torch.Tensor | None = None
+        self.clear()
         self._handles = watch(hook_points, self._see)
 
     def remove(self) -> None:
@@ -62,39 +79,77 @@ class Counter:
             counted_S = counted_S[token_S]
             self._routed_LE[layer, expert] += counted_S.sum()
         of = self._hook_points.neurons_of(expert)
-        accumulate(
-            activation.detach().reshape(-1, activation.shape[-1]),
-            counted_S,
-            self._active_LN[layer, of],
-            self._sum_LN[layer, of],
-            self._square_LN[layer, of],
-        )
+        activation_SN = activation.detach().reshape(-1, activation.shape[-1])
+        active_N, sum_N, square_N = (self._totals[name][layer, of] for name in DEFAULT)
+        accumulate(activation_SN, counted_S, active_N, sum_N, square_N)
+        if self._measures:
+            further = [
+                Measured(measure, self._rows[name].combine, self._totals[name][layer, of])
+                for name, measure in self._measures.items()
+            ]
+            accumulate_measured(activation_SN, counted_S, further)
 
     def take(self) -> Counts:
-        """What was counted since the last time; then start again from zero.
+        """What was counted since the last time; then start again from nothing.
 
-        Raises UserError, naming the layer, if an activation was not finite.
+        Raises UserError, naming the layer, if an activation or a statistic was not finite.
         """
-        finite_L = torch.isfinite(self._square_LN).all(1) & torch.isfinite(self._sum_LN).all(1)
-        if not bool(finite_L.all()):
-            layer = int(torch.argmin(finite_L.int()))
-            self.clear()
-            raise UserError(
-                f"layer {layer}: an activation is not finite (NaN or infinite), so nothing of "
-                "this part is recorded; try model.dtype float32, or check the weights"
+        try:
+            self._require_finite()
+            return Counts(
+                statistics={
+                    row.name: self._totals[row.name].cpu().numpy().copy()
+                    for row in self._statistics
+                },
+                routed_LE=self._routed_LE.cpu().numpy().copy()
+                if self._hook_points.num_experts
+                else None,
             )
-        taken = Counts(
-            active_LN=self._active_LN.cpu().numpy().copy(),
-            sum_LN=self._sum_LN.cpu().numpy().copy(),
-            square_LN=self._square_LN.cpu().numpy().copy(),
-            routed_LE=self._routed_LE.cpu().numpy().copy()
-            if self._hook_points.num_experts
-            else None,
-        )
-        self.clear()
-        return taken
+        finally:
+            self.clear()
+
+    def _require_finite(self) -> None:
+        """Law 8."""
+        finite_L = torch.stack([self._is_finite(name) for name in DEFAULT]).all(dim=0)
+        if not bool(finite_L.all()):
+            raise UserError(
+                f"layer {_first(~finite_L)}: an activation is not finite (NaN or infinite), so "
+                "nothing of this part is recorded; try model.dtype float32, or check the weights"
+            )
+        for name in self._measures:
+            finite_L = self._is_finite(name)
+            if not bool(finite_L.all()):
+                raise UserError(
+                    f"layer {_first(~finite_L)}: {name} is not finite (NaN or infinite), though "
+                    "every activation is, so nothing of this part is recorded; leave it out of "
+                    "locate.statistics"
+                )
+
+    def _is_finite(self, name: str) -> torch.Tensor:
+        """Which layers of a total are, (layer,)."""
+        total_LN = self._totals[name]
+        finite_LN = torch.isfinite(total_LN)
+        if self._rows[name].combine == "max":
+            finite_LN |= torch.isneginf(total_LN)  # of neurons that were given no counted row
+        return finite_LN.all(dim=1)
 
     def clear(self) -> None:
         """Forget what was counted since the last `take`."""
-        for total in (self._active_LN, self._sum_LN, self._square_LN, self._routed_LE):
-            total.zero_()
+        for name, total_LN in self._totals.items():
+            total_LN.fill_(self._rows[name].law.empty)
+        self._routed_LE.zero_()
+
+
+def _first(is_bad_L: torch.Tensor) -> int:
+    return int(torch.argmax(is_bad_L.int()))
+
+
+def neuron_bytes(statistics: Sequence[Statistic]) -> int:
+    """Bytes that a counter of these statistics keeps for every neuron."""
+    rows = _accumulated(statistics).values()
+    return sum(np.dtype(row.total_dtype).itemsize for row in rows)
+
+
+def _accumulated(statistics: Sequence[Statistic]) -> dict[str, Statistic]:
+    """By name: the default ones, and those asked for."""
+    return {row.name: row for row in (*DEFAULT_ROWS, *statistics)}

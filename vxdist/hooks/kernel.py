@@ -10,8 +10,15 @@ blocks are added in float64, in a fixed order: see `ERROR`. The number of active
 
 import functools
 import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+
+from vxstore.statistics import Combine
+
+if TYPE_CHECKING:
+    from vxdist.hooks.measures import Measure
 
 ERROR = 4e-6
 """A sum differs from one in float64 by at most this share of the sum of absolute values.
@@ -76,6 +83,35 @@ def accumulate_torch(
     active_N += total_3N[0].long()
     sum_N += total_3N[1]
     square_N += total_3N[2]
+
+
+class Measured(NamedTuple):
+    """A further statistic: how it is measured and combined, and its total so far, (neuron,)."""
+
+    measure: "Measure"
+    combine: Combine
+    total_N: torch.Tensor
+
+
+@torch.no_grad()
+def accumulate_measured(
+    activation_TN: torch.Tensor, counted_T: torch.Tensor, statistics: Sequence[Measured]
+) -> None:
+    """Combine further statistics of the counted rows into their totals, in a fixed order.
+
+    The rows are handed to each measure in blocks, in float32; none is called without a row.
+    """
+    rows_T = counted_T.nonzero().squeeze(1)
+    step = max(1, BLOCK // activation_TN.shape[1])
+    for first in range(0, len(rows_T), step):
+        block_RN = activation_TN.index_select(0, rows_T[first : first + step]).float()
+        for measure, combine, total_N in statistics:
+            found_N = measure(block_RN)
+            assert found_N.shape == total_N.shape, f"{measure}: {found_N.shape}"
+            if combine == "sum":
+                total_N.add_(found_N)
+            else:
+                torch.maximum(total_N, found_N, out=total_N)
 
 
 def _rooms(shape: tuple[int, int], like: torch.Tensor) -> tuple[torch.Tensor, ...]:

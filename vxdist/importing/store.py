@@ -101,7 +101,7 @@ def write_store(
 ) -> None:
     """Write a complete store, or none.
 
-    Raises UserError if the place will not do, something lies there already, or another run is
+    Raises UserError if the path cannot be written, something is there already, or another run is
     writing there; with `take_over`, one that is not known to be alive is put aside.
     """
     attrs = _describe_import(parts, denominator, model)
@@ -141,9 +141,7 @@ def _fill(path: str, parts: Sequence[ImportedPart]) -> None:
         recorder.write_part(
             number,
             PartCounts(
-                active_count_LN=part.counts.over_zero_LN,
-                activation_sum_LN=None,
-                activation_square_sum_LN=None,
+                statistics={"active_count": part.counts.over_zero_LN},
                 token_count=part.divisor,
                 story_count=part.counts.question_num or 0,
             ),

@@ -1,16 +1,19 @@
 """Checking for free disk space before a model is loaded."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from vxdist.errors import UserError
 from vxstore.io.storage import is_url
-
-BYTES_PER_NEURON = 12
-"""Of one part: an int32 and two float32, before compression."""
+from vxstore.statistics import Statistic
 
 
-def check_disk_space(path: str, *, num_parts: int, neurons: int) -> None:
+def check_disk_space(
+    path: str, *, num_parts: int, neurons: int, statistics: Sequence[Statistic]
+) -> None:
     """Raise UserError if the disk has too little space for the store; a URL is not checked.
 
     The folder is writable by then: the store's lock is in it.
@@ -18,7 +21,8 @@ def check_disk_space(path: str, *, num_parts: int, neurons: int) -> None:
     if is_url(path):
         return
     folder = Path(path).absolute().parent
-    need = num_parts * neurons * BYTES_PER_NEURON
+    per_neuron = sum(np.dtype(row.record_dtype).itemsize for row in statistics)
+    need = num_parts * neurons * per_neuron
     free = shutil.disk_usage(folder).free
     if free < need:
         raise UserError(

@@ -5,6 +5,7 @@ from typing import Any
 
 from vxdist.config import Config
 from vxdist.corpus import Corpus, load_corpus
+from vxdist.hooks.measures import choose
 from vxdist.locate.disk_space import check_disk_space
 from vxdist.locate.token_cache import read_stories
 from vxdist.locate.work import LocateWork
@@ -19,6 +20,7 @@ from vxdist.runtime.strategy import resolve_strategy
 from vxstore.errors import StoreError
 from vxstore.finalise import complete, count_layers, sum_layers
 from vxstore.identity import holds_store, refuse_other
+from vxstore.statistics import DEFAULT
 from vxstore.write import PartLabels, Recorder, create
 
 PACKAGES = ("vxdist", "torch", "transformers", "lightning", "zarr", "numpy")
@@ -32,6 +34,7 @@ def run(config: Config, output: Output) -> None:
     """
     launch = find_launch(config.trainer)
     resolve_strategy(config.trainer, launch)
+    statistics = choose(config.locate.statistics)
     corpus = load_corpus(config.corpus)
     source = find_model(config.model)
     shape = describe_model(source)
@@ -42,7 +45,7 @@ def run(config: Config, output: Output) -> None:
     if launch.rank == 0:
         _prepare_store(config, corpus, shape, plan, identity, output)
     if _missing(config.store) > 0:
-        work = LocateWork(plan, config.store)
+        work = LocateWork(plan, config.store, statistics)
         run_loop(work, source, config, output, then=lambda rank, of: _sum(config, rank, of, output))
     elif launch.rank == 0:
         _sum(config, 0, 1, output)  # an earlier run was killed while it summed
@@ -70,6 +73,7 @@ def describe_run(
     config: Config, corpus: Corpus, source: ModelSource, shape: ModelShape, plan: Plan
 ) -> dict[str, Any]:
     """Attributes of the store: what was run, and the digests by which a resume knows itself."""
+    names = [row.name for row in choose(config.locate.statistics)]
     return {
         "model": source.name,
         "model_revision": source.revision,
@@ -87,6 +91,7 @@ def describe_run(
             "max_padding": config.locate.max_padding,
             "span": config.locate.span,
         },
+        **({} if names == list(DEFAULT) else {"statistics": names}),
         "planned_token_count": plan.token_count,
         "padding": plan.padding,
         "versions": {name: version(name) for name in PACKAGES},
@@ -111,7 +116,12 @@ def _prepare_store(
         else:
             output.say(f"locate: resuming: {missing} of {len(plan.parts)} parts are missing")
         return
-    check_disk_space(path, num_parts=len(plan.parts), neurons=shape.num_layers * shape.num_neurons)
+    check_disk_space(
+        path,
+        num_parts=len(plan.parts),
+        neurons=shape.num_layers * shape.num_neurons,
+        statistics=choose(config.locate.statistics),
+    )
     attrs = {**identity, "config": config.kept("model", "corpus", "locate", "trainer")}
     create_store(path, corpus, shape, plan, attrs)
     output.say(
@@ -124,7 +134,7 @@ def _prepare_store(
 def create_store(
     path: str, corpus: Corpus, shape: ModelShape, plan: Plan, identity: dict[str, Any]
 ) -> None:
-    """Create the empty store of a plan. Raises StoreError if something else lies there."""
+    """Create the empty store of a plan. Raises StoreError if something else is there."""
     create(
         path,
         num_layers=shape.num_layers,
@@ -158,5 +168,5 @@ def _missing(path: str) -> int:
     try:
         made = holds_store(path)
     except StoreError:
-        made = False  # another rank is at it; rank 0 refused what is no store before
+        made = False  # another rank is at it; rank 0 refused what is not a store before
     return int((~Recorder(path).sealed()).sum()) if made else 1

@@ -46,7 +46,7 @@ def read_stories(
             if folder.is_dir():
                 return _load(folder, corpus.activation)
         except (OSError, NotImplementedError):
-            return _tokenize(config, corpus, source, shape)  # there is no such place here
+            return _tokenize(config, corpus, source, shape)  # there is no cache folder here
         stories = _tokenize(config, corpus, source, shape)
         with contextlib.suppress(OSError):
             _save(folder, stories)

@@ -4,26 +4,32 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from vxdist.hooks.counter import Counter
+from vxdist.hooks.counter import DEFAULT_ROWS, Counter
 from vxdist.model.hook_points import HookPoints
 from vxdist.plan import Plan
 from vxdist.runtime.work import Batch
+from vxstore.statistics import Statistic
 from vxstore.write import PartCounts, Recorder
 
 
 class LocateWork:
-    """Counts the parts of `plan` that are not sealed yet, into the store at `path`."""
+    """Counts the parts of `plan` that are not sealed yet, into the store at `path`.
+
+    `statistics` are at least those that the store records.
+    """
 
     title = "locate"
     task_name = "part"
 
-    def __init__(self, plan: Plan, path: str) -> None:
+    def __init__(
+        self, plan: Plan, path: str, statistics: Sequence[Statistic] = DEFAULT_ROWS
+    ) -> None:
         self._plan = plan
         self._path = path
+        self._statistics = statistics
         self._recorder: Recorder | None = None
         self._counter: Counter | None = None
         self._counted = 0
@@ -45,7 +51,7 @@ class LocateWork:
 
     def attach(self, hook_points: HookPoints, device: torch.device) -> None:
         """Watch every neuron."""
-        self._counter = Counter(hook_points, device)
+        self._counter = Counter(hook_points, device, self._statistics)
 
     def step(self, model: PreTrainedModel, batch: Batch) -> None:
         """Run the decoder alone, without its language-model head, and count."""
@@ -68,9 +74,7 @@ class LocateWork:
         taken = self._counter.take()
         self._counted = 0
         counts = PartCounts(
-            active_count_LN=taken.active_LN,
-            activation_sum_LN=taken.sum_LN.astype(np.float32),
-            activation_square_sum_LN=taken.square_LN.astype(np.float32),
+            statistics=taken.statistics,
             routed_count_LE=taken.routed_LE,
             token_count=part.token_count,
             story_count=part.story_count,

@@ -75,7 +75,9 @@ def _settings(
     known = [field.name for field in dataclasses.fields(declared)]
     for key in options:
         if key not in known:
-            raise UserError(f"{key} is no setting of this selector; there are {', '.join(known)}")
+            raise UserError(
+                f"{key} is not a setting of this selector; there are {', '.join(known)}"
+            )
     kept = {key: inherited[key] for key in known if key in inherited}
     missing = [key for key in known if key not in kept and key not in options]
     if base is not None and inherited and missing:

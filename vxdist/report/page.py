@@ -43,7 +43,7 @@ def _make(where: str, content: Content) -> Section:
 
 
 def _mark_code(text: str) -> Markup:
-    """Escaped text, with what stands between backticks as code."""
+    """Escaped text, with what is between backticks as code."""
     pieces = text.split("`")
     if len(pieces) % 2 == 0:
         return escape(text)

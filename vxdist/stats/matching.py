@@ -40,7 +40,7 @@ def draw_control(
     for layer, neuron in np.argwhere(target_LN & unknown_LN)[:1]:
         raise UserError(
             f"evaluate.controls: nothing is known of how active neuron {neuron} of layer {layer} "
-            "is, so no other can stand for it; leave it out of the mask file or set controls 0"
+            "is, so it has no match; leave it out of the mask file or set controls 0"
         )
     drawn_LN = np.zeros_like(target_LN)
     for layer, target_N in enumerate(target_LN):
@@ -49,7 +49,7 @@ def draw_control(
         if len(wanted) > len(left):
             raise UserError(
                 f"evaluate.controls: layer {layer} has {len(left)} neurons that are not selected, "
-                f"too few to stand for {len(wanted)}; lower reduce.top_fraction or set controls 0"
+                f"too few to match {len(wanted)}; lower reduce.top_fraction or set controls 0"
             )
         activity_N = neurons.activity_LN[layer]
         for neuron in wanted:

@@ -1,31 +1,41 @@
-"""Verifying the parts of a store, and that its root is their sum.
+"""Verifying the parts of a store, and that its root is what they combine to.
 
 P: part, L: layer, N: neuron (or expert, of routed counts), V: value, G: language.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import zarr
 
 from vxstore.check.findings import RERECORD, RESTORE, RETOTAL, Report
 from vxstore.errors import StoreError
-from vxstore.experts import ROUTED, SUMMED
-from vxstore.finalise import Parts, layer_blocks, read_block, read_cells, read_scalars
+from vxstore.experts import ROUTED, count_experts
+from vxstore.finalise import (
+    Parts,
+    empty_block,
+    layer_blocks,
+    read_block,
+    read_cells,
+    read_scalars,
+)
 from vxstore.io import arrays
 from vxstore.read import Store
+from vxstore.recorded import Recorded, law_of, recorded_arrays
 
 
 def check_parts(
     path: str, store: Store, report: Report, advance: Callable[[int, int], object]
 ) -> None:
-    """Verify `/record`, and that `/` is its sum."""
+    """Verify `/record`, and that `/` is what its parts combine to."""
     root = arrays.open_group(path, whole=True)
     record = arrays.open_group(path, "record")
     sealed_P = read_scalars(arrays.get_array(record, "sealed"))
     report.parts, report.sealed = sealed_P.size, int((sealed_P == 1).sum())
     try:
         cell_P = read_cells(path, root, record)
+        recorded = recorded_arrays(store.attrs, record)
+        _check_laws(root, recorded)
     except StoreError as error:
         report.add("record", str(error), RESTORE)
         return
@@ -43,8 +53,9 @@ def check_parts(
         token_count_P=scalars["token_count"],
         story_count_P=scalars["story_count"],
         bounded=store.attrs.get("denominator", "tokens") == "tokens",
+        has_experts=count_experts(store.attrs) > 0,
         experts_per_token=store.attrs.get("experts_per_token"),
-        routed=arrays.get_array(record, ROUTED) if ROUTED in record else None,
+        routed=recorded[ROUTED].array if ROUTED in recorded else None,
     )
     skip = {part for part, sealed in enumerate(sealed_P) if sealed != 1} | set(report.bad_parts)
     planned = store.attrs.get("planned_token_count")
@@ -53,16 +64,20 @@ def check_parts(
     if store.complete:
         _check_totals(root, parts, skip, report)
     blocks = [
-        (name, layers)
-        for name in SUMMED
-        if name in record
-        for layers in layer_blocks(arrays.get_array(record, name), arrays.get_array(root, name))
+        (source, layers)
+        for name, source in recorded.items()
+        for layers in layer_blocks(source.array, arrays.get_array(root, name))
     ]
-    for done, (name, layers) in enumerate(blocks):
-        _check_block(
-            path, parts, record, root if store.complete else None, name, layers, skip, report
-        )
+    for done, (source, layers) in enumerate(blocks):
+        _check_block(path, parts, source, root if store.complete else None, layers, skip, report)
         advance(done + 1, len(blocks))
+
+
+def _check_laws(root: zarr.Group, recorded: Mapping[str, Recorded]) -> None:
+    """Raise StoreError unless each root array is said to obey the law of the recorded one."""
+    for name, source in recorded.items():
+        if name not in root or law_of(name, arrays.get_array(root, name)) != source.law:
+            raise StoreError(f"{name} is missing, or its attributes are not those in record")
 
 
 def _check_totals(root: zarr.Group, parts: Parts, skip: set[int], report: Report) -> None:
@@ -82,15 +97,14 @@ def _check_totals(root: zarr.Group, parts: Parts, skip: set[int], report: Report
 def _check_block(
     path: str,
     parts: Parts,
-    record: zarr.Group,
+    source: Recorded,
     root: zarr.Group | None,
-    name: str,
     layers: slice,
     skip: set[int],
     report: Report,
 ) -> None:
     """Some layers of one array by neuron or expert: each part's, and the root's."""
-    source = arrays.get_array(record, name)
+    name = source.name
     sound, total_LNVG = not skip, None
     for part, found_LN in read_block(path, parts, source, layers, skip=skip):
         if isinstance(found_LN, StoreError):
@@ -100,9 +114,8 @@ def _check_block(
             sound = False
         elif root is not None:
             if total_LNVG is None:
-                array = arrays.get_array(root, name)
-                total_LNVG = np.zeros((len(found_LN), *array.shape[1:]), dtype=array.dtype)
-            total_LNVG[:, :, *parts.cell_P[part]] += found_LN
+                total_LNVG = empty_block(source, arrays.get_array(root, name), layers)
+            source.law.merge(total_LNVG[:, :, *parts.cell_P[part]], found_LN)
     if root is None:
         return
     where = f"layers {layers.start} to {layers.stop - 1}"
@@ -112,4 +125,4 @@ def _check_block(
         report.add(name, f"{where}: {error}", RETOTAL)
         return
     if sound and total_LNVG is not None and not np.array_equal(found_LNVG, total_LNVG):
-        report.add(name, f"{where}: not the sum of its parts", RETOTAL)
+        report.add(name, f"{where}: not the {source.law.combine} of its parts", RETOTAL)

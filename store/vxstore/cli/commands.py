@@ -24,6 +24,9 @@ Arguments = argparse.Namespace
 
 def info(arguments: Arguments) -> None:
     """`vxstore info`"""
+    if arguments.settings is not None:
+        output.print_yaml(query.settings(_open(arguments.store), arguments.settings))
+        return
     about = query.describe(_open(arguments.store))
     if arguments.format == "csv":
         output.print_csv(("field", "value", "language", "content"), show.facts(about))
@@ -98,7 +101,7 @@ def select(arguments: Arguments) -> None:
     """`vxstore select`"""
     store = _open(arguments.store)
     with hold(arguments.store, take_over=arguments.take_over):
-        told = call(
+        made = call(
             "select",
             store,
             arguments.name,
@@ -106,8 +109,8 @@ def select(arguments: Arguments) -> None:
             kind=arguments.selector,
             options=arguments.options,
         )
-    flat = pd.DataFrame([{"language": g, **of} for g, of in told["thresholds"].items()])
-    _answer(arguments, told, flat, lambda: show.show_score(told))
+    flat = pd.DataFrame([{"language": g, **of} for g, of in made["thresholds"].items()])
+    _answer(arguments, made, flat, lambda: show.show_score(made))
 
 
 def export(arguments: Arguments) -> None:

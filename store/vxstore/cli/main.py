@@ -69,18 +69,26 @@ def _parser() -> argparse.ArgumentParser:
         )
         return added
 
-    command(
-        "info", "what the store contains, how complete it is, and what was derived from it", "STORE"
-    )
+    about = "what the store contains, how complete it is, and what was derived from it"
+    _add_info(command("info", about, "STORE"))
     _add_top(command("top", "the selected neurons that a score ranks first", "STORE"))
     _add_neuron(command("neuron", "everything known about one neuron", "STORE"))
     _add_layers(command("layers", "how many neurons are selected in each layer", "STORE"))
     _add_compare(command("compare", "how similar two selections of one model are", "A", "B"))
     _add_effects(command("effects", "what ablating each value's neurons did", "STORE"))
-    _add_select(command("select", "select anew, with other thresholds", "STORE"))
+    _add_select(command("select", "select again, with other settings", "STORE"))
     _add_export(command("export", "write a selection or the counts to a file", "STORE"))
     _add_check(command("check", "verify an entire store, and name what is damaged", "STORE"))
     return parser
+
+
+def _add_info(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--settings",
+        metavar="NAME",
+        help="print, as YAML, the settings that made `record`, a score or an evaluation; `vxdist "
+        "run --config` takes them",
+    )
 
 
 def _add_top(parser: argparse.ArgumentParser) -> None:

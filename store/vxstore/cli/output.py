@@ -37,6 +37,15 @@ def print_json(data: Any) -> None:
         print(UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", line))
 
 
+def print_yaml(data: Any) -> None:
+    """Print as YAML, on which controls are escaped."""
+    import yaml
+
+    text = yaml.safe_dump(data, allow_unicode=True, sort_keys=False)
+    for line in text.rstrip("\n").split("\n"):
+        print(UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", line))
+
+
 def _finite(data: Any) -> Any:
     if isinstance(data, pd.DataFrame):
         return [_finite(row) for row in data.to_dict("records")]

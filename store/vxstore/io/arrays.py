@@ -53,7 +53,12 @@ def create_array(
         shards=shards,
         compressors=compressors(),
         dimension_names=spec.dims,
-        attributes={"units": spec.units, "long_name": spec.long_name, **_laws(spec)},
+        attributes={
+            "units": spec.units,
+            "long_name": spec.long_name,
+            **_laws(spec),
+            **spec.attributes,
+        },
         fill_value=fill_value(spec),
         config=WRITE_ALL,
         overwrite=True,

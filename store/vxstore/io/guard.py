@@ -124,7 +124,7 @@ class GuardedZstd(ZstdCodec):
 
 
 class GuardedCrc32c(Crc32cCodec):
-    """crc32c that tells of damage in vxstore's words."""
+    """crc32c whose errors are in vxstore's words."""
 
     async def _decode_single(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> Buffer:
         try:

@@ -72,20 +72,20 @@ def current_run(path: str) -> str | None:
 
 
 def require(path: str, run: str | None) -> None:
-    """Raise StoreError unless `run`, as `current_run` told it, still holds the lock."""
+    """Raise StoreError unless `run`, as `current_run` returned it, still holds the lock."""
     if current_run(path) != run:
         raise StoreError(f"{path}: another run took this store over; this one stops")
 
 
 def _refusal(path: str, there: dict[str, Any], alive: bool | None) -> StoreError:
-    mend = (
+    advice = (
         "wait for it to end, or stop it"
         if alive
         else "if it is over, run the same command with --take-over"
     )
     return StoreError(
         f"{path} is being written by another run (host {there.get('host', 'unknown')}, process "
-        f"{there.get('process', 'unknown')}, started {there.get('started', 'unknown')}); {mend}"
+        f"{there.get('process', 'unknown')}, started {there.get('started', 'unknown')}); {advice}"
     )
 
 

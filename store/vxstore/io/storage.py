@@ -1,4 +1,4 @@
-"""Where a store lies: a folder, or a URL such as s3://bucket/run.zarr. Files are written whole.
+"""Where a store is: a folder, or a URL such as s3://bucket/run.zarr. Files are written whole.
 
 Nothing relies on renaming in the store: on an object store one file is one upload, there or not.
 """
@@ -47,7 +47,7 @@ class Storage(Protocol):
         """Names of all files below a folder, sorted."""
 
     def zarr_store(self, *, read_only: bool) -> ZarrStore:
-        """The same place, for zarr."""
+        """The same storage, for zarr."""
 
 
 def is_url(path: str) -> bool:
@@ -69,9 +69,9 @@ def find_storage(path: str) -> Storage:
 
 
 def beside(path: str, suffix: str) -> tuple[Storage, str]:
-    """A file that belongs to a store but lies beside it: its place, and its name there.
+    """A file that belongs to a store but is beside it: its storage, and its name there.
 
-    `suffix` stands instead of `.zarr`, as in runs/demo.yaml for runs/demo.zarr.
+    `suffix` replaces `.zarr`, as in runs/demo.yaml for runs/demo.zarr.
     """
     folder, _, name = path.rstrip("/").rpartition("/")
     if is_url(path) and folder.endswith("/"):  # memory://run.zarr

@@ -9,6 +9,7 @@ from vxstore.query.layers import layers
 from vxstore.query.lookup import default_evaluation, default_score, open_score
 from vxstore.query.mask import mask
 from vxstore.query.neurons import neuron, top
+from vxstore.query.settings import settings
 
 __all__ = [
     "compare",
@@ -29,5 +30,6 @@ __all__ = [
     "parts",
     "read_dilemmas",
     "selected_rows",
+    "settings",
     "top",
 ]

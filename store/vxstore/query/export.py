@@ -26,7 +26,7 @@ from vxstore.query.ranking import (
     selections,
 )
 from vxstore.read import Store
-from vxstore.schema import ROOT
+from vxstore.statistics import recorded_names
 
 WHAT = ("neurons", "counts", "effects", "dilemmas")
 
@@ -135,10 +135,11 @@ def count_rows(
 ) -> Iterator[pd.DataFrame]:
     """The counts, a table for each layer, one row for each (language, value, layer, neuron).
 
-    Further columns: token_count, active_count and, where recorded, activation_sum and
-    activation_square_sum; in a store with experts, expert and unit after neuron, and routed_count,
-    the tokens routed to the neuron's expert, by which the counts and sums are to be divided. None
-    is all values and languages; `pooled` is not among them. At most one layer is in memory.
+    Further columns: token_count and the statistics that are recorded, as they are stored (a maximum
+    over no tokens is minus infinity); in a store with experts, expert and unit after neuron, and
+    routed_count, the tokens routed to the neuron's expert, by which the counts and sums are to be
+    divided. None is all values and languages; `pooled` is not among them. At most one layer is in
+    memory.
     Raises StoreError if the store is not complete, is damaged, or has no such value or language,
     naming the known ones.
     """
@@ -157,7 +158,7 @@ def _count_blocks(
 ) -> Iterator[pd.DataFrame]:
     """A generator, apart from `count_rows` so that a wrong name is refused at once."""
     shape = len(languages), len(values), root.sizes["neuron"]
-    per_neuron = [name for name, spec in ROOT.items() if "neuron" in spec.dims and name in root]
+    per_neuron = [name for name in recorded_names(store.attrs) if name in root]
     code_GVN = np.indices(shape, dtype=np.int32)
     for layer in range(root.sizes["layer"]):
         columns: dict[str, Any] = {

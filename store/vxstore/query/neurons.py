@@ -31,6 +31,7 @@ from vxstore.query.ranking import (
 from vxstore.query.ranks import rank_tables
 from vxstore.read import Store
 from vxstore.schema import POOLED
+from vxstore.statistics import DEFAULT, Law, read_law, recorded_names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,7 @@ def top(
     have rankings of their own, and the columns probability (active tokens / tokens of the value),
     mean_other_probability (mean over the other values; NaN if there is none) and value_count
     (values it belongs to). Without, a neuron is ranked by the best number among its values, and
-    value_count and values stand in place of the probabilities. In a store with experts, expert
+    value_count and values replace the probabilities. In a store with experts, expert
     and unit follow neuron, and a probability is of the tokens routed to the expert.
 
     Raises StoreError if the store is not complete, or, naming the known ones, if there is no such
@@ -158,7 +159,8 @@ def neuron(
     Keys: store, model, denominator (what token_count counts; imported counts may be by
     questions), layer, neuron, score (None if the store has none) and `values`, a table of
     language (`pooled` last), value, token_count, active_count, probability (active tokens /
-    tokens) and mean_activation (over all tokens; absent if no sums are recorded).
+    tokens), mean_activation (over all tokens; absent if no sums are recorded) and the statistics
+    recorded beside the default ones (a maximum over no tokens is NaN).
 
     With a score, also ranked_by, ascending, and in `values` whether the neuron is selected. Where
     the score ranks once per language, `languages` is a table of language, the number that ranks
@@ -211,9 +213,13 @@ def _count_table(
     neuron: int,
 ) -> pd.DataFrame:
     """Counts of one neuron by language and value, and over all languages."""
+    with reading(store, "statistics"):
+        recorded = [name for name in recorded_names(store.attrs) if name in root]
+        laws = {name: read_law(name, root[name].attrs) for name in recorded}
+    further = [name for name in laws if name not in DEFAULT]
     counts = ("token_count", experts.ROUTED, "active_count", "activation_sum")
-    names = [name for name in counts if name in root]
-    with reading(store, "active_count, activation_sum, token_count or routed_count"):
+    names = [*(name for name in counts if name in root), *further]
+    with reading(store, "active_count, token_count or another statistic"):
         cells = root[names].isel(layer=layer, neuron=neuron)
         if experts.ROUTED in names:
             cells = cells.isel(routed_expert=int(cells.expert))
@@ -225,10 +231,11 @@ def _count_table(
         }
     )
     for name in names:
-        count_GV = cells[name].values
-        table[name] = np.concatenate([count_GV, count_GV.sum(axis=0, keepdims=True)]).reshape(-1)
+        count_GV, law = cells[name].values, laws.get(name, Law(combine="sum"))
+        table[name] = np.concatenate([count_GV, law.pool(count_GV, axis=0)[None]]).reshape(-1)
     given = table[experts.ROUTED if experts.ROUTED in names else "token_count"].to_numpy()
+    others = {name: table.pop(name).replace(-np.inf, np.nan) for name in further}
     table["probability"] = experts.share(table.active_count.to_numpy(), given)
     if "activation_sum" in names:
         table["mean_activation"] = experts.share(table.pop("activation_sum").to_numpy(), given)
-    return table
+    return table.assign(**others)

@@ -1,4 +1,4 @@
-"""Where one neuron stands in a score: its numbers, its ranks, and whether it is selected.
+"""One neuron in a score: its numbers, its ranks, and whether it is selected.
 
 L: layer, N: neuron, V: value (1 long where all values share one ranking), G: language.
 """

@@ -13,7 +13,7 @@ import xarray as xr
 
 from vxdist.reduce.score import write_score
 from vxdist.reduce.selectors.vape import Vape, VapeSettings
-from vxstore import schema
+from vxstore import schema, statistics
 from vxstore.check.findings import Report
 from vxstore.check.store import check, repair
 from vxstore.errors import StoreError, UserError
@@ -214,7 +214,7 @@ def assert_one_line(error: Exception, told: str) -> None:
 
 
 @pytest.mark.parametrize("batch", range(6))
-def test_repair_records_just_the_bad_parts_anew(
+def test_repair_records_just_the_bad_parts_again(
     copy: str, truth: dict[str, xr.Dataset], make_counts: Counts, batch: int
 ) -> None:
     chance = random.Random(batch)
@@ -243,7 +243,7 @@ def test_repair_records_just_the_bad_parts_anew(
 
 
 @pytest.mark.parametrize("batch", range(3))
-def test_repair_sums_a_damaged_root_anew(
+def test_repair_sums_a_damaged_root_again(
     copy: str, truth: dict[str, xr.Dataset], batch: int
 ) -> None:
     """No part is un-sealed for it."""
@@ -301,7 +301,7 @@ def swap(path: str, name: str, one: int, other: int) -> None:
     there.write_bytes(data)
 
 
-@pytest.mark.parametrize("name", schema.STATISTICS)
+@pytest.mark.parametrize("name", statistics.DEFAULT)
 def test_exchanged_shards_of_a_finished_store(copy: str, name: str) -> None:
     """Their checksums hold, and the sums do not."""
     swap(copy, f"record/{name}", 0, 4)

@@ -87,7 +87,7 @@ def test_no_damage_goes_unnoticed(whole: str, group: str, how: str) -> None:
     assert check(whole).findings == []
 
 
-def record_anew(path: str, make_routed: Callable[..., PartCounts], parts: list[int]) -> None:
+def record_again(path: str, make_routed: Callable[..., PartCounts], parts: list[int]) -> None:
     """As `make_store` records them."""
     for part in parts:
         counts = make_routed(part, *SHAPE, tokens=50 + part, num_experts=EXPERTS)
@@ -95,7 +95,7 @@ def record_anew(path: str, make_routed: Callable[..., PartCounts], parts: list[i
     finalise(path)
 
 
-def test_repair_records_the_part_anew(
+def test_repair_records_the_part_again(
     copy: str, whole: str, make_routed: Callable[..., PartCounts]
 ) -> None:
     (shard,) = (Path(copy) / "record" / "routed_count" / "c" / "3").rglob("0/0")
@@ -105,12 +105,12 @@ def test_repair_records_the_part_anew(
     repair(copy, report)
     with pytest.raises(StoreError, match="1 parts are not recorded"):
         finalise(copy)
-    record_anew(copy, make_routed, [3])
+    record_again(copy, make_routed, [3])
     assert check(copy).findings == []
     assert read_all(copy)[0].equals(read_all(whole)[0])
 
 
-def test_repair_sums_the_root_anew(copy: str, whole: str) -> None:
+def test_repair_sums_the_root_again(copy: str, whole: str) -> None:
     shutil.rmtree(Path(copy) / "routed_count" / "c")
     report = check(copy)
     assert report.findings[0].array == "routed_count"

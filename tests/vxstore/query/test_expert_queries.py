@@ -39,9 +39,11 @@ SETTINGS = VapeSettings(
 
 
 NOTHING = PartCounts(
-    active_count_LN=np.zeros((2, 6), dtype=int),
-    activation_sum_LN=np.zeros((2, 6)),
-    activation_square_sum_LN=np.zeros((2, 6)),
+    statistics={
+        "active_count": np.zeros((2, 6), dtype=int),
+        "activation_sum": np.zeros((2, 6)),
+        "activation_square_sum": np.zeros((2, 6)),
+    },
     token_count=5,
     story_count=1,
 )
@@ -121,7 +123,8 @@ class TestScore:
             routed_LE[:, part] = 10
             counts = dataclasses.replace(NOTHING, token_count=10, routed_count_LE=routed_LE)
             active_LN = by_neuron(routed_LE, 6) // 2
-            Recorder(path).write_part(part, dataclasses.replace(counts, active_count_LN=active_LN))
+            changed = {**counts.statistics, "active_count": active_LN}
+            Recorder(path).write_part(part, dataclasses.replace(counts, statistics=changed))
         finalise(path)
         told = write_score(path, "vape", Vape(SETTINGS))["pooled"]
         assert (told["unrouted_count"], told["dead_count"], told["selected_count"]) == (12, 0, 0)

@@ -1,4 +1,4 @@
-"""Selecting anew from the counts: settings taken over, names guarded."""
+"""Selecting again from the counts: settings taken over, names guarded."""
 
 import dataclasses
 import json

@@ -161,7 +161,7 @@ def _judge(
 ) -> Iterator[Finding]:
     """A warning where a cue is too accurate, over all values and for each value.
 
-    Intervals of single values are Bonferroni-corrected, since some would stand out by chance.
+    Intervals of single values are Bonferroni-corrected, since some would be significant by chance.
     """
     names = [*dict.fromkeys(values)]
     for value in (ALL, *names):

@@ -1,4 +1,4 @@
-"""What stands between the numbers and a claim: on the selection, then on the effects."""
+"""Caveats: on the selection, then on the effects."""
 
 from dataclasses import dataclass
 

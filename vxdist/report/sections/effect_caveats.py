@@ -1,4 +1,4 @@
-"""What stands between the effects and a claim, each caveat with its own numbers."""
+"""Caveats on the effects, each with its own numbers."""
 
 from vxdist.report.content import Content
 from vxdist.report.elements import Caveat

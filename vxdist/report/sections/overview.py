@@ -1,4 +1,4 @@
-"""The head of the page: the findings, what stands against believing them, and key numbers."""
+"""The head of the page: the findings, the reasons for doubt, and key numbers."""
 
 from dataclasses import dataclass
 

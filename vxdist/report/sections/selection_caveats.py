@@ -1,4 +1,4 @@
-"""What stands between the selection and a claim, each caveat with its own numbers."""
+"""Caveats on the selection, each with its own numbers."""
 
 import numpy as np
 
