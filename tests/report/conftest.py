@@ -194,12 +194,11 @@ class StoreMaker:
         number: Floats,
         selected: NDArray[np.bool_],
         *,
-        languages: Sequence[str],
-        ascending: bool = False,
+        selector: str | None = "contrast",
     ) -> None:
-        """A score of another selector, ranked by its array `contrast`, and nothing else.
+        """A score of another selector, ranked by its array `contrast`, the highest first.
 
-        `number` is by layer, neuron, perhaps value, and language.
+        `number` is by layer, neuron, perhaps value, and language. Nothing is pooled.
         """
         dims = ("layer", "neuron", "value", "language")
         spec = ArraySpec(
@@ -217,9 +216,13 @@ class StoreMaker:
                 "layer": range(self.layers),
                 "neuron": range(self.neurons),
                 "value": list(self.values),
-                "language": list(languages),
+                "language": list(self.languages),
             },
-            {"selector": "contrast", "ranked_by": "contrast", "ascending": ascending},
+            {
+                "ranked_by": "contrast",
+                "ascending": False,
+                **({} if selector is None else {"selector": selector}),
+            },
         )
 
     def _evaluation(self) -> None:
