@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vxdist.config import Config, CorpusConfig, ModelConfig, ReportConfig
+from vxdist.config import Config, CorpusConfig, EvaluateConfig, ModelConfig, ReportConfig
+from vxdist.evaluate.effects import measure, write_effects
 from vxdist.evaluate.outcomes.choice import Choice
 from vxdist.reduce.selectors.vape import Vape
+from vxdist.stats.effects import BY_DRAW
 from vxstore.evaluation import (
     ConditionLabels,
     ConditionRecorder,
@@ -51,19 +53,6 @@ class Points:
             "decision_boundary": None,
         }
     )
-
-
-def _spec(dtype: str, *more: str) -> ArraySpec:
-    dims = ("mask", "value", "language", *more)
-    return ArraySpec(dims=dims, dtype=dtype, units="1", long_name="of an effect")
-
-
-SPECS = {
-    "passes": _spec("bool"),
-    "control_shift": _spec("float64", "draw"),
-    "placebo_passes": _spec("bool", "draw"),
-    **EFFECT,
-}
 
 
 @dataclass(kw_only=True)
@@ -205,12 +194,11 @@ class StoreMaker:
         number: Floats,
         selected: NDArray[np.bool_],
         *,
-        languages: Sequence[str],
-        ascending: bool = False,
+        selector: str | None = "contrast",
     ) -> None:
-        """A score of another selector, ranked by its array `contrast`, and nothing else.
+        """A score of another selector, ranked by its array `contrast`, the highest first.
 
-        `number` is by layer, neuron, perhaps value, and language.
+        `number` is by layer, neuron, perhaps value, and language. Nothing is pooled.
         """
         dims = ("layer", "neuron", "value", "language")
         spec = ArraySpec(
@@ -228,9 +216,13 @@ class StoreMaker:
                 "layer": range(self.layers),
                 "neuron": range(self.neurons),
                 "value": list(self.values),
-                "language": list(languages),
+                "language": list(self.languages),
             },
-            {"selector": "contrast", "ranked_by": "contrast", "ascending": ascending},
+            {
+                "ranked_by": "contrast",
+                "ascending": False,
+                **({} if selector is None else {"selector": selector}),
+            },
         )
 
     def _evaluation(self) -> None:
@@ -266,7 +258,7 @@ class StoreMaker:
         shift_CD = np.stack([self._shift(condition, len(dilemmas)) for condition in conditions])
         for c, shift_D in enumerate(shift_CD):
             recorder.write(c, self._measured(shift_D))
-        self._effects(shift_CD, conditions, dilemmas, masked)
+        self._effects()
         recorder.complete()
 
     def _outcome_attrs(self) -> dict[str, Any]:
@@ -292,73 +284,23 @@ class StoreMaker:
             "option_mass": np.full(intact.shape, 0.625),
         }
 
-    def _effects(
-        self,
-        shift_CD: Floats,
-        conditions: list[ConditionLabels],
-        dilemmas: list[DilemmaLabels],
-        masked: NDArray[np.bool_],
-    ) -> None:
-        shape = (len(self.values), len(self.values), len(self.languages))
-        cells = []
-        for m, v, g in np.ndindex(shape):
-            of = [d.value == self.values[v] and d.language == self.languages[g] for d in dilemmas]
-            draws = [c.kind == "control" and c.mask == self.values[m] for c in conditions]
-            cells.append(self._cell(shift_CD[1 + m, of], shift_CD[draws][:, of]))
-        arrays = {
-            name: np.array([cell[name] for cell in cells]).reshape(*shape, *np.shape(of_cell))
-            for name, of_cell in cells[0].items()
-        }
-        arrays["masked_count"] = masked[1 : 1 + len(self.values)].sum(axis=(1, 2))
-        labels: dict[str, Any] = {"mask": list(self.values), "value": list(self.values)}
-        labels |= {"language": list(self.languages)}
-        attrs: dict[str, Any] = {"confidence": 0.95, "bootstrap_resamples": 500}
-        attrs |= {"controls": self.controls}
+    def _effects(self) -> None:
+        """Measured as `evaluate` does; without a verdict, what earlier versions wrote."""
+        settings = EvaluateConfig(controls=self.controls, bootstrap_resamples=500)
+        write_effects(self.path, "choice", settings)
         if self.verdict:
-            labels |= {"draw": range(self.controls)} if self.controls else {}
-            attrs |= {"verdict": self._sum_up(arrays)}
-        arrays = {name: a.astype(SPECS[name].dtype) for name, a in arrays.items()}
-        write_group(self.path, "evaluation/choice/effect", SPECS, arrays, labels, attrs)
-
-    def _cell(self, shift_D: Floats, control_KD: Floats) -> dict[str, Any]:
-        """One cell; the interval of a draw spans its dilemmas, that of a mask is 0.25 wide."""
-        mean, control_K = shift_D.mean(), control_KD.mean(axis=-1)
-        half = 0.125 if mean else 0.0
-        found = {
-            "mean_shift": mean,
-            "shift_low": mean - half,
-            "shift_high": mean + half,
-            "flip_rate": 0.25 if self.outcome is None else np.nan,
-            "dilemma_count": len(shift_D),
-            "control_mean": control_K.mean() if self.controls else np.nan,
-            "control_rank": np.nan,
-        }
-        if self.controls:
-            found["control_rank"] = ((control_K < mean) + (control_K == mean) / 2).mean()
-        if not self.verdict:
-            return found
-        found["passes"] = abs(mean) > half and found["control_rank"] in (0, 1)
-        if not self.controls:
-            return found
-        one_side_K = (control_KD.min(axis=-1) > 0) | (control_KD.max(axis=-1) < 0)
-        all_C = np.array([mean, *control_K])
-        alone_K = [np.sum(all_C <= c) in (1, len(all_C)) for c in control_K]
-        passes_K = one_side_K & alone_K & (control_KD.shape[1] > 1)
-        return {**found, "control_shift": control_K, "placebo_passes": passes_K}
-
-    def _sum_up(self, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
-        own = np.arange(len(self.values))
-        passes, placebo = arrays["passes"], arrays.get("placebo_passes")
-        drawn = np.zeros(0, int) if placebo is None else placebo.sum(axis=(0, 1, 2))
-        own_drawn = drawn if placebo is None else placebo[own, own].sum(axis=(0, 1))
-        return {
-            "cells": passes.size,
-            "passed": int(passes.sum()),
-            "passed_own": int(passes[own, own].sum()),
-            "placebo": drawn.tolist(),
-            "placebo_own": own_drawn.tolist(),
-            "beyond_controls": bool(drawn.size and passes.sum() > drawn.max()),
-        }
+            return
+        evaluation = open_store(self.path).unfinished_evaluation("choice")
+        arrays, _ = measure(evaluation, confidence=0.95, resamples=500, seed=0)
+        labels = {"mask": self.values, "value": self.values, "language": self.languages}
+        write_group(
+            self.path,
+            "evaluation/choice/effect",
+            EFFECT,
+            {name: array for name, array in arrays.items() if name not in ("passes", *BY_DRAW)},
+            labels,
+            {"confidence": 0.95, "bootstrap_resamples": 500, "controls": self.controls},
+        )
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ def write_contrasts(maker: "StoreMaker", *, by_value: bool) -> None:
     selected = np.zeros(shape, dtype=bool)
     selected[0, 2:5, 1] = selected[0, 3, 2] = True
     number = contrast if by_value else contrast[:, :, 1]
-    maker.add_score("contrast", number, selected, languages=maker.languages)
+    maker.add_score("contrast", number, selected)
 
 
 @pytest.mark.parametrize("by_value", [True, False])
@@ -100,13 +100,26 @@ def test_a_score_of_another_selector(
     assert "-4.0000" in page.whole.replace("−", "-") or not by_value
 
 
+def test_a_score_that_names_no_selector(
+    maker: "StoreMaker", make_config: MakeConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What declares how it ranks is not VAPE."""
+    maker.reduce = maker.evaluate = False
+    maker.write()
+    shape = (maker.layers, maker.neurons, len(maker.values), len(maker.languages))
+    maker.add_score("mine", np.ones(shape), np.ones(shape, dtype=bool), selector=None)
+    page, _ = draw(make_config(maker.path), capsys)
+    assert "were selected by the score mine, which ranks neurons by contrast" in page.whole
+    assert not re.search("entropy|vape", page.whole, re.IGNORECASE)
+
+
 def test_neurons_without_a_number_are_counted(maker: "StoreMaker", make_config: MakeConfig) -> None:
     maker.evaluate = False
     maker.write()
     shape = (maker.layers, maker.neurons, len(maker.values), 2)
     number, selected = np.ones(shape), np.zeros(shape, dtype=bool)
     number[0, 0, 0] = number[1, :2] = number[2, 0, :, 1] = np.nan
-    maker.add_score("other", number, selected, languages=maker.languages)
+    maker.add_score("other", number, selected)
     config = make_config(maker.path)
     config.report.score = "other"
     found = [(s.ranked_count, s.unscored_count) for s in gather(config).score.selections]
@@ -180,7 +193,7 @@ class TestWhoseEffects:
         maker.write()
         shape = (maker.layers, maker.neurons, len(maker.values), 2)
         everything = np.ones(shape, dtype=bool)
-        maker.add_score("other", np.ones(shape), everything, languages=maker.languages)
+        maker.add_score("other", np.ones(shape), everything)
         return make_config(maker.path)
 
     def test_another_score_is_shown_without_them(
@@ -274,7 +287,7 @@ def test_selectors_and_outcomes_may_speak_for_themselves(
     maker.values = ("kindness", "candour", "thrift")
     maker.write()
     shape = (maker.layers, maker.neurons, len(maker.values), 2)
-    maker.add_score("mine", np.ones(shape), np.ones(shape, dtype=bool), languages=maker.languages)
+    maker.add_score("mine", np.ones(shape), np.ones(shape, dtype=bool))
     monkeypatch.setitem(sections.SELECTOR_NOTES, "contrast", f"{__name__}:own_selector_notes")
     monkeypatch.setitem(sections.OUTCOME_NOTES, "points", f"{__name__}:own_outcome_notes")
     config = make_config(maker.path)

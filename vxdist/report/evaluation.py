@@ -1,21 +1,17 @@
-"""An evaluation as the store records it: its effects, and whether they pass.
-
-M: mask, V: value, G: language, K: control draw.
-"""
+"""An evaluation as the store records it: its effects, and whether they pass."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from vxdist.report.text import NONE, digits_for, every
+from vxstore.query import effects
+from vxstore.query.effects import NUMBERS
+from vxstore.query.lookup import strings
 from vxstore.read import Store
-
-NUMBERS = ("mean_shift", "shift_low", "shift_high", "flip_rate", "control_mean", "control_rank")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,38 +139,39 @@ class Evaluation:
 
 def read_evaluation(store: Store, name: str) -> Evaluation:
     """Read an evaluation and its effects. Raises StoreError if they are missing or damaged."""
-    evaluation, effect = store.evaluation(name), store.effect(name).load()
-    attrs, settings = evaluation.attrs, evaluation.attrs.get("settings", {})
+    evaluation, found = store.evaluation(name), effects(store, name)
+    settings = evaluation.attrs.get("settings", {})
     # Which neurons each draw ablated is large, and the page does not show it.
-    at = [str(kind) for kind in evaluation["kind"].values].index("intact")
+    at = strings(evaluation["kind"].values).index("intact")
     intact = evaluation.drop_vars("masked").isel(condition=at).load()
+    effect = store.effect(name)
+    languages = strings(effect["language"].values)
     return Evaluation(
         name=name,
-        outcome=str(attrs.get("outcome", "choice")),
-        intervention=str(attrs.get("intervention", "zero")),
+        outcome=str(found["outcome"]),
+        intervention=str(found["intervention"]),
         scores=str(settings.get("scores", "")),
         mask_file=str(settings.get("masks") or ""),
-        measure=_find_measure(evaluation),
-        masks=_labels(effect, "mask"),
-        languages=_labels(effect, "language"),
-        confidence=float(effect.attrs["confidence"]),
-        controls=int(effect.attrs["controls"]),
-        cells=_read_cells(effect),
-        verdict=dict(effect.attrs.get("verdict") or {}),
-        prompts=_find_prompts(settings, _labels(intact, "dilemma_language")),
+        measure=_find_measure(found, evaluation),
+        masks=tuple(strings(effect["mask"].values)),
+        languages=tuple(languages),
+        confidence=float(found["confidence"]),
+        controls=int(found["controls"]),
+        cells=tuple(sorted(_make_cells(found, effect), key=lambda c: languages.index(c.language))),
+        verdict=found["verdict"] or {},
+        prompts=_find_prompts(settings, strings(intact["dilemma_language"].values)),
         intact=intact,
     )
 
 
-def _find_measure(evaluation: xr.Dataset) -> Measure:
-    array = str(evaluation.attrs.get("effect_of", "log_odds"))
-    attrs = evaluation[array].attrs
-    units = str(attrs.get("units", "1"))
+def _find_measure(found: Mapping[str, Any], evaluation: xr.Dataset) -> Measure:
+    array = str(found["effect_of"])
+    units = str(found["units"] or "1")
     return Measure(
         array=array,
-        long_name=str(attrs.get("long_name", array.replace("_", " "))),
+        long_name=str(evaluation[array].attrs.get("long_name", array.replace("_", " "))),
         units="" if units == "1" else units,
-        has_decision=evaluation.attrs.get("decision_boundary", 0.0) is not None,
+        has_decision=found["decision_boundary"] is not None,
     )
 
 
@@ -186,48 +183,24 @@ def _find_prompts(settings: Mapping[str, Any], languages: Sequence[str]) -> dict
     return {str(k): str(prompt) for k, prompt in prompts.items() if k in languages}
 
 
-def _read_cells(effect: xr.Dataset) -> tuple[Cell, ...]:
-    order = ("mask", "value", "language")
-    found = {
-        str(name): array.transpose(*order, ...).values
-        for name, array in effect.data_vars.items()
-        if set(order) <= set(array.dims)
-    }
-    masked_MG = effect["masked_count"].transpose("mask", "language").values
-    masks, values, languages = (_labels(effect, dim) for dim in order)
-    return tuple(
-        Cell(
-            mask=mask,
-            value=value,
-            language=language,
-            masked_count=int(masked_MG[m, g]),
-            dilemma_count=int(found["dilemma_count"][m, v, g]),
-            draws=int(effect.attrs["controls"]),
-            **_numbers({name: of[m, v, g] for name, of in found.items()}, masked_MG[m, g] > 0),
+def _make_cells(found: Mapping[str, Any], effect: xr.Dataset) -> Iterator[Cell]:
+    """Cells of a query's answer, in its order, with the shifts of their control draws."""
+    rows = found["cells"].to_dict("records")
+    shifts: Sequence[Sequence[float]] = [()] * len(rows)
+    if "control_shift" in effect:
+        array = effect["control_shift"].transpose("mask", "value", "language", "draw").values
+        shifts = array.reshape(len(rows), -1).tolist()
+    for row, control_shifts in zip(rows, shifts, strict=True):
+        cell = Cell(
+            **row,
+            draws=int(found["controls"]),
+            control_shifts=tuple(shift for shift in control_shifts if not math.isnan(shift)),
         )
-        for g, language in enumerate(languages)
-        for m, mask in enumerate(masks)
-        for v, value in enumerate(values)
-    )
+        yield cell if cell.masked_count else _blank(cell)
 
 
-def _numbers(found: Mapping[str, Any], has_neurons: bool) -> dict[str, Any]:
-    """What one cell says of the mask; nothing if the mask holds no neuron."""
-    recorded = "passes" in found
-    if not has_neurons:
-        nothing = dict.fromkeys(NUMBERS, math.nan)
-        return {**nothing, "control_shifts": (), "passes": False if recorded else None}
-    return {
-        **{name: float(found[name]) for name in NUMBERS},
-        "control_shifts": _known(found.get("control_shift", np.array([]))),
-        "passes": bool(found["passes"]) if recorded else None,
-    }
-
-
-def _labels(dataset: xr.Dataset, dim: str) -> tuple[str, ...]:
-    return tuple(str(label) for label in dataset[dim].values)
-
-
-def _known(shift_K: NDArray[np.float64]) -> tuple[float, ...]:
-    """The numbers that are not NaN, as they are where there are no dilemmas."""
-    return tuple(float(shift) for shift in shift_K[~np.isnan(shift_K)])
+def _blank(cell: Cell) -> Cell:
+    """A cell whose mask holds no neuron: what was measured is not an effect."""
+    passes = None if cell.passes is None else False
+    nothing: dict[str, Any] = dict.fromkeys(NUMBERS, math.nan)
+    return replace(cell, **nothing, control_shifts=(), passes=passes)

@@ -38,10 +38,10 @@ class OutcomeNotes:
 
 def selector_notes(content: Content) -> SelectorNotes:
     """What the selector of the score says, or what the score declares."""
-    where = SELECTOR_NOTES.get(content.score.selector)
-    if where is None:
+    selector = content.score.selector
+    if selector is None or selector not in SELECTOR_NOTES:
         return _declared(content)
-    make: Callable[[Content], SelectorNotes] = resolve_name(where)
+    make: Callable[[Content], SelectorNotes] = resolve_name(SELECTOR_NOTES[selector])
     return make(content)
 
 
@@ -56,8 +56,8 @@ def outcome_notes(content: Content) -> OutcomeNotes:
 
 
 def _declared(content: Content) -> SelectorNotes:
-    score, ranking = content.score, content.score.ranking
-    units = "" if ranking.units == "1" else f", in {ranking.units}"
+    score = content.score
+    units = f", in {score.units}" if score.units else ""
     of_languages = []
     for selection in score.selections:
         numbers = [
@@ -69,10 +69,10 @@ def _declared(content: Content) -> SelectorNotes:
             of_languages.append(f"{selection.language}: {', '.join(numbers)}")
     return SelectorNotes(
         reason=(
-            f"by the score {score.name}, which ranks neurons by {ranking.title}, "
-            f"{ranking.first} first"
+            f"by the score {score.name}, which ranks neurons by {score.title}, "
+            f"{score.ranking.first} first"
         ),
-        ranking=f"{ranking.title} is the {ranking.long_name}{units}",
+        ranking=f"{score.title} is the {score.long_name}{units}",
         thresholds=tuple(of_languages),
         caveats=_without_number(content),
     )
@@ -84,7 +84,7 @@ def _without_number(content: Content) -> tuple[Caveat, ...]:
         return ()
     text = (
         f"Some of the {content.recording.total_neurons:,} neurons have no "
-        f"{content.score.ranking.title}, and could not be ranked."
+        f"{content.score.title}, and could not be ranked."
     )
     rows = tuple((s.language, f"{s.unscored_count:,}") for s in selections)
     return (Caveat(title="Neurons that were not ranked", text=text, head=("Neurons",), rows=rows),)

@@ -71,7 +71,7 @@ def _of_layer(content: Content) -> str:
 def _derived(content: Content) -> tuple[tuple[str, str], ...]:
     score, total = content.score, content.recording.total_neurons
     settings = ", ".join(f"{k} {v}" for k, v in score.settings.items() if k != "name")
-    selector = "" if score.selector == score.name else f", made by {score.selector}"
+    selector = f", made by {score.selector}" if score.selector not in (None, score.name) else ""
     ranked = "; ".join(f"{s.language}: {s.ranked_count:,} of {total:,}" for s in score.selections)
     thresholds = "; ".join(selector_notes(content).thresholds)
     return (

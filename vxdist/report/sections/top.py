@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from vxdist.report.content import Content
 from vxdist.report.elements import Name, Section
-from vxdist.report.score import Ranking
+from vxdist.report.score import Score
 from vxdist.report.selection import Selection
 from vxdist.report.text import fixed
 
@@ -21,7 +21,7 @@ class TopTable:
 class TopView:
     """For each value its tables, one for each language."""
 
-    ranking: Ranking
+    score: Score
     has_experts: bool
     head: tuple[str, ...]
     values: tuple[tuple[Name, tuple[TopTable, ...]], ...]
@@ -29,11 +29,10 @@ class TopView:
 
 def make_section(content: Content) -> Section:
     """The selected neurons that the score ranks first."""
-    ranking = content.score.ranking
     view = TopView(
-        ranking=ranking,
+        score=content.score,
         has_experts=bool(content.recording.num_experts),
-        head=("Neuron", ranking.title.capitalize(), "p", "p others", "Values"),
+        head=("Neuron", content.score.title.capitalize(), "p", "p others", "Values"),
         values=tuple(
             (name, tuple(_top_table(content, s, v) for s in content.score.selections))
             for v, name in enumerate(content.names.values())
