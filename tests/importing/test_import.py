@@ -134,7 +134,7 @@ def test_the_later_stages_and_the_queries_work(
     assert vxstore.cli.main.main(["info", store, "--format", "json"]) == 0
     about = json.loads(capsys.readouterr().out)
     assert about["complete"]
-    assert about["corpus"] == "imported: 8 LAPE count files"
+    assert about["corpus"] == "imported: 8 lape count files"
     assert vxstore.cli.main.main(["info", store]) == 0
     assert (
         vxstore.cli.main.main(["top", store, "--value", "爱国", "--language", "en", "--k", "3"])

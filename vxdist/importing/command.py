@@ -4,10 +4,13 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from vxdist.components import find_class
 from vxdist.errors import UserError
 from vxdist.parser import Parser
 
-FORMATS = ("lape",)
+FORMATS = {"lape": "vxdist.importing.lape:read_lape"}
+"""Formats of counts, and the function that reads a file of each."""
+_FORMAT_HELP = "lape: dictionaries with over_zero, written by torch.save"
 DENOMINATORS = {
     "tokens": "token_num or n, for probabilities of at most 1",
     "questions": "question_num, as in ValueExploration's code, for active tokens per question",
@@ -32,10 +35,12 @@ def run(arguments: Sequence[str]) -> None:
         given=options.label,
         language=options.language,
     )
-    parts = read_parts(options.files, labels, options.denominator)
+    read = find_class(FORMATS, options.format, "FORMAT")
+    parts = read_parts(options.files, labels, options.denominator, read)
     write_store(
         options.store,
         parts,
+        kind=options.format,
         denominator=options.denominator,
         model=options.model,
         take_over=options.take_over,
@@ -45,7 +50,7 @@ def run(arguments: Sequence[str]) -> None:
             f"import: {part.file}: value {part.labels.value}, language {part.labels.language}, "
             f"stance {part.labels.stance}, {part.divisor:,} {options.denominator}"
         )
-    num_layers, num_neurons = parts[0].counts.over_zero_LN.shape
+    num_layers, num_neurons = parts[0].counts.active_count_LN.shape
     print(
         f"import: {len(parts)} files, {len(in_order(p.value for p in labels))} values in "
         f"{', '.join(in_order(p.language for p in labels))}, {num_layers} layers of "
@@ -62,7 +67,10 @@ def _parser() -> Parser:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "format", metavar="FORMAT", choices=FORMATS, help="lape: dictionaries with over_zero"
+        "format",
+        metavar="FORMAT",
+        choices=tuple(FORMATS),
+        help=_FORMAT_HELP,
     )
     parser.add_argument("files", metavar="FILE", nargs="+", help="count file written by torch.save")
     parser.add_argument(

@@ -10,7 +10,6 @@ import io
 import re
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vxdist.errors import UserError
+from vxdist.importing.counts import Counts
 
 ACTIVE = "over_zero"
 TOKENS = ("token_num", "n")
@@ -26,17 +26,10 @@ MOST = int(np.iinfo(np.int32).max)
 """Largest count that a store can hold per part."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class LapeCounts:
-    """The counts of one file. The number of tokens or questions is None if the file lacks it."""
-
-    over_zero_LN: NDArray[np.int32]
-    token_num: int | None
-    question_num: int | None
-    sha256: str
+NAMES = {"active": ACTIVE, "tokens": " or ".join(TOKENS), "questions": QUESTIONS}
 
 
-def read_lape(file: Path) -> LapeCounts:
+def read_lape(file: Path) -> Counts:
     """Read and check one count file; code that it may contain is not run.
 
     Raises UserError naming the file and the key, what was found and what was expected.
@@ -59,11 +52,12 @@ def read_lape(file: Path) -> LapeCounts:
             f"{file}: {ACTIVE}: found a neuron active on {over_zero_LN.max()} tokens, expected at "
             f"most {token_num}; the file is damaged, or mixes the counts of several runs"
         )
-    return LapeCounts(
-        over_zero_LN=over_zero_LN.astype(np.int32),
-        token_num=token_num,
-        question_num=_read_number(file, found, QUESTIONS) if QUESTIONS in found else None,
+    return Counts(
+        active_count_LN=over_zero_LN.astype(np.int32),
+        token_count=token_num,
+        question_count=_read_number(file, found, QUESTIONS) if QUESTIONS in found else None,
         sha256=hashlib.sha256(content).hexdigest(),
+        names=NAMES,
     )
 
 

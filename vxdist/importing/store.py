@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,8 +13,8 @@ from typing import Any, Literal
 import numpy as np
 
 from vxdist.errors import UserError
+from vxdist.importing.counts import Counts
 from vxdist.importing.labels import in_order
-from vxdist.importing.lape import ACTIVE, QUESTIONS, TOKENS, LapeCounts, read_lape
 from vxstore.finalise import finalise
 from vxstore.io.lock import current_run, hold
 from vxstore.io.storage import find_storage
@@ -31,23 +31,29 @@ class ImportedPart:
 
     file: str
     labels: PartLabels
-    counts: LapeCounts
+    counts: Counts
     divisor: int
 
 
 def read_parts(
-    files: Sequence[str], labels: Sequence[PartLabels], denominator: Denominator
+    files: Sequence[str],
+    labels: Sequence[PartLabels],
+    denominator: Denominator,
+    read: Callable[[Path], Counts],
 ) -> list[ImportedPart]:
-    """Read all files. Raises UserError if one is unfit, lacks the denominator, or is of another
-    model or a copy of another."""
+    """Read all files with `read`, a format's reader.
+
+    Raises UserError if one is unfit, lacks the denominator, or is of another model or a copy of
+    another.
+    """
     parts: list[ImportedPart] = []
     for file, label in zip(files, labels, strict=True):
-        counts = read_lape(Path(file))
-        divisor = counts.token_num if denominator == "tokens" else counts.question_num
+        counts = read(Path(file))
+        divisor = counts.token_count if denominator == "tokens" else counts.question_count
         if divisor is None:
-            key = " or ".join(TOKENS) if denominator == "tokens" else QUESTIONS
             raise UserError(
-                f"{file}: {key}: found no such key, expected it for --denominator {denominator}"
+                f"{file}: {counts.names[denominator]}: found no such key, expected it for "
+                f"--denominator {denominator}"
             )
         part = ImportedPart(file=file, labels=label, counts=counts, divisor=divisor)
         for other in parts:
@@ -57,11 +63,11 @@ def read_parts(
 
 
 def _refuse_unlike(part: ImportedPart, other: ImportedPart) -> None:
-    found, expected = (list(p.counts.over_zero_LN.shape) for p in (part, other))
+    found, expected = (list(p.counts.active_count_LN.shape) for p in (part, other))
     if found != expected:
         raise UserError(
-            f"{part.file}: {ACTIVE}: found shape {found}, expected {expected} as in {other.file}; "
-            "give files of one model"
+            f"{part.file}: {part.counts.names['active']}: found shape {found}, expected {expected} "
+            f"as in {other.file}; give files of one model"
         )
     if part.counts.sha256 == other.counts.sha256:
         raise UserError(
@@ -77,7 +83,7 @@ def warn_above_one(parts: Sequence[ImportedPart]) -> None:
         cells.setdefault((part.labels.value, part.labels.language), []).append(part)
     largest, above, total = 0.0, 0, 0
     for cell in cells.values():
-        active_LN = np.sum([p.counts.over_zero_LN for p in cell], axis=0, dtype=np.int64)
+        active_LN = np.sum([p.counts.active_count_LN for p in cell], axis=0, dtype=np.int64)
         probability_LN = active_LN / sum(p.divisor for p in cell)
         largest = max(largest, float(probability_LN.max()))
         above += int((probability_LN > 1).sum())
@@ -95,16 +101,17 @@ def write_store(
     path: str,
     parts: Sequence[ImportedPart],
     *,
+    kind: str,
     denominator: Denominator,
     model: str,
     take_over: bool = False,
 ) -> None:
-    """Write a complete store, or none.
+    """Write a complete store, or none; `kind` is the format that the counts were read from.
 
     Raises UserError if the path cannot be written, something is there already, or another run is
     writing there; with `take_over`, one that is not known to be alive is put aside.
     """
-    attrs = _describe_import(parts, denominator, model)
+    attrs = _describe_import(parts, kind, denominator, model)
     try:
         with hold(path, take_over=take_over):
             _write_held(path, parts, attrs)
@@ -115,7 +122,7 @@ def write_store(
 
 
 def _write_held(path: str, parts: Sequence[ImportedPart], attrs: Mapping[str, Any]) -> None:
-    num_layers, num_neurons = parts[0].counts.over_zero_LN.shape
+    num_layers, num_neurons = parts[0].counts.active_count_LN.shape
     create(
         path,
         num_layers=num_layers,
@@ -141,15 +148,15 @@ def _fill(path: str, parts: Sequence[ImportedPart]) -> None:
         recorder.write_part(
             number,
             PartCounts(
-                statistics={"active_count": part.counts.over_zero_LN},
+                statistics={"active_count": part.counts.active_count_LN},
                 token_count=part.divisor,
-                story_count=part.counts.question_num or 0,
+                story_count=part.counts.question_count or 0,
             ),
         )
 
 
 def _describe_import(
-    parts: Sequence[ImportedPart], denominator: Denominator, model: str
+    parts: Sequence[ImportedPart], kind: str, denominator: Denominator, model: str
 ) -> dict[str, Any]:
     """Attributes of the store. No model has an empty fingerprint, so none is taken for this one."""
     marks = [[*dataclasses.astuple(p.labels), p.counts.sha256] for p in parts]
@@ -160,7 +167,7 @@ def _describe_import(
         "model_architecture": UNKNOWN,
         "activation_function": UNKNOWN,
         "dtype": UNKNOWN,
-        "corpus": f"imported: {len(parts)} LAPE count files",
+        "corpus": f"imported: {len(parts)} {kind} count files",
         "corpus_digest": _digest(sorted(marks)),
         "plan_digest": _digest([denominator, *marks]),
         "plan_settings": {},
@@ -168,7 +175,7 @@ def _describe_import(
         "denominator": denominator,
         "statistics": ["active_count"],
         "versions": {name: version(name) for name in PACKAGES},
-        "imported": {"format": "lape", "files": {p.file: p.counts.sha256 for p in parts}},
+        "imported": {"format": kind, "files": {p.file: p.counts.sha256 for p in parts}},
     }
 
 
