@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from vxdist.components import compose, find_table
-from vxstore.statistics import DEFAULT
 
 Section = TypeVar("Section")
 
@@ -22,6 +21,12 @@ COMPONENTS = {
     },
 }
 """Sections that choose components: the setting, and the table it chooses from."""
+
+
+def _default_statistics() -> list[str]:
+    from vxstore.statistics import DEFAULT  # it needs numpy, and --help does not
+
+    return list(DEFAULT)
 
 
 @dataclass(kw_only=True)
@@ -71,7 +76,7 @@ class LocateConfig:
     """Largest fraction of a batch that may be padding."""
     span: Literal["all", "response"] = "all"
     """Tokens that are counted: the whole story, or only the choice and its rationale."""
-    statistics: list[str] = field(default_factory=lambda: list(DEFAULT))
+    statistics: list[str] = field(default_factory=_default_statistics)
     """Statistics to record for every neuron; active_count must be among them."""
 
 
