@@ -94,8 +94,8 @@ def test_the_whole_road_and_again(
     assert main(["run", *run_options]) == 0
     said = capsys.readouterr().out
     assert "all 24 parts are recorded already" in said
-    assert "scores/vape is there already" in said
-    assert "evaluation/choice is there already" in said
+    assert "scores/vape exists already" in said
+    assert "evaluation/choice exists already" in said
 
     _measures_again(run_options, str(tmp_path / "run.zarr"))
 
