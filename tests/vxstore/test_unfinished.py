@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 import vxstore
 from vxstore.check.store import check, repair
-from vxstore.experts import by_neuron, record_arrays, root_arrays
+from vxstore.experts import by_neuron
 from vxstore.finalise import complete, forget_sums, sum_layers
 from vxstore.io.arrays import fill_value
+from vxstore.recorded import record_arrays, root_arrays
 from vxstore.write import PartCounts, Recorder
 
 MakeStore = Callable[..., str]
