@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from vxstore.defaults import DEFAULT_OUTCOME, DEFAULT_SELECTOR
 from vxstore.errors import StoreError
 from vxstore.outcome import DEFAULTS, describe_outcome
 from vxstore.schema import LAWS, POOLED
@@ -17,8 +18,6 @@ from vxstore.schema import LAWS, POOLED
 if TYPE_CHECKING:
     import xarray as xr
 
-DEFAULT_SELECTOR, DEFAULT_OUTCOME = "vape", DEFAULTS["outcome"]
-"""What made a score or an evaluation that does not say, and the names preferred among several."""
 DEFAULT_RANKED_BY, DEFAULT_RANKED_AMONG = "entropy", "passed_filter"
 DEFAULT_EFFECT_OF = DEFAULTS["effect_of"]
 SELECTED = "selected"

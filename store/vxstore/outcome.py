@@ -10,9 +10,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from vxstore.defaults import DEFAULT_INTERVENTION, DEFAULT_OUTCOME
+
 DEFAULTS: Mapping[str, Any] = {
-    "outcome": "choice",
-    "intervention": "zero",
+    "outcome": DEFAULT_OUTCOME,
+    "intervention": DEFAULT_INTERVENTION,
     "effect_of": "log_odds",
     "decision_boundary": 0.0,
 }

@@ -164,7 +164,9 @@ def test_settings_of_the_wrong_kind(refused: Callable[..., str]) -> None:
 
 def test_evaluate_before_reduce(refused: Callable[..., str], run_options: list[str]) -> None:
     assert main(["locate", *run_options]) == 0
-    assert "has no finished scores/vape" in refused(command="evaluate", store_made=True)
+    assert "has no finished score; run `vxdist reduce`" in refused(
+        command="evaluate", store_made=True
+    )
 
 
 def test_nan_stops_the_run_and_names_the_layer(

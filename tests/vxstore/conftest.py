@@ -328,6 +328,8 @@ def add_effects() -> Callable[..., None]:
             conditions=conditions,
             dilemmas=dilemmas,
             languages=languages,
+            measures=Choice.arrays,
+            labels=Choice.labels,
             masked_CLNG=masked,
             attrs={"settings": settings, **(attrs or {})},
         )
@@ -340,8 +342,8 @@ def add_effects() -> Callable[..., None]:
             if of.kind == "mask":
                 after += [own.get((of.mask, d.value, d.language), 0.0) for d in dilemmas]
             log_odds = after[:, None] + [1.0, -1.0]
-            recorder.write(c, log_odds, np.full(log_odds.shape, 0.5))
-        write_effects(path, EvaluateConfig(name=name, controls=controls, bootstrap_resamples=50))
+            recorder.write(c, {"log_odds": log_odds, "option_mass": np.full(log_odds.shape, 0.5)})
+        write_effects(path, name, EvaluateConfig(controls=controls, bootstrap_resamples=50))
         recorder.complete()
 
     return add

@@ -9,8 +9,9 @@ import pytest
 import xarray as xr
 
 import vxstore
+from vxdist.evaluate.outcomes.choice import Choice
 from vxdist.reduce.score import write_score
-from vxdist.reduce.selectors.vape import VapeSettings
+from vxdist.reduce.selectors.vape import Vape, VapeSettings
 from vxstore.evaluation import ConditionLabels, DilemmaLabels, create_evaluation
 from vxstore.io import arrays
 from vxstore.names import names_on_disk
@@ -59,7 +60,7 @@ def path(request: pytest.FixtureRequest, make_store: MakeStore) -> str:
 class TestOpens:
     def test_after_each_stage(self, path: str, add_evaluation: Callable[[str], None]) -> None:
         assert groups_of(open_tree(path)) == {"/", "/record"}
-        write_score(path, "vape", SETTINGS)
+        write_score(path, "vape", Vape(SETTINGS))
         assert groups_of(open_tree(path)) == {"/", "/record", "/scores/vape"}
         add_evaluation(path)
         assert groups_of(open_tree(path)) == set(GROUPS)
@@ -67,7 +68,7 @@ class TestOpens:
     def test_holds_what_vxstore_reads(
         self, path: str, add_evaluation: Callable[[str], None]
     ) -> None:
-        write_score(path, "vape", SETTINGS)
+        write_score(path, "vape", Vape(SETTINGS))
         add_evaluation(path)
         tree, store = open_tree(path), vxstore.open(path)
         for name, read in GROUPS.items():
@@ -81,7 +82,7 @@ class TestOpens:
 
     def test_works_as_a_tree(self, path: str, add_evaluation: Callable[[str], None]) -> None:
         """In a notebook it is shown, and selected from as a whole."""
-        write_score(path, "vape", SETTINGS)
+        write_score(path, "vape", Vape(SETTINGS))
         add_evaluation(path)
         tree = open_tree(path)
         assert "activation_probability" in tree._repr_html_()
@@ -95,18 +96,20 @@ class TestOpens:
     def test_what_is_still_written_is_not_there(
         self, path: str, add_evaluation: Callable[[str], None]
     ) -> None:
-        write_score(path, "vape", SETTINGS)
+        write_score(path, "vape", Vape(SETTINGS))
         with (
-            mock.patch.object(arrays, "write_array", side_effect=KeyboardInterrupt),
+            mock.patch.object(arrays, "create_whole", side_effect=KeyboardInterrupt),
             pytest.raises(KeyboardInterrupt),
         ):
-            write_score(path, "other", SETTINGS)
+            write_score(path, "other", Vape(SETTINGS))
         create_evaluation(
             path,
             "choice",
             conditions=[ConditionLabels(name="intact", kind="intact", mask="", draw=-1)],
             dilemmas=[DilemmaLabels(id="d", value="calm", language="zh")],
             languages=["zh", "en"],
+            measures=Choice.arrays,
+            labels=Choice.labels,
             masked_CLNG=np.zeros((1, 4, 6, 2), dtype=bool),
             attrs={},
         )

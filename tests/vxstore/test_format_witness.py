@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vxstore
+from vxdist.evaluate.outcomes.choice import Choice
 from vxdist.reduce.score import write_score
-from vxdist.reduce.selectors.vape import VapeSettings
+from vxdist.reduce.selectors.vape import Vape, VapeSettings
 from vxstore.check.store import check
 from vxstore.errors import StoreError
 from vxstore.evaluation import (
@@ -33,7 +34,7 @@ from vxstore.write import PartCounts, Recorder
 
 DATA = Path(__file__).parents[1] / "data"
 VERSIONS = {"format1": 1, "format2": 2, "format3": 3, "format3_experts": 3}
-KNOWN = {"format1": ["scores/vape"]}
+KNOWN = {"format1": ["scores/vape/activation_probability"]}
 """What a check finds: the first score was made up, and is not that of its counts."""
 LATER = ("format2", "format3", "format3_experts")
 SETTINGS = VapeSettings(
@@ -163,13 +164,16 @@ def evaluate(path: str) -> None:
         conditions=[ConditionLabels(name="intact", kind="intact", mask="", draw=-1)],
         dilemmas=[DilemmaLabels(id="d", value="zeal", language="zh")],
         languages=["zh", "en"],
+        measures=Choice.arrays,
+        labels=Choice.labels,
         masked_CLNG=np.zeros((1, shape["layer"], shape["neuron"], 2), dtype=bool),
         attrs={},
     )
     recorder = ConditionRecorder(path, "new")
-    recorder.write(0, np.zeros((1, 2)), np.ones((1, 2)))
+    recorder.write(0, {"log_odds": np.zeros((1, 2)), "option_mass": np.ones((1, 2))})
     size = {"mask": 1, "value": 1, "language": 2}
-    effect = {name: np.zeros([size[dim] for dim in spec.dims]) for name, spec in EFFECT.items()}
+    specs = {name: spec for name, spec in EFFECT.items() if "draw" not in spec.dims}
+    effect = {name: np.zeros([size[dim] for dim in spec.dims]) for name, spec in specs.items()}
     labels = {"mask": ["zeal"], "value": ["zeal"], "language": ["zh", "en"]}
     write_group(path, "evaluation/new/effect", EFFECT, effect, labels, {})
     recorder.complete()
@@ -181,7 +185,7 @@ def test_what_is_added_is_of_the_format_of_the_store(
 ) -> None:
     """By plain zarr, as the page says of each format."""
     path = copy_of(name)
-    write_score(path, "new", SETTINGS)
+    write_score(path, "new", Vape(SETTINGS))
     evaluate(path)
     root: Any = zarr.open_group(path, mode="r")
     assert root.attrs["format_version"] == VERSIONS[name]

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import vxstore
 from vxstore import query, schema
+from vxstore.check.findings import RERECORD, RESTORE, RETOTAL
 from vxstore.check.store import check
 from vxstore.errors import StoreError
 from vxstore.experts import by_neuron
@@ -198,7 +199,7 @@ class TestUnknown:
         with changed(path, name, (0, 0, 0, 0)):
             (found,) = check(path).findings
             combine = "max" if name == LARGEST else "sum"
-            assert (found.array, found.mend) == (name, "root")
+            assert (found.array, found.fix) == (name, RETOTAL)
             assert found.what.endswith(f"not the {combine} of its parts")
         lost = -np.inf if name == LARGEST else -1
         for wrong in (lost, np.nan if name == LARGEST else 1000):
@@ -212,14 +213,14 @@ class TestUnknown:
         (shard,) = (Path(path) / "record" / name / "c" / "2").rglob("0/0")
         shard.unlink()
         (found,) = check(path).findings
-        assert (found.array, found.part, found.mend) == (f"record/{name}", 2, "part")
+        assert (found.array, found.part, found.fix) == (f"record/{name}", 2, RERECORD)
 
     def test_another_law_in_the_root(self, path: str) -> None:
         edit_attrs(path, LARGEST, lambda attrs: attrs.update(combine="sum"))
         (found,) = check(path).findings
-        assert (found.what, found.mend) == (
+        assert (found.what, found.fix) == (
             f"{LARGEST} is missing, or its attributes are not those in record",
-            "copy",
+            RESTORE,
         )
 
     def test_it_is_exported_and_shown(

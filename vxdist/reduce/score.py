@@ -14,6 +14,7 @@ import zarr
 from vxdist.errors import UserError
 from vxdist.reduce.counts import LanguageCounts
 from vxdist.reduce.selectors import Selection, Selector
+from vxstore.errors import StoreError
 from vxstore.groups import begin_group
 from vxstore.identity import check_name, finished_alike
 from vxstore.read import Store, open_store
@@ -67,7 +68,7 @@ def write_score(
 
 def _check_root(path: str, root: xr.Dataset, selector: Selector) -> None:
     if root.sizes["value"] < 2:
-        raise UserError(f"{path} holds one value; scoring neurons over values needs at least two")
+        raise StoreError(f"{path} holds one value; scoring neurons over values needs at least two")
     missing = [name for name in selector.needs if name not in root]
     if missing:
         raise UserError(
@@ -75,7 +76,7 @@ def _check_root(path: str, root: xr.Dataset, selector: Selector) -> None:
         )
     token_VG = root.token_count.transpose("value", "language")
     for v, g in np.argwhere(token_VG.values == 0)[:1]:
-        raise UserError(
+        raise StoreError(
             f"{path} has no tokens of value {token_VG.value.values[v]!s} in language "
             f"{token_VG.language.values[g]!s}, so no activation probability; record stories of "
             "every value in every language"

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from vxstore.cli.parser import Parser
-from vxstore.declared import DEFAULT_SELECTOR
+from vxstore.defaults import DEFAULT_SELECTOR
 from vxstore.errors import UserError
 
 DONE, USER_ERROR = 0, 2

@@ -10,7 +10,8 @@ import xarray as xr
 import zarr
 from numpy.typing import NDArray
 
-from vxstore.declared import DEFAULT_OUTCOME, DEFAULT_SELECTOR, Ranking, find_ranking, find_selected
+from vxstore.declared import Ranking, find_ranking, find_selected
+from vxstore.defaults import DEFAULT_OUTCOME, DEFAULT_SELECTOR
 from vxstore.errors import DAMAGE, StoreError
 from vxstore.io import arrays
 from vxstore.read import Store

@@ -13,13 +13,15 @@ import pytest
 
 import vxstore
 from vxdist.reduce.score import write_score
-from vxdist.reduce.selectors.vape import VapeSettings
+from vxdist.reduce.selectors.vape import Vape, VapeSettings
 from vxstore.check.store import check
 from vxstore.cli.main import main
 from vxstore.groups import write_group
 from vxstore.io import arrays
 from vxstore.io.metadata import commit
 from vxstore.schema import SCORES, ArraySpec
+
+VAPE = {**Vape.arrays, **SCORES}
 
 MakeStore = Callable[..., str]
 VALUES, LABELS = ("calm", "zeal", "thrift"), ("zh", "en", "pooled")
@@ -53,7 +55,7 @@ LAWFUL = {
 def whole(make_store: MakeStore, add_evaluation: Callable[[str], None]) -> str:
     """A store with VAPE, a score that declares every law, and two evaluations. For reading only."""
     path = make_store()
-    write_score(path, "vape", SETTINGS)
+    write_score(path, "vape", Vape(SETTINGS))
     root = vxstore.open(path).root().load()
     total, tokens = (
         np.concatenate([count, count.sum(axis=-1, keepdims=True)], axis=-1)
@@ -194,7 +196,7 @@ def test_vape_has_its_laws_without_declaring_them(
         assert found(copy) == {}
     selected = vxstore.open(copy).scores("vape").selected.values[..., language]
     layer, neuron, value = map(int, np.argwhere(selected)[0])
-    dims = SCORES[array].dims
+    dims = VAPE[array].dims
     at = (layer, neuron, value, language) if "value" in dims else (layer, neuron, language)
     rewrite(copy, f"scores/vape/{array}", at, content)
     (where, what), *others = found(copy).items()

@@ -134,7 +134,7 @@ def test_what_a_kill_left_of_the_metadata_is_cleared_away(make_store: Callable[.
     (Path(path) / "zarr.json.0123.partial").write_text("{")
     finalise(path)
     with (
-        mock.patch.object(arrays, "write_array", side_effect=ZeroDivisionError),
+        mock.patch.object(arrays, "create_whole", side_effect=ZeroDivisionError),
         pytest.raises(ZeroDivisionError),
     ):
         write_score(path, "vape", Vape(SETTINGS))

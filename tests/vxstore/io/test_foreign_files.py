@@ -10,7 +10,7 @@ import xarray as xr
 
 import vxstore
 from vxdist.reduce.score import write_score
-from vxdist.reduce.selectors.vape import VapeSettings
+from vxdist.reduce.selectors.vape import Vape, VapeSettings
 from vxstore.check.store import check, repair
 from vxstore.cli.main import main
 from vxstore.errors import StoreError
@@ -103,10 +103,10 @@ def test_a_run_goes_on_beside_them(
         min_active_tokens=1,
         precision="float64",
     )
-    write_score(path, "vape", settings)
+    write_score(path, "vape", Vape(settings))
     leave = Path(path) / "scores" / "vape" / ".DS_Store"
     leave.write_text("")
-    write_score(path, "vape", settings)
+    write_score(path, "vape", Vape(settings))
     assert vxstore.open(path).root().load().equals(vxstore.open(make_store()).root().load())
     assert check(path).findings == []
 

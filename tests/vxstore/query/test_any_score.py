@@ -17,10 +17,13 @@ import pandas as pd
 import pytest
 
 import vxstore
+from vxdist.reduce.selectors.vape import Vape
 from vxstore import query
 from vxstore.errors import StoreError
 from vxstore.groups import write_group
 from vxstore.schema import SCORES, ArraySpec
+
+VAPE = {**Vape.arrays, **SCORES}
 
 MakeStore = Callable[..., str]
 AddScores = Callable[..., dict[str, np.ndarray[Any, Any]]]
@@ -61,7 +64,7 @@ def add(
     specs = {
         array: ArraySpec(dims=dims, dtype="float64", units="1", long_name="what ranks"),
         "selected": SCORES["selected"],
-        **dict.fromkeys(others, SCORES["passed_filter"]),
+        **dict.fromkeys(others, VAPE["passed_filter"]),
     }
     labels: dict[str, Any] = {
         "layer": range(root.sizes["layer"]),
@@ -97,7 +100,7 @@ def add_vape(path: str) -> None:
         "value": ["calm", "zeal"],
         "language": ["zh", "en", "pooled"],
     }
-    write_group(path, "scores/vape", SCORES, data, labels, {"settings": {"name": "vape"}})
+    write_group(path, "scores/vape", VAPE, data, labels, {"settings": {"name": "vape"}})
 
 
 def add_difference(path: str) -> None:

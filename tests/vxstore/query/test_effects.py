@@ -146,7 +146,9 @@ class TestDefaultEvaluation:
         add_effects(path, "mine")
         assert default_evaluation(vxstore.open(path)) == "mine"
         add_effects(path, "yours")
-        with pytest.raises(StoreError, match=r"name one with --evaluation: mine, yours$"):
+        with pytest.raises(
+            StoreError, match=r"several evaluations, mine, yours; name the one to use$"
+        ):
             query.effects(vxstore.open(path))
         add_effects(path, "choice")
         assert query.effects(vxstore.open(path))["evaluation"] == "choice"
