@@ -146,10 +146,10 @@ def test_a_store_without_sums_is_refused(
     run_options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Counts imported from elsewhere have no means."""
-    from vxdist.evaluate.stage import _check_needs
+    from vxdist.evaluate.checks import check_needs
 
     for stage in ("locate", "reduce"):
         assert main([stage, *run_options]) == 0
     store = vxstore.open(str(tmp_path / "run.zarr"))
     with pytest.raises(vxstore.UserError, match=r"evaluate.intervention: it needs activation_sum"):
-        _check_needs(store, store.root().drop_vars("activation_sum"), Mean())
+        check_needs(store, store.root().drop_vars("activation_sum"), Mean())

@@ -30,7 +30,7 @@ from vxstore.check.store import check, repair
 from vxstore.errors import StoreError
 from vxstore.finalise import complete, finalise, sum_layers
 from vxstore.identity import holds_store, refuse_other
-from vxstore.io import storage
+from vxstore.io import folder
 from vxstore.read import open_store
 from vxstore.write import PartCounts, PartLabels, Recorder, create
 
@@ -69,7 +69,7 @@ def killed(after: int | None) -> Iterator[None]:
             partial.write_bytes(data[: len(data) // 2])
             raise Killed
 
-    real_set, real_write = storage._DurableStore._set, storage._Folder.write
+    real_set, real_write = folder.DurableStore._set, folder.Folder.write
 
     async def set_file(self: Any, key: str, value: Any, exclusive: bool = False) -> None:
         strike(self.root / key, value.to_bytes())
@@ -80,8 +80,8 @@ def killed(after: int | None) -> Iterator[None]:
         real_write(self, name, data)
 
     with (
-        mock.patch.object(storage._DurableStore, "_set", set_file),
-        mock.patch.object(storage._Folder, "write", write_file),
+        mock.patch.object(folder.DurableStore, "_set", set_file),
+        mock.patch.object(folder.Folder, "write", write_file),
         contextlib.suppress(Killed),
     ):
         yield

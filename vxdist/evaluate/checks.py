@@ -1,8 +1,13 @@
 """Checks of evaluate's settings that need no model; `vxdist estimate` makes them too."""
 
+import xarray as xr
+
 from vxdist.config import Config, EvaluateConfig
 from vxdist.corpus import Corpus
 from vxdist.errors import UserError
+from vxdist.hooks.interventions import Intervention
+from vxdist.model.source import ModelSource
+from vxstore.read import Store
 
 
 def masked_values(settings: EvaluateConfig, corpus: Corpus) -> list[str]:
@@ -38,4 +43,28 @@ def check_dilemmas(config: Config, number: int) -> None:
         raise UserError(
             f"corpus.path: {config.corpus.path} has no evaluation dilemmas of these values; "
             "evaluate needs an evaluation.jsonl"
+        )
+
+
+def check_model(config: Config, store: Store, source: ModelSource) -> None:
+    """Raise UserError unless the model is the one that the store was recorded with."""
+    if source.fingerprint != store.attrs["model_fingerprint"]:
+        raise UserError(
+            f"{store.path} was recorded with model {store.attrs['model']}, and model.path is "
+            f"{source.name}; give the same model"
+        )
+    if config.model.dtype != store.attrs["dtype"]:
+        raise UserError(
+            f"model.dtype: {store.path} was recorded in {store.attrs['dtype']}, not "
+            f"{config.model.dtype}; give the same"
+        )
+
+
+def check_needs(store: Store, root: xr.Dataset, intervention: Intervention) -> None:
+    """Raise UserError if the intervention needs a statistic that the store does not record."""
+    missing = [name for name in intervention.needs if name not in root]
+    if missing:
+        raise UserError(
+            f"evaluate.intervention: it needs {', '.join(missing)}, which {store.path} does not "
+            "record; choose another, such as zero"
         )

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +12,13 @@ import xarray as xr
 from vxdist.components import make_component
 from vxdist.config import Config, EvaluateConfig
 from vxdist.corpus import Corpus, EvaluationItem, load_corpus
-from vxdist.errors import UserError
-from vxdist.evaluate.checks import check_controls, check_dilemmas, check_values
+from vxdist.evaluate.checks import (
+    check_controls,
+    check_dilemmas,
+    check_model,
+    check_needs,
+    check_values,
+)
 from vxdist.evaluate.conditions import make_conditions, mask_neurons
 from vxdist.evaluate.effects import is_measured, write_effects
 from vxdist.evaluate.outcomes import OUTCOMES, Outcome
@@ -116,9 +120,12 @@ def _prepare(config: Config, corpus: Corpus, source: ModelSource) -> _Run:
     intervention = make_component(
         INTERVENTIONS, settings.intervention, settings, "evaluate.intervention"
     )
-    _check(config, store, source, items)
+    check_name(config.evaluation_name, "evaluate.name")
+    check_controls(settings)
+    check_dilemmas(config, len(items))
+    check_model(config, store, source)
     root = store.root()
-    _check_needs(store, root, intervention)
+    check_needs(store, root, intervention)
     score = settings.scores or config.reduce.name or default_score(store, config.reduce.selector)
     scores = store.scores(score)
     languages = [str(label) for label in root.language.values]
@@ -135,33 +142,6 @@ def _prepare(config: Config, corpus: Corpus, source: ModelSource) -> _Run:
         scores=scores,
         selected=_selected(settings, store, scores, values, languages),
     )
-
-
-def _check(
-    config: Config, store: Store, source: ModelSource, items: Sequence[EvaluationItem]
-) -> None:
-    check_name(config.evaluation_name, "evaluate.name")
-    check_controls(config.evaluate)
-    check_dilemmas(config, len(items))
-    if source.fingerprint != store.attrs["model_fingerprint"]:
-        raise UserError(
-            f"{store.path} was recorded with model {store.attrs['model']}, and model.path is "
-            f"{source.name}; give the same model"
-        )
-    if config.model.dtype != store.attrs["dtype"]:
-        raise UserError(
-            f"model.dtype: {store.path} was recorded in {store.attrs['dtype']}, not "
-            f"{config.model.dtype}; give the same"
-        )
-
-
-def _check_needs(store: Store, root: xr.Dataset, intervention: Intervention) -> None:
-    missing = [name for name in intervention.needs if name not in root]
-    if missing:
-        raise UserError(
-            f"evaluate.intervention: it needs {', '.join(missing)}, which {store.path} does not "
-            "record; choose another, such as zero"
-        )
 
 
 def _selected(

@@ -194,3 +194,42 @@ def test_threads_that_open_at_once_leave_zarr_as_it_was() -> None:
     left.set()
     other.join()
     assert zarr.config.get("codecs.crc32c") == before
+
+
+def encode_chunk(content: bytes) -> bytes:
+    """A chunk as vxstore writes it: zstd, then crc32c."""
+    from numcodecs.zstd import Zstd
+
+    packed = bytes(Zstd(level=3, checksum=True).encode(content))
+    return packed + google_crc32c.value(packed).to_bytes(4, "little")
+
+
+def decode_chunk(chunk: bytes) -> bytes:
+    """What `encode_chunk` encoded."""
+    from numcodecs.zstd import Zstd
+
+    return bytes(Zstd().decode(chunk[:-4]))
+
+
+@pytest.mark.parametrize("count", [4_000_000_000, 4, 2])
+def test_a_chunk_that_declares_other_strings_than_it_holds(stranger: Path, count: int) -> None:
+    """Three values are expected; a count of four milliards would ask for 32 GiB."""
+    chunk = stranger / "value" / "c" / "0"
+    decoded = decode_chunk(chunk.read_bytes())
+    assert int.from_bytes(decoded[:4], "little") == 3
+    chunk.write_bytes(encode_chunk(count.to_bytes(4, "little") + decoded[4:]))
+    done = asked(stranger, "root().value.load()")
+    assert done.returncode == 1
+    assert "it does not hold 3 strings" in done.stderr
+
+
+def test_chunks_that_were_exchanged(stranger: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each is sound by itself; neither is of its array's type."""
+    one, other = (stranger / name / "c" / "0" for name in ("value", "layer"))
+    first, second = one.read_bytes(), other.read_bytes()
+    one.write_bytes(second)
+    other.write_bytes(first)
+    with pytest.raises(StoreError, match="is damaged"):
+        vxstore.open(str(stranger)).root()
+    assert main(["info", str(stranger)]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
