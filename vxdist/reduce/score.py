@@ -14,6 +14,7 @@ import zarr
 from vxdist.errors import UserError
 from vxdist.reduce.counts import LanguageCounts
 from vxdist.reduce.selectors import Selection, Selector
+from vxstore.defaults import DEFAULT_SELECTOR
 from vxstore.errors import StoreError
 from vxstore.groups import begin_group
 from vxstore.identity import check_name, finished_alike
@@ -29,7 +30,7 @@ def write_score(
     name: str,
     selector: Selector,
     *,
-    kind: str = "vape",
+    kind: str = DEFAULT_SELECTOR,
     config: Mapping[str, Any] | None = None,
 ) -> Thresholds:
     """Score each language of a complete store, and all of them pooled, and write scores/NAME.
@@ -47,7 +48,7 @@ def write_score(
     settings = {} if selector.settings is None else dataclasses.asdict(selector.settings)
     identity = {"settings": {"name": name, **settings}, "selector": kind}
     group = f"scores/{name}"
-    if finished_alike(path, group, identity, "reduce.name", absent={"selector": "vape"}):
+    if finished_alike(path, group, identity, "reduce.name", absent={"selector": DEFAULT_SELECTOR}):
         return dict(store.scores(name).attrs.get("thresholds", {}))
     _check_root(path, root, selector)
     languages = [*(str(label) for label in root.language.values), POOLED]

@@ -10,6 +10,8 @@ from vxdist.errors import UserError
 from vxdist.reduce.score import write_score
 from vxdist.reduce.selectors import SELECTORS
 from vxdist.settings import parse_options
+from vxstore.declared import find_selector
+from vxstore.defaults import DEFAULT_SELECTOR
 from vxstore.query.lookup import default_score, get_attrs
 from vxstore.read import Store
 
@@ -35,8 +37,8 @@ def select(
     store.root()  # raises, saying how many parts are missing
     base = _find_base(store, base, kind)
     attrs = {} if base is None else get_attrs(store, f"scores/{base}")
-    base_kind = str(attrs.get("selector", "vape"))
-    kind = kind or base_kind
+    base_kind = find_selector(attrs)
+    kind = kind or _require_kind(store, base, base_kind)
     component = find_class(SELECTORS, kind, "--selector")
     declared = settings_of(component)
     inherited = attrs.get("settings", {}) if kind == base_kind else {}
@@ -53,17 +55,22 @@ def select(
 
 
 def _find_base(store: Store, base: str | None, kind: str | None) -> str | None:
-    """The score to take settings from; None if there is none and a selector is named."""
+    """The score to take settings from; None if the store has none."""
     if base is None and not store.names("scores"):
         return None
-    base = base or default_score(store, kind or "vape")
+    base = base or default_score(store, kind or DEFAULT_SELECTOR)
     store.scores(base)  # raises, naming the known ones
     return base
 
 
-def _kind_of(store: Store, base: str | None) -> str:
-    found = _find_base(store, base, None)
-    return "vape" if found is None else get_attrs(store, f"scores/{found}").get("selector", "vape")
+def _require_kind(store: Store, base: str | None, kind: str | None) -> str:
+    """The selector of a score. Raises UserError if the score does not say."""
+    if kind is None:
+        raise UserError(
+            f"{store.path}/scores/{base} does not name its selector; give one with --selector "
+            f"({', '.join(SELECTORS)})"
+        )
+    return kind
 
 
 def _settings(
@@ -95,7 +102,9 @@ def select_by_options(
 
     Raises UserError if an option is unknown or its value cannot be read, and as `select` does.
     """
-    asked = kind or _kind_of(store, base)
+    found = _find_base(store, base, kind)
+    attrs = {} if found is None else get_attrs(store, f"scores/{found}")
+    asked = kind or _require_kind(store, found, find_selector(attrs))
     declared = settings_of(find_class(SELECTORS, asked, "--selector"))
     given = {} if declared is None else parse_options("vxstore select", declared, options)
     return select(store, name, base=base, kind=kind, **given)

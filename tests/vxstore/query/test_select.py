@@ -99,6 +99,23 @@ class TestRethreshold:
         assert vxstore.open(path).names("scores") == ["mine"]
 
 
+def test_a_score_of_unknown_make_needs_a_selector(
+    make_store: MakeStore, fail: Callable[..., str], ask: Ask
+) -> None:
+    from vxstore.groups import write_group
+    from vxstore.schema import SCORES, ArraySpec
+
+    path = make_store()
+    dims = ("layer", "neuron", "language")
+    specs = {"rank": ArraySpec(dims=dims, dtype="float64", units="1", long_name="rank"), **SCORES}
+    data = {"rank": np.ones((4, 6, 2)), "selected": np.zeros((4, 6, 3, 2), dtype=bool)}
+    labels = {"layer": range(4), "neuron": range(6), "value": ["calm", "zeal", "thrift"],
+              "language": ["zh", "en"]}  # fmt: skip
+    write_group(path, "scores/theirs", specs, data, labels, {"ranked_by": "rank"})
+    assert "does not name its selector" in fail("select", path, "--name", "x")
+    assert "scores/x" in ask("select", path, "--name", "x", "--selector", "vape")
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         ("asked", "known"),
