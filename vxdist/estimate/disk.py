@@ -78,20 +78,20 @@ def measure_store(
 
 
 def _recorded_groups(
-    experts: Mapping[str, Any],
+    attrs: Mapping[str, Any],
     neuron_labels: Sequence[str],
     selector: type[Selector],
     sizes: Mapping[str, int],
 ) -> "list[_Group]":
-    """Root, record and scores."""
-    routed = ("routed_expert",) if experts else ()
+    """Root, record and scores; `attrs` are those of the root that decide its arrays."""
+    routed = ("routed_expert",) if sizes["routed_expert"] else ()
     by_part = {**sizes, **dict.fromkeys(("value", "language", "stance"), sizes["part"])}
     pooled = {**sizes, "language": sizes["language"] + 1}
     labels = (*neuron_labels, *routed, *OF_TEXT)
     scores = {**selector.arrays, **SCORES}
     return [
-        _Group("root", root_arrays(experts), labels, _layers, sizes),
-        _Group("record", record_arrays(experts), ("part", *labels, "stance"), _part, by_part),
+        _Group("root", root_arrays(attrs), labels, _layers, sizes),
+        _Group("record", record_arrays(attrs), ("part", *labels, "stance"), _part, by_part),
         _Group("scores/NAME", scores, (*neuron_labels, *OF_TEXT), _layers, pooled),
     ]
 
