@@ -1,4 +1,4 @@
-"""Two machines: one dies, or the link between them, and the same command goes on.
+"""Two machines: one dies, or the link between them, and the same command resumes the run.
 
 The machines are two network namespaces with addresses of their own, joined by a link, and a
 torchrun agent in each. Agents and ranks are forked from a process in each namespace that has
@@ -201,17 +201,18 @@ def assert_same(found: Path, expected: Path) -> None:
     assert not found.with_suffix(".lock").exists()
 
 
-def go_on_with_two(runs: list[Run]) -> None:
+def resume_with_two(runs: list[Run]) -> None:
     """A run across both that nothing disturbs."""
     for run in runs:
         assert run.process.wait(4 * PATIENCE) == 0, run.output
-    assert re.search(r"going on with \d+ of 24 parts|all 24 parts are recorded", runs[0].output)
+    resumed = r"resuming: \d+ of 24 parts are missing|all 24 parts are recorded"
+    assert re.search(resumed, runs[0].output)
 
 
 def test_the_second_machine_dies(
     start: Callable[..., list[Run]], options: list[str], undisturbed: Path, tmp_path: Path
 ) -> None:
-    """Agent and rank at once; the first machine ends by itself, and goes on alone."""
+    """Agent and rank at once; the first machine ends by itself, and resumes alone."""
     store = tmp_path / "run.zarr"
     command = [*options, "--store", str(store)]
     first, second = runs = start(command)
@@ -230,7 +231,7 @@ def test_the_second_machine_dies(
 def test_the_first_machine_dies(
     start: Callable[..., list[Run]], options: list[str], undisturbed: Path, tmp_path: Path
 ) -> None:
-    """It has the rendezvous, the store of keys, and the lock; both go on together."""
+    """It has the rendezvous, the store of keys, and the lock; both resume together."""
     store = tmp_path / "run.zarr"
     command = [*options, "--store", str(store)]
     first, second = runs = start(command)
@@ -240,11 +241,11 @@ def test_the_first_machine_dies(
     assert second.process.wait(PATIENCE) == 1
     # Its agent misses the other at once, and may stop it before it has looked itself.
     lost = r"the store at 10.77.0.1:\d+, on the machine of rank 0 \(.*\), has (ended|not answered)"
-    assert re.search(rf"^rank 1 \(.*\).*{lost}.*; the same", second.output, re.MULTILINE), (
+    assert re.search(rf"^rank 1 \(.*\).*{lost}.*; run the same", second.output, re.MULTILINE), (
         second.output
     )
     assert store.with_suffix(".lock").exists()
-    go_on_with_two(start(command))
+    resume_with_two(start(command))
     assert_same(store, undisturbed)
 
 
@@ -269,5 +270,5 @@ def test_the_link_is_cut(
     assert re.search(silent, first.output, re.MULTILINE), first.output
     silent = r"^rank 1 \(.*\) stops: the store at .*, on the machine of rank 0 .*, has not answered"
     assert re.search(silent, second.output, re.MULTILINE), second.output
-    go_on_with_two(start(command))
+    resume_with_two(start(command))
     assert_same(store, undisturbed)
