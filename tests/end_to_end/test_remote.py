@@ -98,7 +98,7 @@ def test_killed_and_resumed_on_s3(
 
     capsys.readouterr()
     assert main(["locate", *at(slow, url)]) == 0
-    assert "going on with" in capsys.readouterr().out
+    assert "resuming: " in capsys.readouterr().out
     alone, remote = vxstore.open(str(tmp_path / "run.zarr")), vxstore.open(url)
     assert alone.root().load().equals(remote.root().load())
     assert main(["locate", *at(slow, url)]) == 0
