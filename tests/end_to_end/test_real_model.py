@@ -67,7 +67,7 @@ def test_the_store_opens_as_a_user_opens_it(store: Path) -> None:
 def test_the_same_again_does_no_model_work(store: Path, environ: dict[str, str]) -> None:
     said = start(["vxdist", "run", *DEMO, *SHORT, "--store", str(store)], environ)
     assert "all 12 parts are recorded already; no model work" in said
-    assert "evaluation/choice is there already; no model work" in said
+    assert "evaluation/choice exists already; no model work" in said
     assert "converting" not in said
 
 
