@@ -81,7 +81,7 @@ def test_a_killed_build_leaves_no_server(loaded: bool, options: Any, tmp_path: P
     [
         (
             {"model": "package:nowhere/x"},
-            "cannot serve package:nowhere/x: model.path: the Python package 'nowhere' is not installed",
+            "cannot serve package:nowhere/x: model.path: the Python package 'nowhere' is not",
         ),
         ({"model": SMOLLM2, "load_timeout": 0.1}, "it did not load within build.load_timeout"),
     ],
