@@ -32,6 +32,7 @@ from vxdist.runtime.launch import find_launch
 from vxdist.runtime.loop import run_loop
 from vxdist.runtime.strategy import resolve_strategy
 from vxdist.stats.matching import LanguageNeurons
+from vxstore.defaults import DEFAULT_INTERVENTION, DEFAULT_OUTCOME
 from vxstore.evaluation import ConditionRecorder, DilemmaLabels, create_evaluation
 from vxstore.identity import begun_alike, check_name, finished_alike
 from vxstore.mask_file import read_masks
@@ -41,7 +42,7 @@ from vxstore.read import Store, open_store
 IDENTITY = ("controls", "control_pool", "seed")
 """Settings of evaluate that decide what is measured, beside those of the outcome and the
 intervention. What a mask file holds does too: `selection_digest` says it, wherever the file is."""
-ABSENT = {"outcome": "choice", "intervention": "zero"}
+ABSENT = {"outcome": DEFAULT_OUTCOME, "intervention": DEFAULT_INTERVENTION}
 """What the attributes mean that earlier versions did not write."""
 
 

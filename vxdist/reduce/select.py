@@ -35,13 +35,10 @@ def select(
     other settings; UserError if a setting is unknown or out of range.
     """
     store.root()  # raises, saying how many parts are missing
-    base = _find_base(store, base, kind)
-    attrs = {} if base is None else get_attrs(store, f"scores/{base}")
-    base_kind = find_selector(attrs)
-    kind = kind or _require_kind(store, base, base_kind)
+    base, attrs, kind = _find_base(store, base, kind)
     component = find_class(SELECTORS, kind, "--selector")
     declared = settings_of(component)
-    inherited = attrs.get("settings", {}) if kind == base_kind else {}
+    inherited = attrs.get("settings", {}) if kind == find_selector(attrs) else {}
     settings = None if declared is None else _settings(declared, base, inherited, options)
     selector = component() if settings is None else component(settings)
     thresholds = write_score(store.path, name, selector, kind=kind)
@@ -54,16 +51,22 @@ def select(
     }
 
 
-def _find_base(store: Store, base: str | None, kind: str | None) -> str | None:
-    """The score to take settings from; None if the store has none."""
+def _find_base(
+    store: Store, base: str | None, kind: str | None
+) -> tuple[str | None, dict[str, Any], str]:
+    """The score to take settings from (None if the store has none), its attributes, the selector.
+
+    Raises StoreError if there is no score `base`, UserError if no selector is named or recorded.
+    """
     if base is None and not store.names("scores"):
-        return None
+        return None, {}, kind or DEFAULT_SELECTOR
     base = base or default_score(store, kind or DEFAULT_SELECTOR)
     store.scores(base)  # raises, naming the known ones
-    return base
+    attrs = get_attrs(store, f"scores/{base}")
+    return base, attrs, kind or _require_kind(store, base, find_selector(attrs))
 
 
-def _require_kind(store: Store, base: str | None, kind: str | None) -> str:
+def _require_kind(store: Store, base: str, kind: str | None) -> str:
     """The selector of a score. Raises UserError if the score does not say."""
     if kind is None:
         raise UserError(
@@ -102,9 +105,7 @@ def select_by_options(
 
     Raises UserError if an option is unknown or its value cannot be read, and as `select` does.
     """
-    found = _find_base(store, base, kind)
-    attrs = {} if found is None else get_attrs(store, f"scores/{found}")
-    asked = kind or _require_kind(store, found, find_selector(attrs))
+    base, _, asked = _find_base(store, base, kind)
     declared = settings_of(find_class(SELECTORS, asked, "--selector"))
     given = {} if declared is None else parse_options("vxstore select", declared, options)
     return select(store, name, base=base, kind=kind, **given)
