@@ -38,7 +38,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="vxdist-serve-") as view:
         enable_sampling(folder.resolve(), Path(view))
         program = str(Path(sys.executable).with_name("transformers"))
-        server = subprocess.Popen([program, "serve", view, "--port", port], stdout=sys.stderr)
+        command = [program, "serve", view, "--host", "127.0.0.1", "--port", port]
+        server = subprocess.Popen(command, stdout=sys.stderr)
         try:
             print(f"serving {view}", flush=True)
             code = server.wait()

@@ -76,6 +76,26 @@ def test_a_killed_build_leaves_no_server(loaded: bool, options: Any, tmp_path: P
     assert (len(gone), left) == (len(servers), [])
 
 
+def test_a_server_that_ends_is_named(options: Any) -> None:
+    """Not blamed on the address, which the user did not give."""
+    words = options(
+        "http://not.used/v1", local="true", model=SMOLLM2, languages="[en]", answer_tokens=4000,
+        retries=1,
+    )  # fmt: skip
+    command = [sys.executable, "-m", "vxdist", *words]
+    build = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    servers: list[psutil.Process] = []
+    while len(servers) < 2 or not answers(servers[-1]):
+        assert build.poll() is None
+        servers = psutil.Process(build.pid).children(recursive=True)
+        time.sleep(0.05)
+    time.sleep(2)  # until it has a request
+    servers[-1].kill()
+    _, errors = build.communicate(timeout=120)
+    assert build.returncode == 3
+    assert f"build.local: the server of {SMOLLM2} ended" in errors.splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     ("others", "message"),
     [

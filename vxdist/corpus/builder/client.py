@@ -82,7 +82,10 @@ class ChatClient:
         """Names of the models; empty if the server does not list them."""
         url = self._config.base_url
         try:
-            listed = await self._client.with_options(max_retries=1, timeout=20).models.list()
+            # An address may be wrong; a server of our own was up a moment ago.
+            retries = self._config.retries if self._config.local else 1
+            client = self._client.with_options(max_retries=retries, timeout=20)
+            listed = await client.models.list()
             # Some servers list models without a name.
             return [model.id for model in listed.data or [] if isinstance(model.id, str)]
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import IO
 
 from vxdist.corpus.builder.config import BuildConfig
-from vxdist.errors import UserError
+from vxdist.errors import Stopped, UserError
 
 REQUIRED = ("fastapi", "uvicorn", "pydantic")
 """Packages that `transformers serve` needs besides transformers."""
@@ -55,7 +55,17 @@ def serve_local(config: BuildConfig) -> Iterator[BuildConfig]:
             print(f"build: loading {config.model} on this machine", flush=True)
             name = _await(server, port, config, log)
             url = f"http://127.0.0.1:{port}/v1"
-            yield dataclasses.replace(config, base_url=url, model=name)
+            try:
+                yield dataclasses.replace(config, base_url=url, model=name)
+            except (Stopped, UserError) as error:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    server.wait(1)  # its own child may just have ended
+                if server.poll() is None:
+                    raise
+                reason = _read_reason(log)
+                raise Stopped(
+                    f"build.local: the server of {config.model} ended: {reason}"
+                ) from error
         finally:
             _end(server)
 
