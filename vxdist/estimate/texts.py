@@ -90,7 +90,7 @@ def _count(
     source: ModelSource,
     shape: ModelShape,
 ) -> Lengths:
-    tokenizer: Any = load_tokenizer(source, shape)
+    tokenizer: Any = load_tokenizer(source)
     limit = shape.max_length
     stories = tokenize_stories(
         corpus.activation, tokenizer, span=config.locate.span, max_length=limit

@@ -91,7 +91,7 @@ def run(config: Config, output: Output) -> None:
         return
 
     shape = describe_model(source)
-    tokenizer = load_tokenizer(source, shape)
+    tokenizer = load_tokenizer(source)
     questions = this.outcome.ask(this.items, tokenizer, shape.max_length)
     if launch.rank == 0 and not begun_alike(
         config.store, this.group, identity, "evaluate.name", absent=ABSENT

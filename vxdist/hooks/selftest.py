@@ -1,6 +1,6 @@
 """Self-test at load: verify, on a few tokens, that the hook points are the FFN activations.
 
-B: variant of the same text, T: token, D: hidden size, N: neuron.
+B: variant of the same text, T: token, D: hidden size, N: neuron, S: row of one call.
 """
 
 from collections.abc import Sequence
@@ -12,10 +12,11 @@ from transformers import PreTrainedModel
 
 from vxdist.errors import UserError
 from vxdist.hooks.attach import watch
+from vxdist.model.activation import find_fault
 from vxdist.model.hook_points import HookPoints, find_hook_points
 
-NONE, ALL, EVEN, ODD = range(4)
-"""Variants of the text, by the neurons that are ablated."""
+NONE, ALL, EVEN, ODD, ONES = range(5)
+"""Variants of the text, by the neurons that are ablated; in the last all are set to one."""
 TOKENS = (1, 2, 3, 5)
 """The test works with any tokens."""
 TOLERANCE = 0.05
@@ -39,16 +40,24 @@ def check_hook_points(
 ) -> None:
     """Verify on a few tokens that the neurons are at the hook points. Reads no weights.
 
-    A batch holds the same text four times, with none, all, the even or the odd neurons set to zero.
-    After each block, all rows continue with the output of the first, so that every layer gets the
-    same input. If the hook points are a block's neurons, its output f with all neurons at zero does
-    not depend on the token, and f is linear in the neurons: f(none) + f(all) = f(even) + f(odd).
+    A batch holds the same text five times, with none, all, the even or the odd neurons set to
+    zero, and with all set to one. After each block, all rows continue with the output of the first,
+    so that every layer gets the same input. If the hook points are a block's neurons, its output f
+    with all neurons at zero does not depend on the token, and f is linear in the neurons:
+    f(none) + f(all) = f(even) + f(odd). In a gated block, f of neurons at one still depends on the
+    token, through the up projection; it would not if the product with it were watched. The
+    activation functions must be above zero for some inputs only, each for its own neuron.
     Raises UserError otherwise.
     """
+    weight = next(decoder.parameters())
     trial = _Trial(hook_points, len(token_ids))
-    handles = watch(hook_points, trial.ablate)
+    trial.check_functions(weight.device, weight.dtype)
+    handles = [
+        m.register_forward_hook(trial.read(i)) for i, m in enumerate(hook_points.activations)
+    ]
+    handles += watch(hook_points, trial.ablate)
     handles += [m.register_forward_hook(trial.check(i)) for i, m in enumerate(hook_points.outputs)]
-    token_ids_BT = torch.tensor([list(token_ids)] * 4, device=next(decoder.parameters()).device)
+    token_ids_BT = torch.tensor([list(token_ids)] * (ONES + 1), device=weight.device)
     try:
         decoder(input_ids=token_ids_BT, use_cache=False)
     finally:
@@ -75,9 +84,31 @@ class _Trial:
         self.faults: list[str] = []
         self._units = hook_points.num_units
         self._length = length
+        self._hook_points = hook_points
         even_N = torch.arange(hook_points.num_units) % 2 == 0
         none_N = torch.zeros_like(even_N)
-        self._ablated_BN = torch.stack([none_N, ~none_N, even_N, ~even_N])
+        self._ablated_BN = torch.stack([none_N, ~none_N, even_N, ~even_N, none_N])
+
+    def check_functions(self, device: torch.device, dtype: torch.dtype) -> None:
+        for layer, function in enumerate(self._hook_points.activations):
+            if (fault := find_fault(function, self._units, device, dtype)) is not None:
+                self.faults.append(f"layer {layer}: its activation function, {fault}")
+
+    def read(self, layer: int) -> Any:
+        def hook(_: nn.Module, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+            shapes = [tensor.shape for tensor in inputs if isinstance(tensor, torch.Tensor)]
+            if len(shapes) != 1:
+                self.faults.append(
+                    f"layer {layer}: its activation function reads {len(shapes)} tensors, so that "
+                    "more than the activations comes out of it"
+                )
+            elif shapes[0] != output.shape:
+                self.faults.append(
+                    f"layer {layer}: its activation function turns {shapes[0][-1]} inputs into "
+                    f"{output.shape[-1]} activations"
+                )
+
+        return hook
 
     def ablate(
         self, layer: int, activation: torch.Tensor, expert: int, token_S: torch.Tensor | None
@@ -90,12 +121,14 @@ class _Trial:
         if token_S is None:
             token_S = torch.arange(len(activation_SN), device=activation.device)
         ablated_SN = self._ablated_BN.to(activation.device)[token_S // self._length]
+        ones_S1 = (token_S // self._length == ONES)[:, None]
         # Not a product, which would keep a NaN.
-        return activation_SN.masked_fill(ablated_SN, 0).reshape(activation.shape)
+        replaced_SN = activation_SN.masked_fill(ablated_SN, 0).masked_fill(ones_S1, 1)
+        return replaced_SN.reshape(activation.shape)
 
     def check(self, layer: int) -> Any:
         def hook(_: nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
-            output_BTD = output.reshape(4, self._length, -1)
+            output_BTD = output.reshape(ONES + 1, self._length, -1)
             found_BTD = output_BTD.float()
             least = TOLERANCE * found_BTD.abs().max()
             bias_TD = found_BTD[ALL]
@@ -104,7 +137,14 @@ class _Trial:
             whole_TD = found_BTD[NONE] + bias_TD
             if (whole_TD - found_BTD[EVEN] - found_BTD[ODD]).abs().max() > least:
                 self.faults.append(f"layer {layer}: its output is not a sum over its neurons")
+            ones_TD = found_BTD[ONES]
+            change = (ones_TD - ones_TD[0]).abs().max()
+            if self._hook_points.layout.gated and change <= TOLERANCE * ones_TD.abs().max():
+                self.faults.append(
+                    f"layer {layer}: what is watched is the product with the up projection, not "
+                    "the activations"
+                )
             # A copy, since some layers add to it in place.
-            return output_BTD[:1].repeat(4, 1, 1).reshape(output.shape)
+            return output_BTD[:1].repeat(ONES + 1, 1, 1).reshape(output.shape)
 
         return hook

@@ -6,8 +6,6 @@ All ranks of a machine, and later runs, map the same files into memory.
 import contextlib
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -18,8 +16,8 @@ from numpy.typing import NDArray
 
 from vxdist.config import Config
 from vxdist.corpus import ActivationItem, Corpus
-from vxdist.model.gguf import cache_folder
-from vxdist.model.load import ModelShape, load_tokenizer
+from vxdist.model.cache import cache_folder, is_intact, make_folder
+from vxdist.model.load import ModelShape, check_embedded, load_tokenizer
 from vxdist.model.source import CONFIG_FILES, ModelSource
 from vxdist.plan import TokenizedStory, tokenize_stories
 from vxdist.progress import WorkProgress
@@ -33,8 +31,16 @@ def read_stories(
 ) -> Sequence[TokenizedStory]:
     """The activation split as tokens; tokenised by the first process that asks, once.
 
-    Raises UserError as `tokenize_stories` does.
+    Raises UserError as `tokenize_stories` does, and if the model has no embedding for a token.
     """
+    stories = _find_stories(config, corpus, source, shape)
+    check_embedded(((f"story {s.id}", s.token_ids_T) for s in stories), source, shape)
+    return stories
+
+
+def _find_stories(
+    config: Config, corpus: Corpus, source: ModelSource, shape: ModelShape
+) -> Sequence[TokenizedStory]:
     import filelock
 
     key = _key(config, corpus, source, shape)
@@ -43,7 +49,7 @@ def read_stories(
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(filelock.FileLock(f"{folder}.lock"))
-            if folder.is_dir():
+            if is_intact(folder):
                 return _load(folder, corpus.activation)
         except (OSError, NotImplementedError):
             return _tokenize(config, corpus, source, shape)  # there is no cache folder here
@@ -80,7 +86,7 @@ def _tokenize(
         shown=is_first_rank(),
         seconds=config.trainer.progress_seconds,
     )
-    tokenizer = load_tokenizer(source, shape)
+    tokenizer = load_tokenizer(source)
     progress.start()
     try:
         return tokenize_stories(
@@ -95,18 +101,17 @@ def _tokenize(
 
 
 def _save(folder: Path, stories: Sequence[TokenizedStory]) -> None:
-    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{folder.name[:12]}."))
     arrays: dict[str, NDArray[Any]] = {
         "token_ids": np.concatenate([story.token_ids_T for story in stories]),
         "counted": np.concatenate([story.counted_T for story in stories]),
         "ends": np.cumsum([len(story.token_ids_T) for story in stories]),
     }
-    try:
+
+    def write(partial: Path) -> None:
         for name in ARRAYS:
             np.save(partial / f"{name}.npy", arrays[name])
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+
+    make_folder(folder, write)
 
 
 def _load(folder: Path, items: Sequence[ActivationItem]) -> Sequence[TokenizedStory]:

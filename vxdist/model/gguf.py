@@ -1,47 +1,45 @@
 """GGUF weights, converted once to safetensors in the user's cache.
 
 transformers keeps GGUF weights packed and takes tens of seconds to load them, so the unpacked
-model is cached under the hash of the file it came from.
+model is cached under the hash of the file it came from and the versions of what converted it.
 """
 
 import contextlib
-import hashlib
 import io
-import os
-import shutil
-import tempfile
+import sys
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-from vxdist.errors import UserError
+from vxdist.errors import Stopped, UserError
+from vxdist.model.cache import cache_folder, is_intact, make_folder
 
-
-def cache_folder() -> Path:
-    """Folder of converted models: $XDG_CACHE_HOME/vxdist, or ~/.cache/vxdist."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "vxdist"
-
-
-def hash_file(file: Path) -> str:
-    """SHA-256 of the whole file."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+CONVERTER = 2
+"""Version of this conversion; raise it whenever the result may change."""
+CONVERTERS = ("transformers", "gguf")
+"""Packages whose versions decide the result too."""
 
 
 def convert_gguf(file: Path, digest: str) -> Path:
-    """Directory with the model of `file` as float32 safetensors, converted if it is not there yet.
+    """Directory with the model of `file` as float32 safetensors, converted if it is not there yet,
+    or has changed since.
 
-    Processes that start together convert it only once. Raises UserError if the file cannot be read.
+    Processes that start together convert it only once. Raises UserError if the file cannot be
+    read, or lacks a tensor of the model.
     """
     import filelock
 
-    folder = cache_folder() / "gguf" / digest
-    if folder.is_dir():
+    made_by = "-".join(version(name) for name in CONVERTERS)
+    folder = cache_folder() / "gguf" / f"{digest}-{CONVERTER}-{made_by}"
+    if is_intact(folder):
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(str(folder) + ".lock"):
-            if not folder.is_dir():
-                _convert(file, folder)
+            if not is_intact(folder):
+                _say(file, again=folder.exists())
+                make_folder(folder, partial(_convert, file))
     except OSError as error:
         raise UserError(
             f"{folder}: could not store the converted model ({error.strerror}); free some space, "
@@ -50,28 +48,38 @@ def convert_gguf(file: Path, digest: str) -> Path:
     return folder
 
 
+def _say(file: Path, *, again: bool) -> None:
+    if again:
+        print(f"warning: the cached conversion of {file.name} has changed", file=sys.stderr)
+    print(f"converting {file.name} to safetensors, once (half a minute per 100 MB)", flush=True)
+
+
 def _convert(file: Path, folder: Path) -> None:
+    """Raises UserError if the file cannot be read, or lacks a tensor of the model."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
     from transformers.utils import logging
 
-    print(f"converting {file.name} to safetensors, once (half a minute per 100 MB)", flush=True)
+    from vxdist.model.checkpoint import find_gaps, refuse_gaps
+
     logging.disable_progress_bar()
-    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{folder.name[:12]}."))
+    source = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
     try:
-        source = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
-        try:
-            # transformers draws progress bars here that none of its settings turns off.
-            with contextlib.redirect_stderr(io.StringIO()):
-                model = AutoModelForCausalLM.from_pretrained(
-                    **source, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
-                )
-                tokenizer = AutoTokenizer.from_pretrained(**source)
-        except (ValueError, KeyError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"{file}: transformers cannot read this GGUF file: {reason}") from error
-        model.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        # transformers draws progress bars here that none of its settings turns off.
+        with contextlib.redirect_stderr(io.StringIO()):
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                **source,
+                dtype=torch.float32,
+                quantization_config=GgufConfig(dequantize=True),
+                output_loading_info=True,
+            )
+            tokenizer = AutoTokenizer.from_pretrained(**source)
+    except Stopped:
+        raise
+    except Exception as error:  # whatever transformers makes of a user's file
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise UserError(f"{file}: transformers cannot read this GGUF file: {reason}") from error
+    model, found = loaded
+    refuse_gaps(str(file), find_gaps(model, found))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from vxdist.errors import UserError
-from vxdist.model.layouts import EXPERT_PARTS, LAYERS, LAYOUTS, Layout
+from vxdist.model.layouts import LAYERS, LAYOUTS, NOT_FEED_FORWARD, ROUTERS, Layout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,8 @@ class HookPoints:
 def find_hook_points(decoder: nn.Module) -> HookPoints:
     """The hook points of `decoder`.
 
-    Raises UserError, naming the modules that it has, if its layout is unknown.
+    Raises UserError, naming the modules that it has, if its layout is unknown, or has weights of
+    neurons that vxdist would miss.
     """
     layers = [m for name in LAYERS if isinstance(m := _get(decoder, name), nn.ModuleList)]
     for layout in LAYOUTS if layers else ():
@@ -84,11 +85,11 @@ def _at_layout(decoder: nn.Module, layers: nn.ModuleList, layout: Layout) -> Hoo
         return None
     outputs = [_module(layer, layout.output) for layer in layers]
     widths = {_width(module) for module in outputs}
-    if len(widths) != 1:
+    width = widths.pop()
+    if widths or width is None:
         return None
-    if layout.experts:
-        _refuse_shared(decoder, layers)
-    num_experts, num_units = widths.pop()
+    _refuse_unseen(decoder, layers, layout)
+    num_experts, num_units = width
     return HookPoints(
         layout=layout,
         activations=[_module(layer, layout.activation) for layer in layers],
@@ -99,14 +100,29 @@ def _at_layout(decoder: nn.Module, layers: nn.ModuleList, layout: Layout) -> Hoo
     )
 
 
-def _refuse_shared(decoder: nn.Module, layers: nn.ModuleList) -> None:
+def _refuse_unseen(decoder: nn.Module, layers: nn.ModuleList, layout: Layout) -> None:
+    """Raise UserError if a layer has weights that neither attention nor the watched block explains.
+
+    Vectors, such as those of norms, have no neurons.
+    """
+    seen = (*layout.first, layout.activation, layout.output)
+    seen += ROUTERS if layout.experts else ()
+    block = layout.output.partition(".")[0]
     for n, layer in enumerate(layers):
-        others = {name for name, _ in _module(layer, "mlp").named_children()} - EXPERT_PARTS
-        if others:
+        for name, weight in layer.named_parameters():
+            if weight.dim() < 2 or NOT_FEED_FORWARD.search(name) or _is_in(name, seen):
+                continue
+            steps = name.split(".")
+            module = ".".join(steps[: 2 if steps[0] == block else 1])
+            beside = "its routed experts" if layout.experts else "its feed-forward block"
             raise UserError(
-                f"model.path: layer {n} of {type(decoder).__name__} has {sorted(others)[0]} beside "
-                "its routed experts; vxdist does not support the neurons of shared experts"
+                f"model.path: layer {n} of {type(decoder).__name__} has {module} beside {beside}; "
+                "vxdist would miss the neurons there, and does not support this model"
             )
+
+
+def _is_in(name: str, modules: Sequence[str]) -> bool:
+    return any(name.startswith(f"{module}.") for module in modules)
 
 
 def _get(module: nn.Module, name: str) -> nn.Module | None:
@@ -122,18 +138,19 @@ def _module(module: nn.Module, name: str) -> nn.Module:
     return found
 
 
-def _width(output: nn.Module) -> tuple[int, int]:
+def _width(output: nn.Module) -> tuple[int, int] | None:
     """Numbers of experts and of units per expert that `output` reads; 0 experts if it is dense.
+
+    None if the module does not say.
 
     nn.Linear and GPT-2's Conv1D name their inputs differently. Shapes of weights are of no use
     here: under ZeRO-3 weights are in shards.
     """
     found: Any = output
-    if hasattr(found, "num_experts"):
+    if hasattr(found, "num_experts") and hasattr(found, "intermediate_dim"):
         return int(found.num_experts), int(found.intermediate_dim)
     size = getattr(found, "in_features", None) or getattr(found, "nx", None)
-    assert isinstance(size, int), f"{type(output).__name__} has no known input size"
-    return 0, size
+    return (0, size) if isinstance(size, int) else None
 
 
 def _experts_per_token(decoder: Any) -> int:

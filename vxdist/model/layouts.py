@@ -5,12 +5,20 @@ activation function, before the product with the up projection in a gated block 
 In every layout below that function is a module of its own, so a hook sees the activations.
 """
 
+import re
 from dataclasses import dataclass
 
 LAYERS = ("layers", "h")
 """Attribute names that decoders use for their list of layers."""
-EXPERT_PARTS = {"experts", "gate", "router"}
-"""Modules that a block of experts may have; neurons of a shared expert would be missed."""
+ROUTERS = ("mlp.gate", "mlp.router")
+"""Modules that route tokens to experts."""
+NOT_FEED_FORWARD = re.compile(
+    r"attn|attention|conv1d"
+    # Gemma 3n and 4: predictions between streams, low-rank residuals, embeddings for each layer.
+    r"|^altup\.|^laurel\.|^per_layer_(input_gate|projection)\."
+)
+"""Names of other weights of a decoder layer. Weights that match nothing here belong to neurons that
+vxdist would miss."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +32,8 @@ class Layout:
     output: str
     """The module that reads the activations: the down projection, or the module of all experts."""
     families: tuple[str, ...]
+    gated: bool = False
+    """Whether the activations are multiplied by an up projection, which is not watched."""
     experts: bool = False
     """If true, a neuron is (layer, expert, unit); the function runs once per expert in use."""
 
@@ -36,6 +46,7 @@ class Layout:
 LAYOUTS = (
     Layout(
         name="gated",
+        gated=True,
         first=("mlp.gate_proj", "mlp.up_proj"),
         activation="mlp.act_fn",
         output="mlp.down_proj",
@@ -63,6 +74,7 @@ LAYOUTS = (
     ),
     Layout(
         name="gated, fused",
+        gated=True,
         first=("mlp.gate_up_proj",),
         activation="mlp.activation_fn",
         output="mlp.down_proj",
@@ -119,6 +131,7 @@ LAYOUTS = (
     ),
     Layout(
         name="experts",
+        gated=True,
         first=("mlp.experts",),
         activation="mlp.experts.act_fn",
         output="mlp.experts",

@@ -1,16 +1,28 @@
 """Describing and loading a model, and its tokenizer, from files that `find_model` has found."""
 
 import contextlib
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from numpy.typing import NDArray
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    PreTrainedModel,
+)
+from transformers.quantizers.auto import AutoHfQuantizer, get_hf_quantizer
 from transformers.utils import logging
 
 from vxdist.config import ModelConfig
-from vxdist.errors import UserError
+from vxdist.errors import Stopped, UserError
+from vxdist.model.activation import find_fault, is_fixed
+from vxdist.model.checkpoint import compare, find_gaps, read_tensors, refuse_gaps
 from vxdist.model.hook_points import find_hook_points
 from vxdist.model.source import ModelSource
 
@@ -36,15 +48,23 @@ class ModelShape:
     """Number of tokens that the model has embeddings for."""
     max_length: int | None
     """Longest text in tokens; None if the configuration does not say."""
+    weights: str
+    """What is known of the weights, none of which is read: complete, packed, not here."""
 
 
 def describe_model(source: ModelSource) -> ModelShape:
-    """Build the model without weights and find its hook points.
+    """Build the model without weights, find its hook points, and check that its files are whole.
 
-    Raises UserError if transformers does not know the model, or its layout is not supported.
+    Raises UserError if transformers does not know the model, its layout is not supported, or a
+    tensor of it is missing from its files or has another shape there.
     """
     model = build_without_weights(source)
+    weights = check_whole(source, model)
     hook_points = find_hook_points(model.get_decoder())
+    function = hook_points.activations[0]
+    fault = find_fault(function, hook_points.num_units) if is_fixed(function) else None
+    if fault is not None:
+        raise UserError(f"model.path: the activation function of {source.name}, {fault}")
     embedding: Any = model.get_input_embeddings()
     return ModelShape(
         architecture=type(model).__name__,
@@ -58,6 +78,7 @@ def describe_model(source: ModelSource) -> ModelShape:
         experts_per_token=hook_points.experts_per_token,
         vocabulary=int(embedding.weight.shape[0]),
         max_length=getattr(model.config.get_text_config(), "max_position_embeddings", None),
+        weights=weights,
     )
 
 
@@ -72,52 +93,125 @@ def build_without_weights(source: ModelSource) -> PreTrainedModel:
             model: PreTrainedModel = AutoModelForCausalLM.from_config(
                 config, trust_remote_code=source.own_code
             )
-        except (ValueError, ImportError) as error:
-            raise UserError(
-                f"model.path: {source.name} ({config.model_type}) is not a causal language model "
-                "that transformers knows; vxdist needs a decoder-only model"
-            ) from error
+        except Exception as error:
+            raise UserError(_why_not_built(source, config, error)) from error
     return model
 
 
-def load_tokenizer(source: ModelSource, shape: ModelShape) -> Any:
-    """The tokenizer. Raises UserError if it has more tokens than the model has embeddings."""
+def _why_not_built(source: ModelSource, config: Any, error: Exception) -> str:
+    name = f"model.path: {source.name} ({config.model_type})"
+    if isinstance(error, ImportError):
+        return f"{name} needs a Python package that is not installed: {_line(error)}"
+    if type(config) in AutoModelForImageTextToText._model_mapping:
+        return (
+            f"{name} is a model of images and text, whose language model transformers does not "
+            "load alone; vxdist needs a decoder-only language model"
+        )
+    if type(config) not in AutoModelForCausalLM._model_mapping:
+        return (
+            f"{name} is not a causal language model that transformers knows; vxdist needs a "
+            "decoder-only model"
+        )
+    return f"{name} cannot be built from its config.json: {_line(error)}"
+
+
+def check_whole(source: ModelSource, model: PreTrainedModel) -> str:
+    """Check, without reading weights, that the files hold every tensor of `model`, in its shape.
+
+    Packed (quantised) weights are checked when they are loaded; here only that they can be.
+    Returns what is known of the weights. Raises UserError, naming the first tensors and how many.
+    """
+    if getattr(model.config, "quantization_config", None) is not None:
+        with _quiet():
+            return _check_packed(source, model)
+    tensors = read_tensors(source, model)
+    if not tensors:
+        return "not here"
+    with _quiet():
+        gaps = compare(model, tensors)
+    refuse_gaps(source.name, gaps)
+    by_index = any(tensor.shape is None for tensor in tensors.values())
+    return f"complete{' by the index' if by_index else ''}: {len(tensors):,} tensors"
+
+
+def _check_packed(source: ModelSource, model: PreTrainedModel) -> str:
+    """What is known of packed weights. Raises UserError unless this machine can read them."""
+    packing = model.config.quantization_config
+    about: Any = packing if isinstance(packing, dict) else packing.to_dict()
+    method = about.get("quant_method", "a method that config.json does not name")
+    name = f"model.path: {source.name} has packed weights ({method})"
+    if "quant_method" not in about or not AutoHfQuantizer.supports_quant_method(about):
+        raise UserError(f"{name}, which transformers does not know; use the unpacked model")
+    try:
+        get_hf_quantizer(copy.deepcopy(model.config), None, None, True, {})
+    except Exception as error:
+        raise UserError(
+            f"{name}, which cannot be read here: {_line(error)}; or use the unpacked model"
+        ) from error
+    return f"packed ({method}); checked when they are loaded"
+
+
+def load_tokenizer(source: ModelSource) -> Any:
+    """The tokenizer. Raises UserError if there is none that transformers can use."""
     with _quiet():
         try:
             tokenizer = AutoTokenizer.from_pretrained(
                 source.directory, trust_remote_code=source.own_code
             )
-        except (OSError, ValueError, KeyError) as error:
-            reason = " ".join(str(error).split())[:200]
+        except Exception as error:
             raise UserError(
-                f"model.path: {source.name} has no usable tokenizer: {reason}"
+                f"model.path: {source.name} has no usable tokenizer: {_line(error)}"
             ) from error
-    if len(tokenizer) > shape.vocabulary:
+    if not getattr(tokenizer, "is_fast", False):
         raise UserError(
-            f"model.path: the tokenizer of {source.name} has {len(tokenizer)} tokens, but the "
-            f"model embeds {shape.vocabulary}; the two do not belong together"
+            f"model.path: {source.name} has no fast tokenizer ({type(tokenizer).__name__}); vxdist "
+            "needs a tokenizer.json"
         )
     return tokenizer
+
+
+def check_embedded(
+    texts: Iterable[tuple[str, NDArray[np.int32]]], source: ModelSource, shape: ModelShape
+) -> None:
+    """Check that the model has an embedding for every token of `texts`: name, and token ids.
+
+    A tokenizer may have more tokens than the model, as long as no text has them. Raises UserError,
+    naming the text and the token.
+    """
+    for name, ids_T in texts:
+        last = int(ids_T.max(initial=0))
+        if last >= shape.vocabulary:
+            token = load_tokenizer(source).convert_ids_to_tokens(last)
+            raise UserError(
+                f"model.path: {name} has token {last} ({token!r}), but {source.name} embeds only "
+                f"{shape.vocabulary:,}; its tokenizer and its weights do not belong together"
+            )
 
 
 def load_model(source: ModelSource, config: ModelConfig) -> PreTrainedModel:
     """The causal language model, in evaluation mode, on the CPU or where the strategy puts it.
 
-    Raises UserError if it cannot be loaded.
+    Raises UserError if it cannot be loaded, or a tensor of it was not in its files.
     """
     with _quiet():
         try:
-            model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 source.directory,
                 dtype=getattr(torch, config.dtype),
                 use_safetensors=True,
                 trust_remote_code=source.own_code,
                 # Experts run one after the other, so that the hooks know which one is running.
                 experts_implementation="eager",
+                output_loading_info=True,
             )
-        except (OSError, ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"model.path: {source.name} could not be loaded: {reason}") from error
+        except (Stopped, UserError):
+            raise
+        except Exception as error:  # whatever transformers makes of a user's files
+            raise UserError(
+                f"model.path: {source.name} could not be loaded: {_line(error)}"
+            ) from error
+    model: PreTrainedModel = loaded[0]
+    refuse_gaps(source.name, find_gaps(model, loaded[1]))
     model.eval()
     model.requires_grad_(False)
     return model
@@ -126,11 +220,16 @@ def load_model(source: ModelSource, config: ModelConfig) -> PreTrainedModel:
 def _read_config(source: ModelSource) -> Any:
     try:
         return AutoConfig.from_pretrained(source.directory, trust_remote_code=source.own_code)
-    except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:200]
+    except Exception as error:
         raise UserError(
-            f"model.path: cannot use the config.json of {source.name}: {reason}"
+            f"model.path: cannot use the config.json of {source.name}: {_line(error)}"
         ) from error
+
+
+def _line(error: Exception) -> str:
+    """An error as one line, with its type where the text alone says little."""
+    text = " ".join(str(error).split())[:200]
+    return text if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: {text}"
 
 
 @contextlib.contextmanager

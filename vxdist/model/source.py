@@ -16,7 +16,8 @@ from pathlib import Path
 
 from vxdist.config import ModelConfig
 from vxdist.errors import UserError
-from vxdist.model.gguf import convert_gguf, hash_file
+from vxdist.model.cache import hash_file
+from vxdist.model.gguf import convert_gguf
 
 PACKAGE = "package:"
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -24,6 +25,7 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 CONFIG_FILES = ["*.json", "*.model", "*.txt", "*.jinja"]
 WEIGHT_FILES = ["*.safetensors"]
 CODE_FILES = ["*.py"]
+ADAPTER_FILES = ("adapter_config.json", "adapter_model*.safetensors", "adapter_model*.bin")
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 SAMPLES, SAMPLE_BYTES = 64, 1 << 16
 
@@ -123,6 +125,7 @@ def _from_gguf(name: str, file: Path) -> ModelSource:
 def _from_directory(
     config: ModelConfig, revision: str, folder: Path, *, weights: bool
 ) -> ModelSource:
+    _refuse_adapter(folder)
     if not (folder / "config.json").is_file():
         raise UserError(f"model.path: {folder} has no config.json, so it is not a model directory")
     if weights and not any(folder.glob("*.safetensors")):
@@ -139,6 +142,32 @@ def _from_directory(
         fingerprint=_fingerprint(folder) if weights else "",
         own_code=_check_code(config, folder),
     )
+
+
+def _refuse_adapter(folder: Path) -> None:
+    """transformers would apply an adapter beside a model if peft is installed, and else not."""
+    found = sorted(file.name for kind in ADAPTER_FILES for file in folder.glob(kind))
+    if not found:
+        return
+    if (folder / "config.json").is_file():
+        here = f"holds an adapter ({found[0]}) beside the model's own weights"
+        remedy = "or move the adapter's files elsewhere to use the model without it"
+    else:
+        here = f"is an adapter ({found[0]}), not a model"
+        base = _base_model(folder / "adapter_config.json")
+        remedy = f"its base model is {base}" if base else "its base model is another"
+    raise UserError(
+        f"model.path: {folder} {here}; merge it into the model and give the result (peft: "
+        f"PeftModel.from_pretrained(...).merge_and_unload().save_pretrained(...)), {remedy}"
+    )
+
+
+def _base_model(file: Path) -> str | None:
+    try:
+        name = json.loads(file.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return name if isinstance(name, str) else None
 
 
 def _check_code(config: ModelConfig, folder: Path) -> bool:

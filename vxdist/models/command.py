@@ -30,7 +30,8 @@ def _parser() -> Parser:
     parser = Parser(
         prog="vxdist models",
         description="Without MODEL, list the supported model families. With MODEL, describe that "
-        "model from its configuration; no weights are read.",
+        "model from its configuration, and check by the names and shapes of its tensors that its "
+        "weights are complete; no weights are read.",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -103,6 +104,7 @@ def _rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("activation function", facts["activation"]),
         ("activations", f"output of {facts['activation_at']} ({facts['layout']} layout)"),
         ("read by", facts["output_at"]),
+        ("weights", facts["weights"]),
         ("vocabulary", f"{facts['vocabulary']:,}"),
         (
             "longest text",
