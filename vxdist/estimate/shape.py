@@ -65,5 +65,11 @@ def _count_experts(decoder: nn.Module, num_experts: int) -> int:
 
 
 def _attention_width(config: Any) -> int:
+    """Of the widest layer: some models have heads of another size in some layers."""
+    layers = getattr(config, "per_layer_config", None) or [config]
+    return max(_width_of(layer) for layer in layers)
+
+
+def _width_of(config: Any) -> int:
     heads = int(config.num_attention_heads)
     return heads * int(getattr(config, "head_dim", None) or config.hidden_size // heads)

@@ -5,13 +5,15 @@ second. The sizes of tensors alive at the same time are added up, so what is mea
 that will run. B: text, T: token.
 """
 
+import contextlib
 import math
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import nn
+from torch.distributions import Distribution
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -39,9 +41,21 @@ def measure_activations(
     token_ids_BT = torch.ones(rows, width, dtype=torch.int64, device="meta")
     mask_BT = torch.ones_like(token_ids_BT)
     live = LiveBytes()
-    with torch.inference_mode(), _Answers(expert_fraction or 1.0), live:
+    answers = _Answers(expert_fraction or 1.0)
+    with torch.inference_mode(), answers, live, _distributions_unchecked():
         decoder(input_ids=token_ids_BT, attention_mask=mask_BT, use_cache=False)
     return live.peak
+
+
+@contextlib.contextmanager
+def _distributions_unchecked() -> Iterator[None]:
+    """torch's distributions would refuse parameters of which nothing is known to be true."""
+    checked = Distribution._validate_args
+    Distribution.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        Distribution.set_default_validate_args(checked)
 
 
 class LiveBytes(TorchDispatchMode):
