@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import Any
 
 import lightning.pytorch as pl
@@ -18,13 +18,19 @@ import torch
 from torch.utils.data import DataLoader
 
 from vxdist.config import Config
-from vxdist.errors import Stopped
+from vxdist.errors import Stopped, UserError
 from vxdist.hooks.selftest import ready_hook_points
 from vxdist.model.load import load_model
 from vxdist.model.source import ModelSource
 from vxdist.output import Output
 from vxdist.plan import assign
 from vxdist.progress import WorkProgress
+from vxdist.runtime.identity import (
+    describe_hardware,
+    exchange,
+    find_difference,
+    gather_facts,
+)
 from vxdist.runtime.launch import find_launch
 from vxdist.runtime.peers import Peers
 from vxdist.runtime.strategy import describe_idle, make_trainer, resolve_strategy
@@ -42,9 +48,10 @@ class _Predictor(pl.LightningModule):
         strategy: str,
         peers: Peers,
         output: Output,
+        identity: Mapping[str, Any],
     ) -> None:
         super().__init__()
-        self._peers, self._output = peers, output
+        self._peers, self._output, self._identity = peers, output, identity
         self._noun = work.task_name
         self._batch = 0
         self._work, self._source, self._settings = work, source, config
@@ -62,12 +69,29 @@ class _Predictor(pl.LightningModule):
         if self._settings.trainer.threads is not None:
             # Only now, as Lightning sets a number of its own when it launches processes.
             torch.set_num_threads(self._settings.trainer.threads)
+        if self.trainer.world_size > 1:
+            self._compare_ranks()
         self.trainer.strategy.barrier()
         self._pending = self._work.pending()
         self._assigned = assign(self._pending, self.trainer.world_size)
         if self.trainer.is_global_zero and (idle := describe_idle(self._assigned, self._noun)):
             print(f"warning: {idle}", file=sys.stderr)
         self.trainer.strategy.barrier()
+
+    def _compare_ranks(self) -> None:
+        """Raise UserError, on all ranks, if one has other files, settings or packages."""
+        facts = gather_facts(self._settings, self._strategy, self._source, self._identity)
+        difference = find_difference(exchange(self._peers.name, facts))
+        if difference is not None:
+            raise UserError(difference)
+        hardware = {"hardware": describe_hardware(self._settings, self.device)}
+        kinds = {facts["hardware"] for _, facts in exchange(self._peers.name, hardware)}
+        if self.trainer.is_global_zero and len(kinds) > 1:
+            print(
+                f"warning: ranks compute on {' and '.join(sorted(kinds))}, which may round "
+                "differently; counts then depend on which rank a part is run on",
+                file=sys.stderr,
+            )
 
     def configure_model(self) -> None:
         """Load the model; under ZeRO-3 each rank keeps only its shard."""
@@ -175,10 +199,13 @@ def run_loop(
     config: Config,
     output: Output,
     *,
+    identity: Mapping[str, Any] = MappingProxyType({}),
     then: Callable[[int, int], None] | None = None,
 ) -> None:
     """Run all pending tasks of `work` on the ranks of this launch.
 
+    `identity` is what decides the stage's numbers: ranks must agree in it, in the model's files,
+    and in the settings and packages that decide numbers; else UserError names the rank.
     When all ranks are done, each calls `then` with its rank and the world size. Returns when that
     has ended on every rank. Raises Stopped after SIGTERM or SIGINT.
     """
@@ -186,7 +213,7 @@ def run_loop(
     kind = resolve_strategy(config.trainer, launch)
     peers = Peers(launch, config.trainer.peer_timeout, config.store)
     trainer = make_trainer(config.trainer, launch, kind, config.model.dtype, [peers])
-    predictor = _Predictor(work, source, config, kind, peers, output)
+    predictor = _Predictor(work, source, config, kind, peers, output, identity)
     handlers = predictor.watch_signals()
     try:
         with peers.guard():
