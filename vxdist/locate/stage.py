@@ -157,7 +157,16 @@ def create_store(
         num_experts=shape.num_experts,
         values=corpus.values,
         languages=corpus.languages,
-        parts=[PartLabels(value=p.value, language=p.language, stance=p.stance) for p in plan.parts],
+        parts=[
+            PartLabels(
+                value=part.value,
+                language=part.language,
+                stance=part.stance,
+                token_count=part.token_count,
+                story_count=part.story_count,
+            )
+            for part in plan.parts
+        ],
         attrs=identity,
     )
 
