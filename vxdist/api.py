@@ -8,8 +8,7 @@ import dataclasses
 import importlib
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,14 +91,16 @@ def run_stages(config: Config, stages: Sequence[str], output: Output) -> None:
 
     Before the first, all that can be wrong with any of them is looked for.
     """
+    from vxdist import stopping
     from vxdist.saved_settings import save_settings
 
     _prepare_environment(config)
-    _check(config, stages, output)
-    with _hold(config, stages):
-        for stage in stages:
-            _stage(stage)(config, output)
-            save_settings(config, stage)
+    with stopping.watch():
+        _check(config, stages, output)
+        with _hold(config, stages):
+            for stage in stages:
+                _stage(stage)(config, output)
+                save_settings(config, stage)
 
 
 def _check(config: Config, stages: Sequence[str], output: Output) -> None:
@@ -162,14 +163,21 @@ def _prepare_environment(config: Config) -> None:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
 
 
-def _hold(config: Config, stages: Sequence[str]) -> AbstractContextManager[None]:
+@contextlib.contextmanager
+def _hold(config: Config, stages: Sequence[str]) -> Iterator[None]:
     """The store's lock, for rank 0 of a run that writes it; the other ranks belong to that run."""
+    from vxdist import stopping
     from vxdist.ranks import is_first_rank
-    from vxstore.io.lock import hold
+    from vxstore.io.lock import hold, release
 
     if list(stages) == ["report"] or not is_first_rank():
-        return contextlib.nullcontext()
-    return hold(config.store, take_over=config.take_over)
+        yield
+        return
+    with (
+        stopping.cleaning_up(lambda: release(config.store)),
+        hold(config.store, take_over=config.take_over),
+    ):
+        yield
 
 
 def _open(config: Config) -> "Store":

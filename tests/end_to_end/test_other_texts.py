@@ -62,7 +62,7 @@ def test_a_part_of_other_tokens_is_not_sealed(run_options: list[str], tmp_path: 
     shape = vxstore.open(path).root().active_count.shape[:2]
     for tokens, stories, name in ((1, 2, "token_count"), (recorder_tokens(path), 9, "story_count")):
         counts = PartCounts(
-            statistics=dict.fromkeys(DEFAULT, np.zeros(shape)),
+            statistics=dict.fromkeys(DEFAULT, np.zeros(shape, dtype="int32")),
             token_count=tokens,
             story_count=stories,
         )

@@ -4,21 +4,21 @@ Work is cut into tasks (parts, conditions), each a fixed list of batches. One ra
 beginning to end, then writes its results. The batches of a task never depend on the world size.
 """
 
-import signal
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from types import FrameType, MappingProxyType
+from types import MappingProxyType
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from torch.utils.data import DataLoader
 
+from vxdist import stopping
 from vxdist.config import Config
-from vxdist.errors import Stopped, UserError
+from vxdist.errors import UserError
 from vxdist.hooks.selftest import ready_hook_points
 from vxdist.model.load import load_model
 from vxdist.model.source import ModelSource
@@ -56,8 +56,6 @@ class _Predictor(pl.LightningModule):
         self._batch = 0
         self._work, self._source, self._settings = work, source, config
         self._strategy = strategy
-        self._stop_signal: int | None = None
-        self._running = False
         self._pending: Mapping[int, int] = {}
         self._assigned: Sequence[Sequence[int]] = ()
         self._progress: WorkProgress | None = None
@@ -117,8 +115,8 @@ class _Predictor(pl.LightningModule):
 
         Only now, as DeepSpeed deletes earlier hooks, and Lightning replaces earlier handlers.
         """
-        self.watch_signals()
-        self._running = True
+        stopping.check()
+        stopping.be_patient(True)
         self._work.attach(ready_hook_points(self.causal_model), self.device)
         tasks = self._assigned[self.trainer.global_rank]
         self._progress = WorkProgress(
@@ -130,27 +128,11 @@ class _Predictor(pl.LightningModule):
         )
         self._progress.start()
 
-    def watch_signals(self) -> dict[int, Any]:
-        """Handle SIGTERM and SIGINT; returns the previous handlers."""
-        return {n: signal.signal(n, self._on_signal) for n in (signal.SIGTERM, signal.SIGINT)}
-
-    def _on_signal(self, number: int, _: FrameType | None) -> None:
-        # Lightning's own handler communicates with other ranks from within the handler; ours only
-        # sets a flag for the next batch. While the model loads there is nothing to finish first.
-        self._stop_signal = number
-        if not self._running:
-            self._stop()
-
-    def _stop(self) -> None:
-        assert self._stop_signal is not None
-        self.wait_written()
-        name = signal.Signals(self._stop_signal).name
-        raise Stopped(f"stopped by {name}; run the same command again to resume")
-
     def predict_step(self, batch: Batch) -> None:
         """Run one batch; after the last of a task, write its results."""
-        if self._stop_signal is not None:
-            self._stop()
+        if stopping.is_asked():
+            self.wait_written()
+            stopping.check()
         task, batches = f"{self._noun} {batch.task}", len(self._work.batches(batch.task))
         self._batch += 1
         step = "a filler batch" if batch.filler else f"{task}, batch {self._batch} of {batches}"
@@ -177,8 +159,9 @@ class _Predictor(pl.LightningModule):
 
     def on_predict_end(self) -> None:
         """After the last batch: wait until the last task is written."""
+        stopping.be_patient(False)
         self.wait_written()
-        self._running = False
+        stopping.check()
         self._stop_progress()
 
     def close(self) -> None:
@@ -214,9 +197,8 @@ def run_loop(
     peers = Peers(launch, config.trainer.peer_timeout, config.store)
     trainer = make_trainer(config.trainer, launch, kind, config.model.dtype, [peers])
     predictor = _Predictor(work, source, config, kind, peers, output, identity)
-    handlers = predictor.watch_signals()
     try:
-        with peers.guard():
+        with stopping.for_lightning(), peers.guard():
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", ".*does not have many workers.*")
                 warnings.filterwarnings("ignore", "predict returned None.*")
@@ -230,5 +212,3 @@ def run_loop(
             trainer.strategy.barrier()
     finally:
         predictor.close()
-        for number, handler in handlers.items():
-            signal.signal(number, handler)

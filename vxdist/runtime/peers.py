@@ -5,7 +5,6 @@ hangs in a collective; so all ranks exchange heartbeats (heartbeat.py).
 """
 
 import contextlib
-import json
 import os
 import socket
 import sys
@@ -19,7 +18,7 @@ import lightning.pytorch as pl
 from vxdist.errors import STOPPED, USER_ERROR, Stopped, UserError
 from vxdist.runtime.heartbeat import Abort, Heartbeat
 from vxdist.runtime.launch import Launch
-from vxstore.io.storage import beside
+from vxstore.io.lock import release
 
 
 class PeerFailed(UserError):
@@ -169,15 +168,7 @@ class Peers(pl.Callback):
         if not self._raised:
             print(self._because(abort), file=sys.stderr, flush=True)
         if self._launch.rank == 0:
-            _release(self._store)
-
-
-def _release(store: str) -> None:
-    """Release this process's lock on a store."""
-    storage, name = beside(store, ".lock")
-    lock = json.loads(storage.read(name) or b"{}")
-    if (lock.get("host"), lock.get("process")) == (socket.gethostname(), os.getpid()):
-        storage.remove(name)
+            release(self._store)
 
 
 def _describe(error: BaseException) -> str:
