@@ -4,10 +4,11 @@ Each takes the store's lock while it writes. Nothing is printed unless `verbose`
 """
 
 import contextlib
+import dataclasses
 import importlib
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["Config", "evaluate", "load_config", "locate", "reduce", "report", "run"]
 
 STAGES = ("locate", "reduce", "evaluate", "report")
+WITH_MODEL = {"locate", "evaluate"}
+"""Stages that read the corpus and run the model."""
 
 
 def load_config(
@@ -72,7 +75,7 @@ def report(config: Config, *, verbose: bool = False) -> Path:
     Raises UserError if the store or its score is missing, or the file cannot be written.
     """
     run_stages(config, ["report"], Output(shown=verbose))
-    from vxdist.report.stage import report_path
+    from vxdist.report.checks import report_path
 
     return report_path(config)
 
@@ -84,20 +87,70 @@ def run(config: Config, *, verbose: bool = False) -> "Store":
 
 
 def run_stages(config: Config, stages: Sequence[str], output: Output) -> None:
-    """Run stages one after the other, holding the store's lock if any of them writes it."""
+    """Run stages one after the other, holding the store's lock if any of them writes it.
+
+    Before the first, all that can be wrong with any of them is looked for.
+    """
+    from vxdist import stopping
     from vxdist.saved_settings import save_settings
 
     _prepare_environment(config)
-    with _hold(config, stages):
-        for stage in stages:
-            _stage(stage)(config, output)
-            save_settings(config, stage)
+    with stopping.watch():
+        _check(config, stages, output)
+        with _hold(config, stages):
+            for stage in stages:
+                _stage(stage)(config, output)
+                save_settings(config, stage)
+
+
+def _check(config: Config, stages: Sequence[str], output: Output) -> None:
+    """Find the mistakes in any section before hours are spent, first those that need no torch.
+
+    One file is one run, so locate checks the settings of all stages. What another stage than those
+    of this run would be refused for is a warning, and only if its section was set.
+    """
+    from vxdist.corpus import load_corpus
+    from vxdist.errors import UserError
+    from vxdist.ranks import is_first_rank
+
+    if not config.store:
+        raise UserError("store: not given; name the path or URL of the activation store")
+    if not (is_first_rank() or WITH_MODEL & set(stages)):
+        return
+    corpus = load_corpus(config.corpus) if WITH_MODEL & set(stages) else None
+    for stage in STAGES if "locate" in stages else stages:
+        _module(stage, "checks").check_settings(config, corpus)
+    for stage in stages:
+        _module(stage, "checks").check_inputs(config, corpus, stages)
+    if "locate" not in stages:
+        return
+    later = [stage for stage in STAGES if stage in stages or _was_set(config, stage)]
+    questions: Any = _module("evaluate", "questions") if "evaluate" in later else None
+    reader = questions.find_reader(config) if questions and is_first_rank() else None
+    try:
+        for stage in later:
+            _module(stage, "checks").check_inputs(config, corpus, later)
+        if reader is not None:
+            questions.check_questions(config, corpus, reader)
+    except UserError as error:
+        if later == list(stages):
+            raise
+        if output.shown and is_first_rank():
+            print(f"warning: a later stage will be refused: {error}", file=sys.stderr)
+
+
+def _was_set(config: Config, section: str) -> bool:
+    settings, default = (dataclasses.asdict(getattr(of, section)) for of in (config, Config()))
+    return bool(settings != default)
+
+
+def _module(stage: str, name: str) -> Any:
+    """A module of a stage, imported when it is used: some need torch."""
+    return importlib.import_module(f"vxdist.{stage}.{name}")
 
 
 def _stage(name: str) -> Callable[[Config, Output], None]:
-    """A stage, imported when it is run: some need torch."""
-    stage: Any = importlib.import_module(f"vxdist.{name}.stage")
-    run_stage: Callable[[Config, Output], None] = stage.run
+    run_stage: Callable[[Config, Output], None] = _module(name, "stage").run
     return run_stage
 
 
@@ -110,17 +163,21 @@ def _prepare_environment(config: Config) -> None:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
 
 
-def _hold(config: Config, stages: Sequence[str]) -> AbstractContextManager[None]:
+@contextlib.contextmanager
+def _hold(config: Config, stages: Sequence[str]) -> Iterator[None]:
     """The store's lock, for rank 0 of a run that writes it; the other ranks belong to that run."""
-    from vxdist.errors import UserError
+    from vxdist import stopping
     from vxdist.ranks import is_first_rank
-    from vxstore.io.lock import hold
+    from vxstore.io.lock import hold, release
 
-    if not config.store:
-        raise UserError("store: not given; name the path or URL of the activation store")
     if list(stages) == ["report"] or not is_first_rank():
-        return contextlib.nullcontext()
-    return hold(config.store, take_over=config.take_over)
+        yield
+        return
+    with (
+        stopping.cleaning_up(lambda: release(config.store)),
+        hold(config.store, take_over=config.take_over),
+    ):
+        yield
 
 
 def _open(config: Config) -> "Store":

@@ -97,11 +97,17 @@ def _run(command: str, arguments: Sequence[str]) -> None:
     if command in OTHERS:
         importlib.import_module(f"vxdist.{OTHERS[command][0]}.command").run(arguments)
         return
-    from vxdist.api import run_stages
-    from vxdist.output import Output
+    from vxdist import stopping
     from vxdist.settings import parse
 
-    config = parse(command, arguments)
+    with stopping.watch(exits=True):
+        _run_stages(command, parse(command, arguments))
+
+
+def _run_stages(command: str, config: "Config") -> None:
+    from vxdist.api import run_stages
+    from vxdist.output import Output
+
     if command != RUN[0]:
         run_stages(config, [command], Output())
         return

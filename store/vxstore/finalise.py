@@ -18,7 +18,7 @@ from vxstore.io.metadata import STATE_COMPLETE, commit
 from vxstore.io.storage import find_storage
 from vxstore.names import names_on_disk
 from vxstore.read import read_root_attrs
-from vxstore.recorded import Recorded, recorded_arrays
+from vxstore.recorded import Recorded, read_planned, recorded_arrays
 from vxstore.statistics import recorded_names
 
 DAMAGE = (StoreError, ValueError, RuntimeError, OSError)
@@ -83,9 +83,14 @@ def complete(path: str) -> None:
     parts = read_parts(path)
     total, planned = int(parts.token_count_P.sum()), attrs.get("planned_token_count")
     if planned not in (None, total):
+        fix = (
+            f"run `vxstore check {path} --repair`, then `vxdist locate`"
+            if read_planned(arrays.open_group(path, "record"))
+            else "record it again"
+        )
         raise StoreError(
             f"{path}: its parts hold {total} tokens, and {planned} were planned; it is damaged, "
-            "so record it again"
+            f"so {fix}"
         )
     root = arrays.open_group(path, mode="r+")
     for name, count_P in (

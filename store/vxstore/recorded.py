@@ -12,6 +12,8 @@ from vxstore.io import arrays
 from vxstore.schema import RECORD, ROOT, ArraySpec, record_array, root_array
 from vxstore.statistics import DEFAULT, STATISTICS, Law, Statistic, read_law, recorded_names
 
+PLANNED = {"token_count": "planned_token_counts", "story_count": "planned_story_counts"}
+"""Counts of one number a part, and the attribute of `/record` that says what they will be."""
 ROUTED_LAW = Law(combine="sum", bound="tokens")
 
 
@@ -74,3 +76,21 @@ def recorded_arrays(attrs: Mapping[str, Any], record: zarr.Group) -> dict[str, R
 def law_of(name: str, array: zarr.Array[Any]) -> Law:
     """The law of an array by neuron or expert. Raises StoreError as `read_law` does."""
     return ROUTED_LAW if name == ROUTED else read_law(name, array.attrs)
+
+
+def read_planned(record: zarr.Group) -> dict[str, list[int]]:
+    """What is planned of each part, by the name of the count; nothing in stores that do not say.
+
+    Raises StoreError if that is not one number for each part.
+    """
+    planned = {}
+    for name, attribute in PLANNED.items():
+        counts: Any = record.attrs.get(attribute)
+        if counts is None:
+            continue
+        parts = arrays.get_array(record, name).shape[0]
+        numbers = isinstance(counts, list) and all(type(n) is int and n >= 0 for n in counts)
+        if not numbers or len(counts) != parts:
+            raise StoreError(f"record: {attribute}: expected {parts} whole numbers, one a part")
+        planned[name] = counts
+    return planned

@@ -12,20 +12,20 @@ import zarr
 from numpy.typing import NDArray
 
 from vxstore.errors import StoreError
-from vxstore.experts import (
-    ROUTED,
-    by_neuron,
-    check_routed,
-    columns,
-    describe_experts,
-    write_labels,
-)
+from vxstore.experts import describe_experts, write_labels
 from vxstore.identity import holds_store
 from vxstore.io import arrays, lock
 from vxstore.io.metadata import commit, utc_now
 from vxstore.names import names_on_disk
+from vxstore.part_counts import PartCounts, check_counts, check_planned
 from vxstore.read import STATE_CREATING, STATE_RECORDING, read_root_attrs
-from vxstore.recorded import Recorded, record_arrays, recorded_arrays, root_arrays
+from vxstore.recorded import (
+    PLANNED,
+    read_planned,
+    record_arrays,
+    recorded_arrays,
+    root_arrays,
+)
 from vxstore.schema import (
     FORMAT_NAME,
     FORMAT_VERSION,
@@ -34,29 +34,24 @@ from vxstore.schema import (
     record_chunks,
 )
 
+__all__ = ["PartCounts", "PartLabels", "Recorder", "create"]
+
 OF_PART = ("value", "language", "stance")
 """Labels along `part`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PartLabels:
-    """What all stories of one part share."""
+    """What all stories of one part share, and how much is planned to be recorded of it.
+
+    Without `token_count` and `story_count` any part may hold any number.
+    """
 
     value: str
     language: str
     stance: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class PartCounts:
-    """What one part adds. L: layer, N: neuron, E: expert."""
-
-    statistics: Mapping[str, NDArray[Any]]
-    """By name, each (layer, neuron); at least those that the store records."""
-    token_count: int
-    story_count: int
-    routed_count_LE: NDArray[np.integer[Any]] | None = None
-    """Tokens given to each expert; None if the model has none."""
+    token_count: int | None = None
+    story_count: int | None = None
 
 
 def create(
@@ -132,7 +127,11 @@ def _create_record(
     names = {label: on_disk.get(label, label) for label in OF_PART}
     for label, name in names.items():
         arrays.write_coordinate(record, name, [getattr(p, label) for p in parts], dim="part")
-    record.update_attributes({"coordinates": " ".join((*names.values(), *of_neuron))})
+    planned = {
+        attribute: [getattr(part, name) for part in parts] for name, attribute in PLANNED.items()
+    }
+    known = {name: counts for name, counts in planned.items() if None not in counts}
+    record.update_attributes({"coordinates": " ".join((*names.values(), *of_neuron)), **known})
 
 
 def _write_numbers(
@@ -161,6 +160,7 @@ class Recorder:
         self._run = lock.current_run(path)
         record = arrays.open_group(path, "record", mode="r+")
         self._recorded = recorded_arrays(self._attrs, record)
+        self._planned = read_planned(record)
         self._scalars = {
             name: arrays.get_array(record, name) for name in ("token_count", "story_count")
         }
@@ -173,10 +173,12 @@ class Recorder:
     def write_part(self, part: int, counts: PartCounts) -> None:
         """Check one part's counts, write them as whole shards and, last, seal it.
 
-        Raises ValueError, before anything is written, if a number is missing or breaks the law of
-        its statistic; StoreError if another run has taken the store over, or the part is sealed.
+        Raises ValueError, before anything is written, if a number is missing, breaks the law of
+        its statistic or is not the planned one; StoreError if another run has taken the store over,
+        or the part is sealed.
         """
-        data = _check_counts(part, counts, self._recorded, self._attrs)
+        data = check_counts(part, counts, self._recorded, self._attrs)
+        check_planned(part, counts, self._planned)
         lock.require(self.path, self._run)
         if self._sealed[part]:
             raise StoreError(
@@ -199,58 +201,3 @@ class Recorder:
         arrays.write_region(self._scalars["token_count"], part, np.asarray(-1, dtype="int64"))
         if self._attrs["format_version"] >= 3:
             arrays.forget_region(self._recorded["active_count"].array, part)
-
-
-def _check_counts(
-    part: int,
-    counts: PartCounts,
-    recorded: Mapping[str, Recorded],
-    attrs: Mapping[str, Any],
-) -> dict[str, NDArray[Any]]:
-    """The arrays to write, by name. Raises ValueError if one is missing or breaks its law."""
-    most = np.iinfo(np.int32).max
-    if not 0 <= counts.token_count <= most:
-        raise ValueError(
-            f"part {part}: {counts.token_count} tokens are less than none, or more than int32 holds"
-        )
-    data = {name: counts.statistics[name] for name in recorded if name in counts.statistics}
-    if missing := [name for name in recorded if name not in (*data, ROUTED)]:
-        raise ValueError(f"part {part}: the store records {missing[0]}, and none is given")
-    active_LN, routed_LE = data["active_count"], counts.routed_count_LE
-    check_routed(part, routed_LE, active_LN.shape, counts.token_count, attrs)
-    given_LN: NDArray[Any] | None = np.broadcast_to(counts.token_count, active_LN.shape)
-    if routed_LE is not None:
-        given_LN = by_neuron(routed_LE, active_LN.shape[1])
-    elif attrs.get("denominator", "tokens") != "tokens":
-        given_LN = None
-    for name, found_LN in data.items():
-        _check_law(part, recorded[name], found_LN, given_LN, attrs)
-    return data if routed_LE is None else {**data, ROUTED: routed_LE}
-
-
-def _check_law(
-    part: int,
-    recorded: Recorded,
-    found_LN: NDArray[Any],
-    given_LN: NDArray[Any] | None,
-    attrs: Mapping[str, Any],
-) -> None:
-    """Raise ValueError, naming the first neuron, unless all numbers are possible."""
-    law, dtype = recorded.law, recorded.array.dtype
-    assert np.can_cast(found_LN.dtype, dtype, "same_kind"), f"{recorded.name}: {found_LN.dtype}"
-    if dtype.kind == "i" and found_LN.max() > np.iinfo(dtype).max:
-        raise ValueError(
-            f"part {part}: {recorded.name} of {found_LN.max()} is more than {dtype} holds"
-        )
-    # As they will be read: float64 can be beyond float32.
-    read_LN = found_LN.astype(dtype)
-    sound_LN = law.holds(read_LN, given_LN)
-    if sound_LN.all():
-        return
-    layer, neuron = (int(n) for n in np.argwhere(~sound_LN)[0])
-    place = {"layer": layer, **(columns(attrs, found_LN.shape[1], neuron) or {"neuron": neuron})}
-    given = "" if given_LN is None else f" (it was given {given_LN[layer, neuron]} tokens)"
-    raise ValueError(
-        f"part {part}: {', '.join(f'{dim} {n}' for dim, n in place.items())}: {recorded.name} is "
-        f"{read_LN[layer, neuron]}, expected {law.expected}{given}"
-    )

@@ -110,10 +110,11 @@ def _cut(
     bins: Sequence[Sequence[int]], limit: int, max_padding: float, *, count_logits: bool = False
 ) -> _Cut:
     """One task of texts whose lengths are in `bins`; a batch holds texts of one bin."""
+    section = "evaluate" if count_logits else "locate"
     batches = [
         [lengths[i] for i in batch]
         for lengths in bins
-        for batch in pack(lengths, tokens_per_batch=limit, max_padding=max_padding)
+        for batch in pack(lengths, tokens_per_batch=limit, max_padding=max_padding, section=section)
     ]
     sizes = [(len(batch), batch[0]) for batch in batches]
     # Evaluate keeps the logits at every position where a text of the batch ends.

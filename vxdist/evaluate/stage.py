@@ -9,22 +9,24 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from vxdist.components import make_component
 from vxdist.config import Config, EvaluateConfig
 from vxdist.corpus import Corpus, EvaluationItem, load_corpus
 from vxdist.evaluate.checks import (
-    check_controls,
     check_dilemmas,
     check_model,
     check_needs,
     check_values,
+    find_items,
+    find_score,
+    make_intervention,
+    make_outcome,
 )
 from vxdist.evaluate.conditions import make_conditions, mask_neurons
 from vxdist.evaluate.effects import is_measured, write_effects
-from vxdist.evaluate.outcomes import OUTCOMES, Outcome
+from vxdist.evaluate.outcomes import Outcome
 from vxdist.evaluate.recorded import read_activity, read_recorded
 from vxdist.evaluate.work import EvaluateWork
-from vxdist.hooks.interventions import INTERVENTIONS, Intervention
+from vxdist.hooks.interventions import Intervention
 from vxdist.model.load import describe_model, load_tokenizer
 from vxdist.model.source import ModelSource, find_model
 from vxdist.output import Output
@@ -34,9 +36,8 @@ from vxdist.runtime.strategy import resolve_strategy
 from vxdist.stats.matching import LanguageNeurons
 from vxstore.defaults import DEFAULT_INTERVENTION, DEFAULT_OUTCOME
 from vxstore.evaluation import ConditionRecorder, DilemmaLabels, create_evaluation
-from vxstore.identity import begun_alike, check_name, finished_alike
+from vxstore.identity import begun_alike, finished_alike
 from vxstore.mask_file import read_masks
-from vxstore.query.lookup import default_score
 from vxstore.read import Store, open_store
 
 IDENTITY = ("controls", "control_pool", "seed")
@@ -108,7 +109,8 @@ def run(config: Config, output: Output) -> None:
         max_padding=config.evaluate.max_padding,
     )
     if _missing(config.store, this.name) > 0:
-        run_loop(work, source, config, output)
+        asked = {"questions_digest": work.digest()}
+        run_loop(work, source, config, output, identity=identity | asked)
     if launch.rank == 0:
         _finish(this, output)
 
@@ -116,18 +118,13 @@ def run(config: Config, output: Output) -> None:
 def _prepare(config: Config, corpus: Corpus, source: ModelSource) -> _Run:
     settings, store = config.evaluate, open_store(config.store)
     values = check_values(settings, corpus)
-    items = [item for item in corpus.evaluation if item.value in values]
-    outcome = make_component(OUTCOMES, settings.outcome, settings, "evaluate.outcome")
-    intervention = make_component(
-        INTERVENTIONS, settings.intervention, settings, "evaluate.intervention"
-    )
-    check_name(config.evaluation_name, "evaluate.name")
-    check_controls(settings)
+    items = find_items(config, corpus)
+    outcome, intervention = make_outcome(settings), make_intervention(settings)
     check_dilemmas(config, len(items))
     check_model(config, store, source)
     root = store.root()
     check_needs(store, root, intervention)
-    score = settings.scores or config.reduce.name or default_score(store, config.reduce.selector)
+    score = find_score(config, store)
     scores = store.scores(score)
     languages = [str(label) for label in root.language.values]
     return _Run(

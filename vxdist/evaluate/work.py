@@ -3,6 +3,7 @@
 L: layer, N: neuron, G: language, T: token.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -62,9 +63,22 @@ class EvaluateWork:
         for language in self._languages:
             asked = [n for n, q in enumerate(self._questions) if q.language == language]
             lengths = [len(self._questions[n].token_ids_T) for n in asked]
-            packed = pack(lengths, tokens_per_batch=tokens_per_batch, max_padding=max_padding)
+            packed = pack(
+                lengths,
+                tokens_per_batch=tokens_per_batch,
+                max_padding=max_padding,
+                section="evaluate",
+            )
             batches += [tuple(asked[i] for i in batch) for batch in packed]
         return tuple(batches)
+
+    def digest(self) -> str:
+        """SHA-256 of all questions, as tokens, and of the batches they run in."""
+        sha = hashlib.sha256(repr(self._batches).encode())
+        for question in self._questions:
+            sha.update(f"{question.language} {question.at}\n".encode())
+            sha.update(np.asarray(question.token_ids_T, dtype="<i4").tobytes())
+        return sha.hexdigest()
 
     def pending(self) -> Mapping[int, int]:
         """Unsealed conditions, each of the same number of tokens."""

@@ -1,5 +1,6 @@
 """The locate stage: corpus and model in, activation store out."""
 
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -46,7 +47,14 @@ def run(config: Config, output: Output) -> None:
         _prepare_store(config, corpus, shape, plan, identity, output)
     if _missing(config.store) > 0:
         work = LocateWork(plan, config.store, statistics)
-        run_loop(work, source, config, output, then=lambda rank, of: _sum(config, rank, of, output))
+        run_loop(
+            work,
+            source,
+            config,
+            output,
+            identity=_common(identity),
+            then=lambda rank, of: _sum(config, rank, of, output),
+        )
     elif launch.rank == 0:
         _sum(config, 0, 1, output)  # an earlier run was killed while it summed
     if launch.rank == 0:
@@ -98,6 +106,13 @@ def describe_run(
     }
 
 
+def _common(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """What all ranks must have in common: paths may differ, for copies on each machine."""
+    settings = {f"locate.{key}": found for key, found in identity["plan_settings"].items()}
+    common = ("corpus_digest", "plan_digest", "statistics")
+    return settings | {key: identity[key] for key in common if key in identity}
+
+
 def _prepare_store(
     config: Config,
     corpus: Corpus,
@@ -142,7 +157,16 @@ def create_store(
         num_experts=shape.num_experts,
         values=corpus.values,
         languages=corpus.languages,
-        parts=[PartLabels(value=p.value, language=p.language, stance=p.stance) for p in plan.parts],
+        parts=[
+            PartLabels(
+                value=part.value,
+                language=part.language,
+                stance=part.stance,
+                token_count=part.token_count,
+                story_count=part.story_count,
+            )
+            for part in plan.parts
+        ],
         attrs=identity,
     )
 

@@ -72,27 +72,47 @@ def read_ahead(source: ModelSource) -> None:
     threading.Thread(target=advise, name="read ahead", daemon=True).start()
 
 
-def _find(config: ModelConfig, *, weights: bool) -> ModelSource:
+def check_files(config: ModelConfig) -> None:
+    """Raise UserError if no model with weights is where `model.path` says; the Hub is not asked."""
+    found = look_for(config)
+    if found is not None and found.is_dir():
+        check_folder(found)
+
+
+def look_for(config: ModelConfig) -> Path | None:
+    """The model's file or folder; None for a Hub id. Nothing is imported, read or downloaded.
+
+    Raises UserError if there is no such model on this machine.
+    """
     path = config.path
     if not path:
         raise UserError(
             "model.path: not set; give a Hub id, a directory, a .gguf file, or package:NAME/FILE"
         )
     if path.startswith(PACKAGE):
-        return _from_gguf(path, _package_file(path))
+        return _package_file(path)
     local = Path(path)
     if local.suffix == ".gguf":
         if not local.is_file():
             raise UserError(f"model.path: there is no file {path}; expected a .gguf file")
-        return _from_gguf(path, local)
+        return local
     if local.is_dir():
-        return _from_directory(config, "", local, weights=weights)
+        return local
     if local.exists() or not HUB_ID.fullmatch(path) or path.startswith("."):
         raise UserError(
             f"model.path: {path} is not a model; expected a Hub id, a directory, a .gguf file, or "
             f"{PACKAGE}NAME/FILE"
         )
-    return _from_hub(config, weights=weights)
+    return None
+
+
+def _find(config: ModelConfig, *, weights: bool) -> ModelSource:
+    found = look_for(config)
+    if found is None:
+        return _from_hub(config, weights=weights)
+    if found.is_dir():
+        return _from_directory(config, "", found, weights=weights)
+    return _from_gguf(config.path, found)
 
 
 def _package_file(path: str) -> Path:
@@ -125,6 +145,18 @@ def _from_gguf(name: str, file: Path) -> ModelSource:
 def _from_directory(
     config: ModelConfig, revision: str, folder: Path, *, weights: bool
 ) -> ModelSource:
+    check_folder(folder, weights=weights)
+    return ModelSource(
+        name=config.path,
+        revision=revision,
+        directory=folder,
+        fingerprint=_fingerprint(folder) if weights else "",
+        own_code=_check_code(config, folder),
+    )
+
+
+def check_folder(folder: Path, *, weights: bool = True) -> None:
+    """Raise UserError unless a model, with its weights, is in `folder`."""
     _refuse_adapter(folder)
     if not (folder / "config.json").is_file():
         raise UserError(f"model.path: {folder} has no config.json, so it is not a model directory")
@@ -135,13 +167,6 @@ def _from_directory(
             f"model.path: {folder}: expected weights in .safetensors files, found {found}; "
             "convert them with save_pretrained(..., safe_serialization=True)"
         )
-    return ModelSource(
-        name=config.path,
-        revision=revision,
-        directory=folder,
-        fingerprint=_fingerprint(folder) if weights else "",
-        own_code=_check_code(config, folder),
-    )
 
 
 def _refuse_adapter(folder: Path) -> None:

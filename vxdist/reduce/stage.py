@@ -1,11 +1,10 @@
 """The reduce stage: counts in, scores and selected neurons out. Needs no model and no torch."""
 
-from vxdist.components import make_component
 from vxdist.config import Config
 from vxdist.output import Output
 from vxdist.ranks import is_first_rank
+from vxdist.reduce.checks import make_selector
 from vxdist.reduce.score import write_score
-from vxdist.reduce.selectors import SELECTORS
 from vxstore.read import open_store
 
 
@@ -18,7 +17,7 @@ def run(config: Config, output: Output) -> None:
     if not is_first_rank():
         return
     kind, name = config.reduce.selector, config.score_name
-    selector = make_component(SELECTORS, kind, config.reduce, "reduce.selector")
+    selector = make_selector(config)
     known = open_store(config.store).names("scores")
     kept = config.kept("reduce")
     thresholds = write_score(config.store, name, selector, kind=kind, config=kept)

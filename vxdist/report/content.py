@@ -12,6 +12,7 @@ import vxstore
 from vxdist.config import Config, CorpusConfig
 from vxdist.corpus import load_corpus
 from vxdist.errors import UserError
+from vxdist.report.checks import check_settings
 from vxdist.report.elements import Name
 from vxdist.report.evaluation import Evaluation, read_evaluation
 from vxdist.report.pick import pick
@@ -75,10 +76,7 @@ def gather(config: Config) -> Content:
     Raises UserError (StoreError) if the store is missing, not complete or damaged, or does not have
     the score or the evaluation asked for.
     """
-    if config.report.top_neurons < 1:
-        raise UserError(
-            f"report.top_neurons: found {config.report.top_neurons}, expected at least 1"
-        )
+    check_settings(config, None)
     store = vxstore.open(config.store)
     root = store.root()
     values, languages = (

@@ -7,9 +7,9 @@ from vxdist.config import Config
 from vxdist.errors import UserError
 from vxdist.output import Output
 from vxdist.ranks import is_first_rank
+from vxdist.report.checks import report_path
 from vxdist.report.content import gather
 from vxdist.report.page import render
-from vxstore.io.storage import is_url
 
 
 def run(config: Config, output: Output) -> None:
@@ -24,18 +24,6 @@ def run(config: Config, output: Output) -> None:
     page = render(gather(config))
     _write(path, page)
     output.say(f"report: {path}")
-
-
-def report_path(config: Config) -> Path:
-    """The file of the report: `report.path`, or one beside the store.
-
-    Raises UserError if the store is a URL and `report.path` is not given.
-    """
-    if config.report.path is not None:
-        return Path(config.report.path)
-    if is_url(config.store):
-        raise UserError(f"report.path: {config.store} is a URL; name the HTML file to write")
-    return Path(config.store.rstrip("/").removesuffix(".zarr") + ".html")
 
 
 def _write(path: Path, page: str) -> None:

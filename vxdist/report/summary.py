@@ -8,11 +8,11 @@ from rich.text import Text
 
 from vxdist.config import Config
 from vxdist.ranks import is_first_rank
+from vxdist.report.checks import report_path
 from vxdist.report.content import Content, gather
 from vxdist.report.evaluation import Cell, Evaluation
 from vxdist.report.findings import describe_source, finding
 from vxdist.report.selection import Selection
-from vxdist.report.stage import report_path
 from vxdist.report.text import MINUS, interval, percent, printable, signed, span
 
 WIDTH = 80

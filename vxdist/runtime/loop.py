@@ -4,27 +4,33 @@ Work is cut into tasks (parts, conditions), each a fixed list of batches. One ra
 beginning to end, then writes its results. The batches of a task never depend on the world size.
 """
 
-import signal
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from types import FrameType
+from types import MappingProxyType
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from torch.utils.data import DataLoader
 
+from vxdist import stopping
 from vxdist.config import Config
-from vxdist.errors import Stopped
+from vxdist.errors import UserError
 from vxdist.hooks.selftest import ready_hook_points
 from vxdist.model.load import load_model
 from vxdist.model.source import ModelSource
 from vxdist.output import Output
 from vxdist.plan import assign
 from vxdist.progress import WorkProgress
+from vxdist.runtime.identity import (
+    describe_hardware,
+    exchange,
+    find_difference,
+    gather_facts,
+)
 from vxdist.runtime.launch import find_launch
 from vxdist.runtime.peers import Peers
 from vxdist.runtime.strategy import describe_idle, make_trainer, resolve_strategy
@@ -42,15 +48,14 @@ class _Predictor(pl.LightningModule):
         strategy: str,
         peers: Peers,
         output: Output,
+        identity: Mapping[str, Any],
     ) -> None:
         super().__init__()
-        self._peers, self._output = peers, output
+        self._peers, self._output, self._identity = peers, output, identity
         self._noun = work.task_name
         self._batch = 0
         self._work, self._source, self._settings = work, source, config
         self._strategy = strategy
-        self._stop_signal: int | None = None
-        self._running = False
         self._pending: Mapping[int, int] = {}
         self._assigned: Sequence[Sequence[int]] = ()
         self._progress: WorkProgress | None = None
@@ -62,12 +67,29 @@ class _Predictor(pl.LightningModule):
         if self._settings.trainer.threads is not None:
             # Only now, as Lightning sets a number of its own when it launches processes.
             torch.set_num_threads(self._settings.trainer.threads)
+        if self.trainer.world_size > 1:
+            self._compare_ranks()
         self.trainer.strategy.barrier()
         self._pending = self._work.pending()
         self._assigned = assign(self._pending, self.trainer.world_size)
         if self.trainer.is_global_zero and (idle := describe_idle(self._assigned, self._noun)):
             print(f"warning: {idle}", file=sys.stderr)
         self.trainer.strategy.barrier()
+
+    def _compare_ranks(self) -> None:
+        """Raise UserError, on all ranks, if one has other files, settings or packages."""
+        facts = gather_facts(self._settings, self._strategy, self._source, self._identity)
+        difference = find_difference(exchange(self._peers.name, facts))
+        if difference is not None:
+            raise UserError(difference)
+        hardware = {"hardware": describe_hardware(self._settings, self.device)}
+        kinds = {facts["hardware"] for _, facts in exchange(self._peers.name, hardware)}
+        if self.trainer.is_global_zero and len(kinds) > 1:
+            print(
+                f"warning: ranks compute on {' and '.join(sorted(kinds))}, which may round "
+                "differently; counts then depend on which rank a part is run on",
+                file=sys.stderr,
+            )
 
     def configure_model(self) -> None:
         """Load the model; under ZeRO-3 each rank keeps only its shard."""
@@ -93,8 +115,8 @@ class _Predictor(pl.LightningModule):
 
         Only now, as DeepSpeed deletes earlier hooks, and Lightning replaces earlier handlers.
         """
-        self.watch_signals()
-        self._running = True
+        stopping.check()
+        stopping.be_patient(True)
         self._work.attach(ready_hook_points(self.causal_model), self.device)
         tasks = self._assigned[self.trainer.global_rank]
         self._progress = WorkProgress(
@@ -106,27 +128,11 @@ class _Predictor(pl.LightningModule):
         )
         self._progress.start()
 
-    def watch_signals(self) -> dict[int, Any]:
-        """Handle SIGTERM and SIGINT; returns the previous handlers."""
-        return {n: signal.signal(n, self._on_signal) for n in (signal.SIGTERM, signal.SIGINT)}
-
-    def _on_signal(self, number: int, _: FrameType | None) -> None:
-        # Lightning's own handler communicates with other ranks from within the handler; ours only
-        # sets a flag for the next batch. While the model loads there is nothing to finish first.
-        self._stop_signal = number
-        if not self._running:
-            self._stop()
-
-    def _stop(self) -> None:
-        assert self._stop_signal is not None
-        self.wait_written()
-        name = signal.Signals(self._stop_signal).name
-        raise Stopped(f"stopped by {name}; run the same command again to resume")
-
     def predict_step(self, batch: Batch) -> None:
         """Run one batch; after the last of a task, write its results."""
-        if self._stop_signal is not None:
-            self._stop()
+        if stopping.is_asked():
+            self.wait_written()
+            stopping.check()
         task, batches = f"{self._noun} {batch.task}", len(self._work.batches(batch.task))
         self._batch += 1
         step = "a filler batch" if batch.filler else f"{task}, batch {self._batch} of {batches}"
@@ -153,8 +159,9 @@ class _Predictor(pl.LightningModule):
 
     def on_predict_end(self) -> None:
         """After the last batch: wait until the last task is written."""
+        stopping.be_patient(False)
         self.wait_written()
-        self._running = False
+        stopping.check()
         self._stop_progress()
 
     def close(self) -> None:
@@ -175,10 +182,13 @@ def run_loop(
     config: Config,
     output: Output,
     *,
+    identity: Mapping[str, Any] = MappingProxyType({}),
     then: Callable[[int, int], None] | None = None,
 ) -> None:
     """Run all pending tasks of `work` on the ranks of this launch.
 
+    `identity` is what decides the stage's numbers: ranks must agree in it, in the model's files,
+    and in the settings and packages that decide numbers; else UserError names the rank.
     When all ranks are done, each calls `then` with its rank and the world size. Returns when that
     has ended on every rank. Raises Stopped after SIGTERM or SIGINT.
     """
@@ -186,10 +196,9 @@ def run_loop(
     kind = resolve_strategy(config.trainer, launch)
     peers = Peers(launch, config.trainer.peer_timeout, config.store)
     trainer = make_trainer(config.trainer, launch, kind, config.model.dtype, [peers])
-    predictor = _Predictor(work, source, config, kind, peers, output)
-    handlers = predictor.watch_signals()
+    predictor = _Predictor(work, source, config, kind, peers, output, identity)
     try:
-        with peers.guard():
+        with stopping.for_lightning(), peers.guard():
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", ".*does not have many workers.*")
                 warnings.filterwarnings("ignore", "predict returned None.*")
@@ -203,5 +212,3 @@ def run_loop(
             trainer.strategy.barrier()
     finally:
         predictor.close()
-        for number, handler in handlers.items():
-            signal.signal(number, handler)

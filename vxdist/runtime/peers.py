@@ -5,7 +5,6 @@ hangs in a collective; so all ranks exchange heartbeats (heartbeat.py).
 """
 
 import contextlib
-import json
 import os
 import socket
 import sys
@@ -19,7 +18,7 @@ import lightning.pytorch as pl
 from vxdist.errors import STOPPED, USER_ERROR, Stopped, UserError
 from vxdist.runtime.heartbeat import Abort, Heartbeat
 from vxdist.runtime.launch import Launch
-from vxstore.io.storage import beside
+from vxstore.io.lock import release
 
 
 class PeerFailed(UserError):
@@ -36,7 +35,7 @@ class Peers(pl.Callback):
     def __init__(self, launch: Launch, timeout: float, store: str) -> None:
         """`timeout` is trainer.peer_timeout; rank 0 holds the lock of `store`."""
         self._launch, self._timeout, self._store = launch, timeout, store
-        self._name = f"rank {launch.rank} ({socket.gethostname()})"
+        self.name = f"rank {launch.rank} ({socket.gethostname()})"
         self._step: str | None = None
         self._failed_step: str | None = None
         self._raised = False
@@ -48,7 +47,7 @@ class Peers(pl.Callback):
         if self._launch.world_size == 1:
             return
         # A launch that was restarted may find the store of the one before it.
-        launch, store_host = trainer.strategy.broadcast((uuid.uuid4().hex, self._name))
+        launch, store_host = trainer.strategy.broadcast((uuid.uuid4().hex, self.name))
         self.start(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), launch, store_host)
 
     def start(self, host: str, port: int, launch: str, store_host: str) -> None:
@@ -59,7 +58,7 @@ class Peers(pl.Callback):
         heartbeat = Heartbeat(
             rank=self._launch.rank,
             size=self._launch.world_size,
-            name=self._name,
+            name=self.name,
             store_host=store_host,
             timeout=self._timeout,
             on_abort=self._on_abort,
@@ -124,7 +123,7 @@ class Peers(pl.Callback):
         if self._heartbeat is None:
             return
         if isinstance(error, Stopped):
-            reason = f"{self._name} was stopped"
+            reason = f"{self.name} was stopped"
         else:
             reason = f"{self._location()} failed: {_describe(error)[:500]}"
         code = USER_ERROR if isinstance(error, UserError | OSError) else STOPPED
@@ -148,18 +147,18 @@ class Peers(pl.Callback):
         if not isinstance(error, Stopped):
             print(f"{location}: {_describe(error)}", file=sys.stderr, flush=True)
         elif heartbeat is not None and heartbeat.store_closed:
-            return Stopped(f"{self._name}: {heartbeat.store_host} has ended; {error}")
+            return Stopped(f"{self.name}: {heartbeat.store_host} has ended; {error}")
         return None
 
     def _location(self) -> str:
         """This rank, if there are others, and the step that failed, or else the last one."""
-        rank = self._name if self._launch.world_size > 1 else None
+        rank = self.name if self._launch.world_size > 1 else None
         step = self._failed_step or (self._step and f"after {self._step}")
         return ", ".join(filter(None, (rank, step)))
 
     def _because(self, abort: Abort) -> PeerFailed | PeerGone:
         """The error with which this rank ends when a peer has ended."""
-        line = f"{self._name} stops: {abort.reason}"
+        line = f"{self.name} stops: {abort.reason}"
         if abort.code == USER_ERROR:
             return PeerFailed(line)
         return PeerGone(f"{line}; run the same command again to resume from what is sealed")
@@ -169,15 +168,7 @@ class Peers(pl.Callback):
         if not self._raised:
             print(self._because(abort), file=sys.stderr, flush=True)
         if self._launch.rank == 0:
-            _release(self._store)
-
-
-def _release(store: str) -> None:
-    """Release this process's lock on a store."""
-    storage, name = beside(store, ".lock")
-    lock = json.loads(storage.read(name) or b"{}")
-    if (lock.get("host"), lock.get("process")) == (socket.gethostname(), os.getpid()):
-        storage.remove(name)
+            release(self._store)
 
 
 def _describe(error: BaseException) -> str:

@@ -14,6 +14,7 @@ from lightning.pytorch.strategies import DDPStrategy, Strategy
 from vxdist.config import TrainerConfig
 from vxdist.errors import UserError
 from vxdist.ranks import under_slurm
+from vxdist.runtime.checks import check_trainer
 from vxdist.runtime.launch import Launch
 
 
@@ -27,17 +28,9 @@ def resolve_strategy(config: TrainerConfig, launch: Launch) -> str:
                 f"trainer.devices: {launch.devices}, but torch finds {torch.cuda.device_count()} "
                 "GPUs on this machine"
             )
-    if config.peer_timeout < 1:
-        raise UserError(f"trainer.peer_timeout: {config.peer_timeout} must be at least 1 second")
-    from vxdist.runtime.zero3 import check_zero3
-
-    check_zero3(config, devices=launch.devices)
+    check_trainer(config, launch)
     if config.strategy == "auto":
         return "single" if launch.world_size == 1 else "ddp"
-    if config.strategy == "single" and launch.world_size > 1:
-        raise UserError(
-            f"trainer.strategy: single, but there are {launch.world_size} processes; use ddp"
-        )
     return config.strategy
 
 

@@ -8,12 +8,13 @@ import importlib.util
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from vxdist.config import TrainerConfig
 from vxdist.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 LIVE_LAYERS = 2
 """Decoder layers whose gathered weights a rank holds at once: the one that runs, and the next."""
@@ -126,8 +127,10 @@ def zero3_settings(config: TrainerConfig, dtype: str, *, world_size: int) -> dic
     }
 
 
-def fit_settings(settings: dict[str, Any], model: nn.Module, *, world_size: int) -> None:
+def fit_settings(settings: dict[str, Any], model: "nn.Module", *, world_size: int) -> None:
     """Add the settings that depend on the model's shapes, in elements; `model` needs no weights."""
+    from torch import nn
+
     weights = list(model.parameters())
     blocks = [block for m in model.modules() if isinstance(m, nn.ModuleList) for block in m]
     layer = max(sum(p.numel() for p in block.parameters()) for block in blocks)

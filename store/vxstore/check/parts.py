@@ -3,10 +3,11 @@
 P: part, L: layer, N: neuron (or expert, of routed counts), V: value, G: language.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import zarr
+from numpy.typing import NDArray
 
 from vxstore.check.findings import RERECORD, RESTORE, RETOTAL, Report
 from vxstore.errors import StoreError
@@ -21,7 +22,7 @@ from vxstore.finalise import (
 )
 from vxstore.io import arrays
 from vxstore.read import Store
-from vxstore.recorded import Recorded, law_of, recorded_arrays
+from vxstore.recorded import Recorded, law_of, read_planned, recorded_arrays
 
 
 def check_parts(
@@ -35,6 +36,7 @@ def check_parts(
     try:
         cell_P = read_cells(path, root, record)
         recorded = recorded_arrays(store.attrs, record)
+        planned = read_planned(record)
         _check_laws(root, recorded)
     except StoreError as error:
         report.add("record", str(error), RESTORE)
@@ -48,6 +50,7 @@ def check_parts(
         for name, count_P in scalars.items():
             if sealed == 1 and count_P[part] < 0:
                 report.add(f"record/{name}", "sealed, but lost or damaged", RERECORD, part)
+    _check_planned(scalars, planned, sealed_P, report)
     parts = Parts(
         cell_P=cell_P,
         token_count_P=scalars["token_count"],
@@ -58,9 +61,9 @@ def check_parts(
         routed=recorded[ROUTED].array if ROUTED in recorded else None,
     )
     skip = {part for part, sealed in enumerate(sealed_P) if sealed != 1} | set(report.bad_parts)
-    planned = store.attrs.get("planned_token_count")
-    if not skip and planned not in (None, int(parts.token_count_P.sum())):
-        report.add("record/token_count", f"its sum is not the {planned} planned", RESTORE)
+    total = store.attrs.get("planned_token_count")
+    if not skip and total not in (None, int(parts.token_count_P.sum())):
+        report.add("record/token_count", f"its sum is not the {total} planned", RESTORE)
     if store.complete:
         _check_totals(root, parts, skip, report)
     blocks = [
@@ -71,6 +74,20 @@ def check_parts(
     for done, (source, layers) in enumerate(blocks):
         _check_block(path, parts, source, root if store.complete else None, layers, skip, report)
         advance(done + 1, len(blocks))
+
+
+def _check_planned(
+    scalars: Mapping[str, NDArray[np.int64]],
+    planned: Mapping[str, Sequence[int]],
+    sealed_P: NDArray[np.int64],
+    report: Report,
+) -> None:
+    """Parts whose counts are not those planned: another run, of other texts, sealed them."""
+    for name, planned_P in planned.items():
+        for part, (found, expected) in enumerate(zip(scalars[name], planned_P, strict=True)):
+            if sealed_P[part] == 1 and found >= 0 and found != expected:
+                what = f"sealed with {found}, and {expected} were planned"
+                report.add(f"record/{name}", what, RERECORD, part)
 
 
 def _check_laws(root: zarr.Group, recorded: Mapping[str, Recorded]) -> None:

@@ -54,6 +54,14 @@ def hold(path: str, *, take_over: bool = False) -> Iterator[None]:
             storage.remove(name)
 
 
+def release(path: str) -> None:
+    """Release this process's lock, if it holds one: it is about to end without unwinding."""
+    storage, name = beside(path, ".lock")
+    there = _parse(storage.read(name))
+    if (there.get("host"), there.get("process")) == (socket.gethostname(), os.getpid()):
+        storage.remove(name)
+
+
 def _create(path: str, storage: Storage, name: str, data: bytes) -> bool:
     try:
         return storage.create(name, data)
