@@ -1,5 +1,7 @@
 """Checks of evaluate's settings that need no model; `vxdist estimate` makes them too."""
 
+import datetime
+
 import xarray as xr
 
 from vxdist.config import Config, EvaluateConfig
@@ -35,6 +37,24 @@ def check_controls(settings: EvaluateConfig) -> None:
         raise UserError(f"evaluate.controls: {settings.controls} must be 0 or more")
     if settings.control_pool < 1:
         raise UserError(f"evaluate.control_pool: {settings.control_pool} must be 1 or more")
+
+
+def check_asking(settings: EvaluateConfig) -> None:
+    """Raise UserError if the least mass is no probability, or the date is none."""
+    if not 0 <= settings.least_mass <= 1:
+        raise UserError(f"evaluate.least_mass: {settings.least_mass} must be from 0 to 1")
+    if settings.date is not None:
+        read_date(settings.date)
+
+
+def read_date(text: str) -> datetime.date:
+    """The date that evaluate.date gives. Raises UserError if it is none."""
+    try:
+        return datetime.date.fromisoformat(text)
+    except ValueError as error:
+        raise UserError(
+            f"evaluate.date: {text!r} is no date; give one such as 2026-01-31"
+        ) from error
 
 
 def check_dilemmas(config: Config, number: int) -> None:

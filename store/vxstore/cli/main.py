@@ -89,6 +89,11 @@ def _add_info(parser: argparse.ArgumentParser) -> None:
         help="print, as YAML, the settings that made `record`, a score or an evaluation; `vxdist "
         "run --config` takes them",
     )
+    parser.add_argument(
+        "--evaluation",
+        metavar="NAME",
+        help="print how this evaluation asked the model: its date, and a prompt in each language",
+    )
 
 
 def _add_top(parser: argparse.ArgumentParser) -> None:

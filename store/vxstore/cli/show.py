@@ -125,6 +125,20 @@ def show_info(about: Mapping[str, Any]) -> None:
         _show_settings(console, size | _mapping(evaluation.get("settings")) | evaluation["effect"])
 
 
+def show_asked(asked: Mapping[str, Any]) -> None:
+    """Print the result of `query.asked`; line breaks of a prompt are kept."""
+    console = new_console()
+    print_title(console, f"{asked['store']}, evaluation/{asked['evaluation']}")
+    _show_settings(console, asked["settings"])
+    if not asked["prompts"]:
+        console.print("no prompt is kept (an earlier vxdist made this evaluation)")
+    for language, prompt in asked["prompts"].items():
+        console.print()
+        print_title(console, f"the first prompt in {language}, as the model reads it")
+        for line in prompt.split("\n"):
+            console.print(clean(line), soft_wrap=True)
+
+
 def _facts_of_run(about: Mapping[str, Any]) -> dict[str, Any]:
     lines = {name: about[key] or "-" for key, name in ABOUT.items()}
     sealed, total = about["parts"]["sealed"], about["parts"]["total"]
