@@ -12,8 +12,8 @@ import vxstore
 from vxdist.cli import main
 from vxdist.corpus import EvaluationItem
 from vxdist.errors import Stopped, UserError
-from vxdist.evaluate.outcomes.choice import Choice, ChoiceSettings
 from vxdist.evaluate.letters import letter_tokens
+from vxdist.evaluate.outcomes.choice import Choice, ChoiceSettings
 
 ITEM = EvaluationItem(
     id="x-en",

@@ -129,7 +129,8 @@ def show_asked(asked: Mapping[str, Any]) -> None:
     """Print the result of `query.asked`; line breaks of a prompt are kept."""
     console = new_console()
     print_title(console, f"{asked['store']}, evaluation/{asked['evaluation']}")
-    _show_settings(console, asked["settings"])
+    given = {k: v for k, v in asked["settings"].items() if v not in (None, "null", "{}")}
+    _show_settings(console, given)
     if not asked["prompts"]:
         console.print("no prompt is kept (an earlier vxdist made this evaluation)")
     for language, prompt in asked["prompts"].items():

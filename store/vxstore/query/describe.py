@@ -100,24 +100,3 @@ def _evaluation(store: Store, name: str) -> dict[str, Any]:
         "dilemmas": get_array(store, f"{group}/dilemma").size,
         "effect": get_attrs(store, f"{group}/effect") if has_effect else {},
     }
-
-
-def asked(store: Store, evaluation: str) -> dict[str, Any]:
-    """How an evaluation asked the model.
-
-    Keys: store, evaluation, settings (date: what chat templates saw as today; chat, template,
-    system, answer_prefix; questions_digest, of all that the model read) and prompts (the first one
-    by language, control tokens included; empty in evaluations of earlier versions). Raises
-    StoreError, listing the known ones, if there is no such evaluation.
-    """
-    store.evaluation(evaluation)  # raises, if it is not finished
-    attrs = get_attrs(store, f"evaluation/{evaluation}")
-    names = ("outcome", "date", "questions_digest")
-    asking, prompts = (attrs.get(key) for key in ("asking", "sample_prompts"))
-    settings = {key: attrs[key] for key in names if key in attrs}
-    return {
-        "store": store.path,
-        "evaluation": evaluation,
-        "settings": settings | (dict(asking) if isinstance(asking, Mapping) else {}),
-        "prompts": dict(prompts) if isinstance(prompts, Mapping) else {},
-    }

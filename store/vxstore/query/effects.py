@@ -43,10 +43,11 @@ def effects(
     Keys: store, evaluation, model, outcome, intervention, effect_of (the array whose mean change
     is a shift), decision_boundary, units (of shifts), confidence, bootstrap_resamples, seed,
     controls (draws for each mask), answer_mass (mean probability that the intact model gives to
-    the answers, by language; None if the outcome measures none), verdict (on all cells; see FORMAT.md) and the table `cells`:
-    mask, value (of the dilemmas), language, masked_count (neurons), dilemma_count, mean_shift,
-    shift_low, shift_high, flip_rate, control_mean, control_rank, passes. What a store of an
-    earlier version does not record is None: the verdict, passes, the seed.
+    the answers, by language; None if the outcome measures none), verdict (on all cells; see
+    FORMAT.md) and the table `cells`: mask, value (of the dilemmas), language, masked_count
+    (neurons), dilemma_count, mean_shift, shift_low, shift_high, flip_rate, control_mean,
+    control_rank, passes. What a store of an earlier version does not record is None: the verdict,
+    passes, the seed.
 
     `value`, `mask` and `language` leave only their cells; `own` those of masks on the dilemmas of
     their own value. Raises StoreError if there is no such evaluation, mask, value or language,
