@@ -21,6 +21,17 @@ from vxstore.evaluation import (
 from vxstore.identity import begun_alike
 
 
+def make_way(this: Run, identity: dict[str, Any]) -> None:
+    """Remove an evaluation of other settings if nothing of it is measured, as after a trial that
+    failed. Raises UserError, naming what differs, if something is."""
+    path, kept = this.store.path, begun_attrs(this.store.path, this.name)
+    try:
+        begun_alike(path, this.group, known_to(kept, identity), "evaluate.name", absent=ABSENT)
+    except UserError:
+        if not discard_unmeasured(path, this.name):
+            raise
+
+
 def begin(
     this: Run,
     identity: dict[str, Any],
@@ -28,24 +39,23 @@ def begin(
     questions: Sequence[Question],
     output: Output,
 ) -> None:
-    """Create the evaluation, unless it was begun alike.
+    """Create the evaluation, unless it was begun with these questions; see `make_way`.
 
-    One in which nothing is measured, as after a trial that failed, makes way for other settings.
+    Raises UserError if it was begun with others.
     """
     path, kept = this.store.path, begun_attrs(this.store.path, this.name)
     digest = digest_questions(questions)
-    try:
-        known = known_to(kept, identity)
-        begun = begun_alike(path, this.group, known, "evaluate.name", absent=ABSENT)
-        refuse_others(kept.get("questions_digest"), digest)
-    except UserError:
-        if not discard_unmeasured(path, this.name):
-            raise
-        begun = False
-    if not begun:
-        samples = {q.language: prompter.show(q.token_ids_T) for q in reversed(questions)}
-        attrs = {**identity, "questions_digest": digest, "sample_prompts": samples}
-        _create(this, attrs, output)
+    if kept:
+        try:
+            refuse_others(kept.get("questions_digest"), digest)
+        except UserError:
+            if not discard_unmeasured(path, this.name):
+                raise
+        else:
+            return
+    samples = {q.language: prompter.show(q.token_ids_T) for q in reversed(questions)}
+    attrs = {**identity, "questions_digest": digest, "sample_prompts": samples}
+    _create(this, attrs, output)
 
 
 def _create(this: Run, identity: dict[str, Any], output: Output) -> None:

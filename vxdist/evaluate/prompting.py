@@ -7,6 +7,7 @@ T: token.
 import contextlib
 import datetime
 import inspect
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,8 @@ CLOCK = "{{ strftime_now('%Y-%m-%dT%H:%M:%S') }}"
 """A chat template that tells the time."""
 LLAMA_DATE = "%d %b %Y"
 """How the templates of Llama 3 write their argument `date_string`."""
+GIVEN = ("messages", "add_generation_prompt", "raise_exception", "strftime_now", "namespace")
+"""What a chat template takes from outside, beside the arguments that a user may give."""
 SHOWN = 160
 """Characters of another's error message that are shown."""
 
@@ -79,6 +82,15 @@ class Prompter:
         )
         return text
 
+    def remedies(self) -> list[str]:
+        """The settings that change what the model reads before it answers, with what they do."""
+        found = ["evaluate.answer_prefix (such as '</think>\\n\\n', where it would think)"]
+        if self._template is None:
+            return found
+        switches = [name for name in _variables(self._template) if "think" in name]
+        found = [f"evaluate.template {{{name}: false}} (no thinking)" for name in switches] + found
+        return [*found, "evaluate.chat never (for a base model)", "evaluate.system"]
+
     def _prefix(self, language: str) -> str:
         prefix = self._settings.answer_prefix
         if not isinstance(prefix, dict):
@@ -98,7 +110,8 @@ class Prompter:
             for key in (key for key, is_given in given.items() if is_given):
                 raise UserError(f"evaluate.{key}: it needs a chat template, and {why}; omit it")
             return
-        _check_arguments(self._template, settings.template)
+        with self._reporting():
+            _check_arguments(self._template, settings.template)
         if "strftime_now" in self._template:
             with self._reporting():
                 told = self._apply([{"role": "user", "content": ""}], chat_template=CLOCK)
@@ -175,7 +188,7 @@ def _check_arguments(template: str, arguments: dict[str, Any]) -> None:
     for name in arguments:
         if name == "messages" or (name in own and name not in ("tools", "documents")):
             raise UserError(f"evaluate.template: {name} is set by vxdist; omit it")
-        if name not in template:
+        if name not in _variables(template):
             raise UserError(
                 f"evaluate.template: the chat template of the model does not use {name!r}; it uses "
                 f"{', '.join(_variables(template)) or 'no arguments'}"
@@ -184,16 +197,13 @@ def _check_arguments(template: str, arguments: dict[str, Any]) -> None:
 
 def _variables(template: str) -> list[str]:
     """What a template takes from outside, but for what vxdist and transformers give it."""
-    from jinja2 import Environment, TemplateError, meta
+    from jinja2 import Environment, meta
 
-    given = ("messages", "add_generation_prompt", "raise_exception", "strftime_now", "namespace")
-    try:
-        found = meta.find_undeclared_variables(
-            Environment(extensions=["jinja2.ext.loopcontrols"]).parse(template)
-        )
-    except TemplateError:  # a tag of transformers' own, such as {% generation %}
-        return []
-    return sorted(name for name in found if name not in given and not name.endswith("_token"))
+    # `generation` is a tag of transformers' own, around what an assistant says.
+    plain = re.sub(r"{%-?\s*(end)?generation\s*-?%}", "", template)
+    parsed = Environment(extensions=["jinja2.ext.loopcontrols"]).parse(plain)
+    found = meta.find_undeclared_variables(parsed)
+    return sorted(name for name in found if name not in GIVEN and not name.endswith("_token"))
 
 
 @contextlib.contextmanager

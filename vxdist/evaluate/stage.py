@@ -9,7 +9,7 @@ import xarray as xr
 from vxdist.components import make_component
 from vxdist.config import Config, EvaluateConfig
 from vxdist.corpus import Corpus, load_corpus
-from vxdist.evaluate.begin import begin
+from vxdist.evaluate.begin import begin, make_way
 from vxdist.evaluate.checks import (
     check_asking,
     check_controls,
@@ -62,6 +62,8 @@ def run(config: Config, output: Output) -> None:
                 _finish(this, output)
         return
 
+    if launch.rank == 0:
+        make_way(this, identity)
     shape = describe_model(source)
     prompter = Prompter(load_tokenizer(source, shape), this.settings, today)
     questions = this.outcome.ask(this.items, prompter, shape.max_length)

@@ -26,11 +26,6 @@ PREFERRED = 3
 """Tokens that are named instead."""
 END = 40
 """Characters of a prompt's end that are shown."""
-ADVICE = (
-    "for a thinking model set evaluate.template {enable_thinking: false} or evaluate.answer_prefix "
-    "(text after the thinking, such as '</think>'), for a base model evaluate.chat never; "
-    "evaluate.system or the prompts can ask for the answer alone"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +56,10 @@ class Trial:
         )
         if means[language] < self.least_mass:
             raise UserError(
-                f"evaluate.least_mass: {found}; {ADVICE}; or give a lower evaluate.least_mass"
+                f"evaluate.least_mass: {found}; {self._advise()}, or give a lower least_mass"
             )
         if is_first_rank():
-            print(f"warning: {found}; {ADVICE}", file=sys.stderr, flush=True)
+            print(f"warning: {found}; {self._advise()}", file=sys.stderr, flush=True)
 
     def _measure(self, model: PreTrainedModel) -> tuple[np.ndarray, torch.Tensor]:
         """Probability of the answers (B,), and of each next token (B, W), on the CPU."""
@@ -100,6 +95,10 @@ class Trial:
             f"probability in {language}; its likeliest next tokens are {likeliest}, and the prompt "
             f"ends with {end!r}"
         )
+
+    def _advise(self) -> str:
+        """The settings that may have the model answer, in one line."""
+        return f"set one of {', '.join(self.prompter.remedies())}; or ask otherwise in the prompts"
 
 
 def pick_questions(questions: Sequence[Question], values: Sequence[str]) -> list[Question]:

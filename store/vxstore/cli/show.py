@@ -1,6 +1,7 @@
 """Facts, thresholds and lists of neurons, as tables for people."""
 
 import itertools
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -129,8 +130,10 @@ def show_asked(asked: Mapping[str, Any]) -> None:
     """Print the result of `query.asked`; line breaks of a prompt are kept."""
     console = new_console()
     print_title(console, f"{asked['store']}, evaluation/{asked['evaluation']}")
-    given = {k: v for k, v in asked["settings"].items() if v not in (None, "null", "{}")}
-    _show_settings(console, given)
+    for name, setting in asked["settings"].items():
+        if setting not in (None, {}):
+            text = setting if isinstance(setting, str) else json.dumps(setting, ensure_ascii=False)
+            console.print(f"{name:18}{clean(text)}", soft_wrap=True)
     if not asked["prompts"]:
         console.print("no prompt is kept (an earlier vxdist made this evaluation)")
     for language, prompt in asked["prompts"].items():

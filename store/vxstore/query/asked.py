@@ -1,5 +1,6 @@
 """How an evaluation asked the model: the settings of its prompts, and the first prompts."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +9,8 @@ from vxstore.query.lookup import reading
 from vxstore.read import Store
 
 NAMES = ("outcome", "date", "questions_digest")
+AS_JSON = ("template", "answer_prefix")
+"""Settings that are kept as JSON, so that they are compared whole."""
 
 
 def asked(store: Store, evaluation: str) -> dict[str, Any]:
@@ -24,9 +27,12 @@ def asked(store: Store, evaluation: str) -> dict[str, Any]:
         store.evaluation(evaluation)  # raises, listing the known ones
     asking, prompts = (attrs.get(key) for key in ("asking", "sample_prompts"))
     settings = {key: attrs[key] for key in NAMES if key in attrs}
+    if isinstance(asking, Mapping):
+        with reading(store, f"evaluation/{evaluation}"):
+            settings |= {k: json.loads(v) if k in AS_JSON else v for k, v in asking.items()}
     return {
         "store": store.path,
         "evaluation": evaluation,
-        "settings": settings | (dict(asking) if isinstance(asking, Mapping) else {}),
+        "settings": settings,
         "prompts": dict(prompts) if isinstance(prompts, Mapping) else {},
     }
