@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,15 @@ def tokenizer() -> Any:
 
 
 @pytest.fixture(scope="session")
+def prompter(tokenizer: Any) -> Any:
+    """Prompts of the tokenizer with the default settings."""
+    from vxdist.config import EvaluateConfig
+    from vxdist.evaluate.prompting import Prompter, Today
+
+    return Prompter(tokenizer, EvaluateConfig(), Today(date=date(2026, 1, 31), given=False))
+
+
+@pytest.fixture(scope="session")
 def model_folder(
     tmp_path_factory: pytest.TempPathFactory, make_model: Callable[[str], Any], tokenizer: Any
 ) -> Path:
@@ -223,6 +233,8 @@ def run_options(model_folder: Path, corpus_folder: Path, tmp_path: Path) -> list
         "256",
         "--evaluate.bootstrap_resamples",
         "100",
+        "--evaluate.least_mass",
+        "0",  # weights are random: the letters are as likely as any other token
         "--trainer.threads",
         "1",
         "--store",

@@ -80,6 +80,7 @@ class Surprise:
     settings = None
     effect_of = "uncertainty"
     decision_boundary = None
+    mass_of = None
     labels: ClassVar[Mapping[str, Sequence[str]]] = {}
     arrays: ClassVar[Mapping[str, ArraySpec]] = {
         "uncertainty": ArraySpec(
@@ -95,6 +96,7 @@ class Surprise:
         dilemma: int
         language: str
         token_ids_T: NDArray[np.int32]
+        answers = ()
 
         @property
         def at(self) -> tuple[int]:
@@ -103,12 +105,12 @@ class Surprise:
     def prompts(self, item: Any) -> Sequence[str]:
         return [item.dilemma]
 
-    def ask(self, items: Any, tokenizer: Any, max_length: int | None) -> Sequence[Any]:
+    def ask(self, items: Any, prompter: Any, max_length: int | None) -> Sequence[Any]:
         return [
             self.Question(
                 dilemma=n,
                 language=item.language,
-                token_ids_T=np.asarray(tokenizer(item.dilemma)["input_ids"], dtype=np.int32),
+                token_ids_T=prompter.encode(item.dilemma, item.language, quoted=[item.dilemma]),
             )
             for n, item in enumerate(items)
         ]

@@ -107,6 +107,21 @@ class EvaluateConfig:
     Controls are still matched by the activity recorded in the store."""
     values: list[str] | None = None
     """Values to ablate, and whose dilemmas to score; null takes all."""
+    chat: Literal["auto", "never"] = "auto"
+    """auto asks through the chat template of the model, if it has one; never asks without it, as
+    a base model is asked."""
+    template: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the chat template, such as {enable_thinking: false}."""
+    system: str | None = None
+    """System text of the chat; null leaves it to the chat template."""
+    answer_prefix: dict[str, str] | str | None = None
+    """Text that the answer begins with, which ends the prompt: one, or one by language."""
+    date: str | None = None
+    """Date (2026-01-31) that a chat template sees as today; null takes the day the evaluation
+    began."""
+    least_mass: float = 0.1
+    """Probability that the intact model must give to the answers, on a trial of some questions;
+    below it nothing is evaluated."""
     controls: int = 8
     """Control draws per value: random neurons matched to the mask by layer, count and activity."""
     control_pool: int = 16

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from vxstore.experts import count_experts, write_labels
 from vxstore.io import arrays, lock
-from vxstore.io.metadata import commit, utc_now
+from vxstore.io.metadata import FILE, commit, utc_now
+from vxstore.io.storage import find_storage
 from vxstore.names import names_on_disk
 from vxstore.read import read_root_attrs
 from vxstore.schema import EVALUATION, ArraySpec, layered_chunks
@@ -92,6 +93,23 @@ def _write_labels(
         arrays.write_coordinate(group, dim, of_dim)
 
 
+def begun_attrs(path: str, name: str) -> dict[str, Any]:
+    """Attributes of evaluation/NAME if it was begun, perhaps not finished; else empty."""
+    if find_storage(path).size(f"evaluation/{name}/{FILE}") is None:
+        return {}
+    attrs = arrays.plain_attrs(arrays.open_group(path, f"evaluation/{name}"))
+    return attrs if attrs.get("created") else {}
+
+
+def discard_unmeasured(path: str, name: str) -> bool:
+    """Remove evaluation/NAME if it was begun and no condition is sealed; returns whether it was."""
+    if not begun_attrs(path, name) or ConditionRecorder(path, name).sealed().any():
+        return False
+    lock.require(path, lock.current_run(path))
+    find_storage(path).remove(f"evaluation/{name}")
+    return True
+
+
 class ConditionRecorder:
     """Fills and seals conditions of an evaluation that `create_evaluation` made."""
 
@@ -103,6 +121,12 @@ class ConditionRecorder:
     def array(self, name: str) -> zarr.Array[Any]:
         """One of the evaluation's arrays."""
         return arrays.get_array(self._group, name)
+
+    @property
+    def questions_digest(self) -> str | None:
+        """Digest of all questions; None in an evaluation that an earlier version began."""
+        digest = self._group.attrs.get("questions_digest")
+        return None if digest is None else str(digest)
 
     def sealed(self) -> NDArray[np.bool_]:
         """Which conditions are scored whole; shape (condition,)."""

@@ -20,6 +20,9 @@ DEFAULTS: Mapping[str, Any] = {
 }
 """Attributes of an evaluation, and what is meant where one is absent: evaluations of earlier
 versions set neurons to zero and had the model choose a letter."""
+DEFAULT_MASS = "option_mass"
+ENOUGH_MASS = 0.5
+"""Probability of the answers below which an intact model mostly says something else."""
 
 
 def describe_outcome(attrs: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,3 +44,19 @@ def averaged(evaluation: xr.Dataset) -> NDArray[np.float64]:
     array = array.transpose("condition", "dilemma", ...)
     number_CDX = array.values.reshape(*array.shape[:2], -1)
     return np.asarray(number_CDX.mean(axis=-1), dtype=np.float64)
+
+
+def answer_mass(evaluation: xr.Dataset) -> dict[str, float]:
+    """Mean probability that the intact model gives to the answers, by language of the dilemmas.
+
+    Empty if the outcome measures none. The attribute `mass_of` names the array; where it is absent,
+    it is that of the choice of letters.
+    """
+    array = evaluation.attrs.get("mass_of", DEFAULT_MASS)
+    if array is None or array not in evaluation:
+        return {}
+    intact = [str(kind) for kind in evaluation["kind"].values].index("intact")
+    mass = evaluation[array].isel(condition=intact).transpose("dilemma", ...)
+    mean_D = mass.values.reshape(mass.sizes["dilemma"], -1).mean(axis=1)
+    spoken_D = np.array([str(label) for label in evaluation["dilemma_language"].values])
+    return {g: float(mean_D[spoken_D == g].mean()) for g in dict.fromkeys(spoken_D.tolist())}

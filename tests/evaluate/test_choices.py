@@ -12,7 +12,8 @@ import vxstore
 from vxdist.cli import main
 from vxdist.corpus import EvaluationItem
 from vxdist.errors import Stopped, UserError
-from vxdist.evaluate.outcomes.choice import Choice, ChoiceSettings, letter_tokens
+from vxdist.evaluate.letters import letter_tokens
+from vxdist.evaluate.outcomes.choice import Choice, ChoiceSettings
 
 ITEM = EvaluationItem(
     id="x-en",
@@ -32,7 +33,7 @@ def plain_log_odds(model: Any, ids: Any, letters: Any) -> float:
 
 
 def test_every_condition_against_a_plain_model(
-    run_options: list[str], model_folder: Path, corpus_folder: Path, tokenizer: Any, tmp_path: Path
+    run_options: list[str], model_folder: Path, corpus_folder: Path, prompter: Any, tmp_path: Path
 ) -> None:
     from vxdist.config import CorpusConfig
     from vxdist.corpus import load_corpus
@@ -41,8 +42,8 @@ def test_every_condition_against_a_plain_model(
         assert main([stage, *run_options]) == 0
     found = vxstore.open(str(tmp_path / "run.zarr")).evaluation("choice").load()
     corpus = load_corpus(CorpusConfig(path=str(corpus_folder)))
-    questions = Choice(ChoiceSettings()).ask(corpus.evaluation, tokenizer, None)
-    letters = letter_tokens(tokenizer)
+    questions = Choice(ChoiceSettings()).ask(corpus.evaluation, prompter, None)
+    letters = letter_tokens(prompter.tokenizer)
     changed = 0
     for c in range(found.sizes["condition"]):
         for g, language in enumerate(found.language.values):
@@ -60,33 +61,20 @@ def test_every_condition_against_a_plain_model(
     assert np.abs(found.log_odds.values[1:] - found.log_odds.values[0]).max() > 1e-3
 
 
-def test_orders_swap_the_options(tokenizer: Any) -> None:
+def test_orders_swap_the_options(prompter: Any) -> None:
     settings = ChoiceSettings(prompts={"en": "{dilemma}|A {a}|B {b}"}, cues={"en": "So:"})
-    shown = [tokenizer.decode(q.token_ids_T) for q in Choice(settings).ask([ITEM], tokenizer, None)]
+    asked = Choice(settings).ask([ITEM], prompter, None)
+    shown = [prompter.show(question.token_ids_T) for question in asked]
     assert shown == ["<s>Keep it?|A No.|B Yes.\n\nSo:", "<s>Keep it?|A Yes.|B No.\n\nSo:"]
 
 
-def test_the_chat_template_is_used_and_special_tokens_stand_once(tokenizer: Any) -> None:
-    tokenizer.chat_template = (
-        "<s>{% for m in messages %}[{{ m.content }}]{% endfor %}"
-        "{% if add_generation_prompt %}>{% endif %}"
-    )
-    try:
-        settings = ChoiceSettings(prompts={"en": "{dilemma} {a} {b}"})
-        ids_T = Choice(settings).ask([ITEM], tokenizer, None)[0].token_ids_T
-    finally:
-        tokenizer.chat_template = None
-    assert tokenizer.decode(ids_T) == "<s>[Keep it? No. Yes.]>"
-    assert list(ids_T).count(0) == 1
-
-
-def test_prompts_that_will_not_do(tokenizer: Any) -> None:
+def test_prompts_that_will_not_do(prompter: Any) -> None:
     with pytest.raises(UserError, match="none for language 'en'"):
-        Choice(ChoiceSettings(prompts={"zh": "{dilemma}{a}{b}"})).ask([ITEM], tokenizer, None)
+        Choice(ChoiceSettings(prompts={"zh": "{dilemma}{a}{b}"})).ask([ITEM], prompter, None)
     with pytest.raises(UserError, match=r"\{b\} is missing"):
-        Choice(ChoiceSettings(prompts={"en": "{dilemma}{a}"})).ask([ITEM], tokenizer, None)
+        Choice(ChoiceSettings(prompts={"en": "{dilemma}{a}"})).ask([ITEM], prompter, None)
     with pytest.raises(UserError, match="more than the model's 5"):
-        Choice(ChoiceSettings()).ask([ITEM], tokenizer, 5)
+        Choice(ChoiceSettings()).ask([ITEM], prompter, 5)
 
 
 def test_an_evaluation_cut_short_goes_on(

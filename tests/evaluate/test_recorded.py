@@ -93,7 +93,7 @@ def test_zero_is_zero(make: Callable[[int], str]) -> None:
 
 
 def test_mean_ablation_against_a_plain_model(
-    run_options: list[str], model_folder: Path, corpus_folder: Path, tokenizer: Any, tmp_path: Path
+    run_options: list[str], model_folder: Path, corpus_folder: Path, prompter: Any, tmp_path: Path
 ) -> None:
     """The stored log-odds are those of a model whose activations are set by a hook of this test."""
     from transformers import AutoModelForCausalLM
@@ -110,7 +110,7 @@ def test_mean_ablation_against_a_plain_model(
     found, root = store.evaluation("mean").load(), store.root().load()
     assert found.attrs["intervention"] == "mean"
     items = load_corpus(CorpusConfig(path=str(corpus_folder))).evaluation
-    questions = Choice(ChoiceSettings()).ask(items, tokenizer, None)
+    questions = Choice(ChoiceSettings()).ask(items, prompter, None)
     for c in (1, found.sizes["condition"] - 1):
         for language in map(str, found.language.values):
             of_language = root.sel(language=language)
@@ -125,7 +125,7 @@ def test_mean_ablation_against_a_plain_model(
                 with torch.inference_mode():
                     ids_BT = torch.tensor([question.token_ids_T.tolist()])
                     logits_W = model(input_ids=ids_BT).logits[0, -1].double()
-                a, b = (logits_W[list(tokens)].logsumexp(0) for tokens in question.letters)
+                a, b = (logits_W[list(tokens)].logsumexp(0) for tokens in question.answers)
                 expected = float(a - b) * (1 - 2 * question.order)
                 stored = found.log_odds.values[c, question.dilemma, question.order]
                 assert stored == pytest.approx(expected, abs=2e-4)

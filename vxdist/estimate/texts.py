@@ -11,8 +11,10 @@ from vxdist.corpus import Corpus, EvaluationItem
 from vxdist.errors import UserError
 from vxdist.estimate.assumptions import Assumptions
 from vxdist.estimate.units import check_amount
-from vxdist.evaluate.checks import masked_values
+from vxdist.evaluate.checks import check_asking, masked_values
+from vxdist.evaluate.identity import choose_today
 from vxdist.evaluate.outcomes import OUTCOMES, Outcome
+from vxdist.evaluate.prompting import Prompter
 from vxdist.model.load import ModelShape, load_tokenizer
 from vxdist.model.source import ModelSource
 from vxdist.plan import Group, tokenize_stories
@@ -61,6 +63,7 @@ def measure_texts(
     """
     for name, number in vars(corpus_size).items():
         check_amount(name, number, MOST)
+    check_asking(config.evaluate)
     values = masked_values(config.evaluate, corpus)
     dilemmas = [item for item in corpus.evaluation if item.value in values]
     if any((source.directory / name).is_file() for name in TOKENIZER_FILES):
@@ -95,7 +98,8 @@ def _count(
     stories = tokenize_stories(
         corpus.activation, tokenizer, span=config.locate.span, max_length=limit
     )
-    questions = _outcome(config).ask(dilemmas, tokenizer, limit)
+    prompter = Prompter(tokenizer, config.evaluate, choose_today(config, {}))
+    questions = _outcome(config).ask(dilemmas, prompter, limit)
     return Lengths(
         stories=_gather(((s.value, s.language, s.stance), len(s.token_ids_T)) for s in stories),
         questions=_gather((q.language, len(q.token_ids_T)) for q in questions),

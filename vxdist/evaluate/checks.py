@@ -1,5 +1,6 @@
 """Checks of evaluate's settings that need no model; `vxdist estimate` makes some of them too."""
 
+import datetime
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def check_settings(config: Config, corpus: Corpus | None) -> None:
     make_intervention(settings)
     check_name(config.evaluation_name, "evaluate.name")
     check_controls(settings)
+    check_asking(settings)
     check_batches("evaluate", settings.tokens_per_batch, settings.max_padding)
     if settings.seed < 0:
         raise UserError(f"evaluate.seed: {settings.seed} must be 0 or more")
@@ -136,6 +138,24 @@ def check_controls(settings: EvaluateConfig) -> None:
         raise UserError(f"evaluate.controls: {settings.controls} must be 0 or more")
     if settings.control_pool < 1:
         raise UserError(f"evaluate.control_pool: {settings.control_pool} must be 1 or more")
+
+
+def check_asking(settings: EvaluateConfig) -> None:
+    """Raise UserError if the least mass is no probability, or the date is none."""
+    if not 0 <= settings.least_mass <= 1:
+        raise UserError(f"evaluate.least_mass: {settings.least_mass} must be from 0 to 1")
+    if settings.date is not None:
+        read_date(settings.date)
+
+
+def read_date(text: str) -> datetime.date:
+    """The date that evaluate.date gives. Raises UserError if it is none."""
+    try:
+        return datetime.date.fromisoformat(text)
+    except ValueError as error:
+        raise UserError(
+            f"evaluate.date: {text!r} is no date; give one such as 2026-01-31"
+        ) from error
 
 
 def check_dilemmas(config: Config, number: int) -> None:

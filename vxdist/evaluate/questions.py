@@ -6,34 +6,39 @@ from typing import Any
 from vxdist.config import Config
 from vxdist.corpus import Corpus
 from vxdist.evaluate.checks import find_items, make_outcome
-from vxdist.model.load import describe_model, load_tokenizer
-from vxdist.model.source import find_config
+from vxdist.evaluate.identity import choose_today
+from vxdist.evaluate.prompting import Prompter
+from vxdist.model.load import ModelShape, check_embedded, describe_model, load_tokenizer
+from vxdist.model.source import ModelSource, find_config
 from vxdist.plan import pack
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reader:
-    """A tokenizer, and the longest text, in tokens, that its model reads (None: any)."""
+    """What reads the questions."""
 
+    source: ModelSource
+    shape: ModelShape
     tokenizer: Any
-    max_length: int | None
 
 
 def find_reader(config: Config) -> Reader:
     """Reads configuration and tokenizer only. Raises UserError if the model has none."""
     source = find_config(config.model)
-    shape = describe_model(source)
-    return Reader(tokenizer=load_tokenizer(source), max_length=shape.max_length)
+    return Reader(source=source, shape=describe_model(source), tokenizer=load_tokenizer(source))
 
 
 def check_questions(config: Config, corpus: Corpus, reader: Reader) -> None:
     """Ask all questions as evaluate will.
 
-    Raises UserError if the tokenizer, its chat template or a setting does not suit, or a question
-    is too long.
+    Raises UserError if the tokenizer, its chat template or a setting does not suit, a question is
+    too long, or the model has no embedding for one of its tokens.
     """
     items = find_items(config, corpus)
-    asked = make_outcome(config.evaluate).ask(items, reader.tokenizer, reader.max_length)
+    prompter = Prompter(reader.tokenizer, config.evaluate, choose_today(config, {}))
+    asked = make_outcome(config.evaluate).ask(items, prompter, reader.shape.max_length)
+    named = ((f"dilemma {items[q.at[0]].id}", q.token_ids_T) for q in asked)
+    check_embedded(named, reader.source, reader.shape)
     pack(
         [len(question.token_ids_T) for question in asked],
         tokens_per_batch=config.evaluate.tokens_per_batch,

@@ -1,16 +1,14 @@
 """The evaluate stage: scores and model in, effects of ablating neurons out."""
 
-import dataclasses
 import functools
-import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from vxdist.config import Config, EvaluateConfig
-from vxdist.corpus import Corpus, EvaluationItem, load_corpus
+from vxdist.corpus import Corpus, load_corpus
+from vxdist.evaluate.begin import begin, make_way
 from vxdist.evaluate.checks import (
     check_dilemmas,
     check_model,
@@ -21,55 +19,31 @@ from vxdist.evaluate.checks import (
     make_intervention,
     make_outcome,
 )
-from vxdist.evaluate.conditions import make_conditions, mask_neurons
 from vxdist.evaluate.effects import is_measured, write_effects
-from vxdist.evaluate.outcomes import Outcome
-from vxdist.evaluate.recorded import read_activity, read_recorded
+from vxdist.evaluate.identity import (
+    ABSENT,
+    Run,
+    choose_today,
+    describe,
+    digest_questions,
+    known_to,
+)
+from vxdist.evaluate.outcomes import Question
+from vxdist.evaluate.prompting import Prompter
+from vxdist.evaluate.recorded import read_recorded
+from vxdist.evaluate.trial import Trial, pick_questions
 from vxdist.evaluate.work import EvaluateWork
-from vxdist.hooks.interventions import Intervention
-from vxdist.model.load import describe_model, load_tokenizer
+from vxdist.model.load import check_embedded, describe_model, load_tokenizer
 from vxdist.model.source import ModelSource, find_model
 from vxdist.output import Output
 from vxdist.runtime.launch import find_launch
 from vxdist.runtime.loop import run_loop
 from vxdist.runtime.strategy import resolve_strategy
-from vxdist.stats.matching import LanguageNeurons
-from vxstore.defaults import DEFAULT_INTERVENTION, DEFAULT_OUTCOME
-from vxstore.evaluation import ConditionRecorder, DilemmaLabels, create_evaluation
+from vxstore.evaluation import ConditionRecorder, begun_attrs
 from vxstore.identity import begun_alike, finished_alike
 from vxstore.mask_file import read_masks
+from vxstore.outcome import answer_mass
 from vxstore.read import Store, open_store
-
-IDENTITY = ("controls", "control_pool", "seed")
-"""Settings of evaluate that decide what is measured, beside those of the outcome and the
-intervention. What a mask file holds does too: `selection_digest` says it, wherever the file is."""
-ABSENT = {"outcome": DEFAULT_OUTCOME, "intervention": DEFAULT_INTERVENTION}
-"""What the attributes mean that earlier versions did not write."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Run:
-    """What an evaluation is made of."""
-
-    config: Config
-    store: Store
-    name: str
-    score: str
-    values: list[str]
-    languages: list[str]
-    items: list[EvaluationItem]
-    outcome: Outcome
-    intervention: Intervention
-    scores: xr.Dataset
-    selected: xr.DataArray
-
-    @property
-    def group(self) -> str:
-        return f"evaluation/{self.name}"
-
-    @property
-    def settings(self) -> EvaluateConfig:
-        return self.config.evaluate
 
 
 def run(config: Config, output: Output) -> None:
@@ -83,39 +57,58 @@ def run(config: Config, output: Output) -> None:
     source = find_model(config.model)
     corpus = load_corpus(config.corpus)
     this = _prepare(config, corpus, source)
-    identity = _identity(this, corpus)
-    if finished_alike(config.store, this.group, identity, "evaluate.name", absent=ABSENT):
+    kept = begun_attrs(config.store, this.name)
+    today = choose_today(config, kept)
+    identity = {**describe(this, corpus), "date": today.date.isoformat()}
+    known = known_to(kept, identity)
+    if finished_alike(config.store, this.group, known, "evaluate.name", absent=ABSENT):
         if launch.rank == 0:
             output.say(f"evaluate: {this.group} exists already; no model work")
             if not is_measured(this.store, this.name, this.settings):
                 _finish(this, output)
         return
 
+    if launch.rank == 0:
+        make_way(this, identity)
     shape = describe_model(source)
-    tokenizer = load_tokenizer(source)
-    questions = this.outcome.ask(this.items, tokenizer, shape.max_length)
-    if launch.rank == 0 and not begun_alike(
-        config.store, this.group, identity, "evaluate.name", absent=ABSENT
-    ):
-        _create(this, identity, output)
-    recorded = read_recorded(this.store)
-    work = EvaluateWork(
-        this.outcome,
-        questions,
-        lambda: ConditionRecorder(config.store, this.name),
-        functools.partial(this.intervention.affine, recorded),
-        this.languages,
-        tokens_per_batch=config.evaluate.tokens_per_batch,
-        max_padding=config.evaluate.max_padding,
-    )
+    prompter = Prompter(load_tokenizer(source), this.settings, today)
+    questions = this.outcome.ask(this.items, prompter, shape.max_length)
+    named = ((f"dilemma {this.items[q.at[0]].id}", q.token_ids_T) for q in questions)
+    check_embedded(named, source, shape)
+    if launch.rank == 0:
+        begin(this, identity, prompter, questions, output)
     if _missing(config.store, this.name) > 0:
-        asked = {"questions_digest": work.digest()}
-        run_loop(work, source, config, output, identity=identity | asked)
+        common = identity | {"questions_digest": digest_questions(questions)}
+        work = _make_work(this, prompter, questions)
+        run_loop(work, source, config, output, identity=common)
     if launch.rank == 0:
         _finish(this, output)
 
 
-def _prepare(config: Config, corpus: Corpus, source: ModelSource) -> _Run:
+def _make_work(this: Run, prompter: Prompter, questions: Sequence[Question]) -> EvaluateWork:
+    settings, recorded = this.settings, read_recorded(this.store)
+    packing: dict[str, Any] = {
+        "tokens_per_batch": settings.tokens_per_batch,
+        "max_padding": settings.max_padding,
+    }
+    trial = None
+    if this.outcome.mass_of is not None:
+        picked = pick_questions(questions, [item.value for item in this.items])
+        trial = Trial(
+            questions=picked, prompter=prompter, least_mass=settings.least_mass, **packing
+        )
+    return EvaluateWork(
+        this.outcome,
+        questions,
+        lambda: ConditionRecorder(this.store.path, this.name),
+        functools.partial(this.intervention.affine, recorded),
+        this.languages,
+        trial=trial,
+        **packing,
+    )
+
+
+def _prepare(config: Config, corpus: Corpus, source: ModelSource) -> Run:
     settings, store = config.evaluate, open_store(config.store)
     values = check_values(settings, corpus)
     items = find_items(config, corpus)
@@ -127,7 +120,7 @@ def _prepare(config: Config, corpus: Corpus, source: ModelSource) -> _Run:
     score = find_score(config, store)
     scores = store.scores(score)
     languages = [str(label) for label in root.language.values]
-    return _Run(
+    return Run(
         config=config,
         store=store,
         name=config.evaluation_name,
@@ -165,67 +158,6 @@ def _selected(
     return xr.DataArray(masks, dims=("layer", "neuron", "value", "language"), coords=coords)
 
 
-def _identity(this: _Run, corpus: Corpus) -> dict[str, Any]:
-    """What an evaluation was made of; a resume must agree in all of it."""
-    settings = {key: getattr(this.settings, key) for key in IDENTITY}
-    for component in (this.outcome, this.intervention):
-        if component.settings is not None:
-            settings |= dataclasses.asdict(component.settings)
-    bits = np.packbits(this.selected.values).tobytes()
-    return {
-        "settings": {"name": this.name, "scores": this.score, "values": this.values, **settings},
-        "outcome": this.settings.outcome,
-        "intervention": this.settings.intervention,
-        "evaluation_digest": corpus.evaluation_digest(),
-        "selection_digest": hashlib.sha256(bits).hexdigest(),
-    }
-
-
-def _create(this: _Run, identity: dict[str, Any], output: Output) -> None:
-    conditions = make_conditions(this.values, this.settings.controls)
-    by_language = [
-        LanguageNeurons(
-            selected_LNV=this.selected.sel(language=g).transpose("layer", "neuron", "value").values,
-            activity_LN=read_activity(this.store, g),
-        )
-        for g in this.languages
-    ]
-    masked_CLNG = mask_neurons(
-        conditions,
-        [str(label) for label in this.scores.value.values],
-        by_language,
-        pool=this.settings.control_pool,
-        seed=this.settings.seed,
-    )
-    create_evaluation(
-        this.store.path,
-        this.name,
-        conditions=conditions,
-        dilemmas=[DilemmaLabels(id=i.id, value=i.value, language=i.language) for i in this.items],
-        languages=this.languages,
-        measures=this.outcome.arrays,
-        labels=this.outcome.labels,
-        masked_CLNG=masked_CLNG,
-        attrs=_describe(this, identity),
-    )
-    output.say(
-        f"evaluate: {len(this.items)} dilemmas under {len(conditions)} conditions (intact, "
-        f"{len(this.values)} masks, {this.settings.controls} controls for each)"
-    )
-
-
-def _describe(this: _Run, identity: dict[str, Any]) -> dict[str, Any]:
-    """Attributes of the evaluation: its identity, and what readers need beside it."""
-    masks = {} if this.settings.masks is None else {"masks": this.settings.masks}
-    return {
-        **identity,
-        "settings": identity["settings"] | masks,
-        "effect_of": this.outcome.effect_of,
-        "decision_boundary": this.outcome.decision_boundary,
-        "config": this.config.kept("model", "corpus", "evaluate", "trainer"),
-    }
-
-
 def _missing(path: str, name: str) -> int:
     """Unsealed conditions; at least one while rank 0 is still creating the evaluation."""
     if not begun_alike(path, f"evaluation/{name}", {}, ""):
@@ -233,8 +165,12 @@ def _missing(path: str, name: str) -> int:
     return int((~ConditionRecorder(path, name).sealed()).sum())
 
 
-def _finish(this: _Run, output: Output) -> None:
+def _finish(this: Run, output: Output) -> None:
     """Measure the effects and mark the evaluation complete."""
     write_effects(this.store.path, this.name, this.settings)
     ConditionRecorder(this.store.path, this.name).complete()
+    mass = answer_mass(this.store.unfinished_evaluation(this.name))
+    if mass:
+        shown = ", ".join(f"{language} {of:.0%}" for language, of in mass.items())
+        output.say(f"evaluate: probability of the answers in the intact model: {shown}")
     output.say(f"evaluate: effects of {len(this.values)} masks in {this.store.path}")

@@ -3,7 +3,6 @@
 L: layer, N: neuron, G: language, T: token.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -14,7 +13,9 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from vxdist.errors import UserError
+from vxdist.evaluate.identity import digest_questions
 from vxdist.evaluate.outcomes import Outcome, Question
+from vxdist.evaluate.trial import Trial
 from vxdist.hooks.ablation import Ablation
 from vxdist.hooks.interventions import Affine
 from vxdist.model.hook_points import HookPoints
@@ -22,6 +23,8 @@ from vxdist.plan import pack
 from vxdist.runtime.work import Batch
 from vxstore.evaluation import ConditionRecorder
 
+INTACT = 0
+"""The condition of the intact model."""
 AffineOf = Callable[[str, str], Affine]
 """The intervention's map for the mask of a value, on texts in a language."""
 
@@ -43,8 +46,10 @@ class EvaluateWork:
         *,
         tokens_per_batch: int,
         max_padding: float,
+        trial: Trial | None = None,
     ) -> None:
-        self._outcome, self._questions = outcome, questions
+        """`trial` is made before the first batch, unless the intact model is measured already."""
+        self._outcome, self._questions, self._trial = outcome, questions, trial
         self._open_recorder, self._affine = open_recorder, affine
         self._recorder: ConditionRecorder | None = None
         self._languages = list(languages)
@@ -72,19 +77,17 @@ class EvaluateWork:
             batches += [tuple(asked[i] for i in batch) for batch in packed]
         return tuple(batches)
 
-    def digest(self) -> str:
-        """SHA-256 of all questions, as tokens, and of the batches they run in."""
-        sha = hashlib.sha256(repr(self._batches).encode())
-        for question in self._questions:
-            sha.update(f"{question.language} {question.at}\n".encode())
-            sha.update(np.asarray(question.token_ids_T, dtype="<i4").tobytes())
-        return sha.hexdigest()
-
     def pending(self) -> Mapping[int, int]:
-        """Unsealed conditions, each of the same number of tokens."""
+        """Unsealed conditions, each of the same number of tokens.
+
+        Raises UserError if the questions are not those that the evaluation was begun with.
+        """
         self._recorder = self._open_recorder()
+        refuse_others(self._recorder.questions_digest, digest_questions(self._questions))
         self._clear()
         sealed = self._recorder.sealed()
+        if sealed[INTACT]:
+            self._trial = None
         return {int(c): self._work for c in np.flatnonzero(~sealed)}
 
     def batches(self, task: int) -> Sequence[tuple[int, ...]]:
@@ -98,6 +101,11 @@ class EvaluateWork:
     def attach(self, hook_points: HookPoints, device: torch.device) -> None:
         """Put the hooks on, with no neuron ablated yet."""
         self._ablation = Ablation(hook_points, device)
+
+    def begin(self, model: PreTrainedModel) -> None:
+        """Make the trial, with no neuron ablated yet."""
+        if self._trial is not None:
+            self._trial.run(model)
 
     def step(self, model: PreTrainedModel, batch: Batch) -> None:
         """Measure each question of the batch."""
@@ -148,3 +156,17 @@ class EvaluateWork:
             self._recorder.write(task, measured)
         except ValueError as error:
             raise UserError(f"evaluate: {error}; try model.dtype float32") from error
+
+
+def refuse_others(kept: str | None, digest: str) -> None:
+    """Raise UserError if the questions of an evaluation, by their digest, are others now.
+
+    None is the digest of an evaluation of an earlier version, which did not keep it.
+    """
+    if kept not in (None, digest):
+        raise UserError(
+            "evaluate.name: the model would read other questions now than when this evaluation was "
+            "begun: the tokenizer, its chat template, or the version of transformers is another "
+            "(`vxstore info STORE --evaluation NAME` shows a prompt); restore it, or give another "
+            "name"
+        )

@@ -53,6 +53,9 @@ class LocateWork:
         """Watch every neuron."""
         self._counter = Counter(hook_points, device, self._statistics)
 
+    def begin(self, model: PreTrainedModel) -> None:
+        """Nothing is to be tried before the first batch."""
+
     def step(self, model: PreTrainedModel, batch: Batch) -> None:
         """Run the decoder alone, without its language-model head, and count."""
         assert self._counter is not None

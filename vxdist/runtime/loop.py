@@ -118,6 +118,7 @@ class _Predictor(pl.LightningModule):
         stopping.check()
         stopping.be_patient(True)
         self._work.attach(ready_hook_points(self.causal_model), self.device)
+        self._work.begin(self.causal_model)
         tasks = self._assigned[self.trainer.global_rank]
         self._progress = WorkProgress(
             self._work.title,

@@ -57,6 +57,11 @@ class Work(Protocol):
     def attach(self, hook_points: HookPoints, device: torch.device) -> None:
         """Register hooks; called once, when the model is ready."""
 
+    def begin(self, model: PreTrainedModel) -> None:
+        """Called once after `attach`, on all ranks together; may run the model, the same number of
+        times on each. Raises UserError to end the run before its first batch.
+        """
+
     def step(self, model: PreTrainedModel, batch: Batch) -> None:
         """Run one batch. A filler batch must run like any other, and its results be dropped."""
 
@@ -100,22 +105,34 @@ class Schedule(Dataset[Batch]):
     def _make(self, index: int) -> Batch:
         task, positions, ends_task, filler = self._batches[index]
         texts = [self._work.text(position) for position in positions]
-        width = max(len(ids) for ids, _ in texts)
-        token_ids_BT = torch.zeros(len(texts), width, dtype=torch.int64)
-        attention_mask_BT = torch.zeros(len(texts), width, dtype=torch.int64)
-        counted_BT = torch.zeros(len(texts), width, dtype=torch.bool)
-        for row, (ids_T, counted_T) in enumerate(texts):
-            token_ids_BT[row, : len(ids_T)] = torch.as_tensor(ids_T)
-            attention_mask_BT[row, : len(ids_T)] = 1
-            if counted_T is not None:
-                counted_BT[row, : len(ids_T)] = torch.as_tensor(counted_T)
-        return Batch(
-            task=task,
-            positions=positions,
-            token_ids_BT=token_ids_BT,
-            attention_mask_BT=attention_mask_BT,
-            counted_BT=counted_BT,
-            counted=int(counted_BT.sum()),
-            ends_task=ends_task,
-            filler=filler,
-        )
+        return make_batch(task, positions, texts, ends_task=ends_task, filler=filler)
+
+
+def make_batch(
+    task: int,
+    positions: tuple[int, ...],
+    texts: Sequence[tuple[Any, Any]],
+    *,
+    ends_task: bool = False,
+    filler: bool = False,
+) -> Batch:
+    """Pad `texts` (token ids, and which count or None), which are at `positions`, into a batch."""
+    width = max(len(ids) for ids, _ in texts)
+    token_ids_BT = torch.zeros(len(texts), width, dtype=torch.int64)
+    attention_mask_BT = torch.zeros(len(texts), width, dtype=torch.int64)
+    counted_BT = torch.zeros(len(texts), width, dtype=torch.bool)
+    for row, (ids_T, counted_T) in enumerate(texts):
+        token_ids_BT[row, : len(ids_T)] = torch.as_tensor(ids_T)
+        attention_mask_BT[row, : len(ids_T)] = 1
+        if counted_T is not None:
+            counted_BT[row, : len(ids_T)] = torch.as_tensor(counted_T)
+    return Batch(
+        task=task,
+        positions=positions,
+        token_ids_BT=token_ids_BT,
+        attention_mask_BT=attention_mask_BT,
+        counted_BT=counted_BT,
+        counted=int(counted_BT.sum()),
+        ends_task=ends_task,
+        filler=filler,
+    )

@@ -27,6 +27,11 @@ def info(arguments: Arguments) -> None:
     if arguments.settings is not None:
         output.print_yaml(query.settings(_open(arguments.store), arguments.settings))
         return
+    if arguments.evaluation is not None:
+        asked = query.asked(_open(arguments.store), arguments.evaluation)
+        table = pd.DataFrame(asked["prompts"].items(), columns=["language", "prompt"])
+        _answer(arguments, asked, table, lambda: show.show_asked(asked))
+        return
     about = query.describe(_open(arguments.store))
     if arguments.format == "csv":
         output.print_csv(("field", "value", "language", "content"), show.facts(about))

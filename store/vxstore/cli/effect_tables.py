@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from vxstore.cli.output import new_console, print_table, print_title, print_wrapped
+from vxstore.outcome import ENOUGH_MASS
 from vxstore.query.dilemmas import OPTIONS
 from vxstore.text import clean
 
@@ -114,8 +115,18 @@ def _show_headings(console: Console, answers: Sequence[Mapping[str, Any]]) -> li
             f"{answer['effect_of']} in {answer['units'] or '-'}, {confidence}intervals; "
             f"control draws of each mask: {draws}",
         )
+        if answer["answer_mass"]:
+            print_wrapped(console, _mass(answer["answer_mass"]))
         print_wrapped(console, _verdict(answer["verdict"]))
     return marks
+
+
+def _mass(mass: Mapping[str, float]) -> str:
+    by_language = ", ".join(f"{language} {of:.0%}" for language, of in mass.items())
+    text = f"probability of the answers in the intact model: {by_language}"
+    if min(mass.values()) < ENOUGH_MASS:
+        text += "; where it is below 50%, the model was about to say something else"
+    return text
 
 
 def _name(answer: Mapping[str, Any]) -> str:

@@ -86,8 +86,12 @@ def _add_info(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--settings",
         metavar="NAME",
-        help="print, as YAML, the settings that made `record`, a score or an evaluation; `vxdist "
-        "run --config` takes them",
+        help="print, as YAML for --config, what made `record`, a score or an evaluation",
+    )
+    parser.add_argument(
+        "--evaluation",
+        metavar="NAME",
+        help="print how this evaluation asked the model, with a prompt in each language",
     )
 
 

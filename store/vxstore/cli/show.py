@@ -1,6 +1,7 @@
 """Facts, thresholds and lists of neurons, as tables for people."""
 
 import itertools
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -123,6 +124,23 @@ def show_info(about: Mapping[str, Any]) -> None:
         names = ("conditions", "dilemmas", "outcome", "intervention")
         size = {key: evaluation[key] for key in names if key in evaluation}
         _show_settings(console, size | _mapping(evaluation.get("settings")) | evaluation["effect"])
+
+
+def show_asked(asked: Mapping[str, Any]) -> None:
+    """Print the result of `query.asked`; line breaks of a prompt are kept."""
+    console = new_console()
+    print_title(console, f"{asked['store']}, evaluation/{asked['evaluation']}")
+    for name, setting in asked["settings"].items():
+        if setting not in (None, {}):
+            text = setting if isinstance(setting, str) else json.dumps(setting, ensure_ascii=False)
+            console.print(f"{name:18}{clean(text)}", soft_wrap=True)
+    if not asked["prompts"]:
+        console.print("no prompt is kept (an earlier vxdist made this evaluation)")
+    for language, prompt in asked["prompts"].items():
+        console.print()
+        print_title(console, f"the first prompt in {language}, as the model reads it")
+        for line in prompt.split("\n"):
+            console.print(clean(line), soft_wrap=True)
 
 
 def _facts_of_run(about: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Queries of a store, answered as tables and plain dictionaries. Nothing here prints."""
 
+from vxstore.query.asked import asked
 from vxstore.query.compare import compare
 from vxstore.query.describe import counts, describe, parts
 from vxstore.query.dilemmas import dilemma_rows, flips, read_dilemmas
@@ -12,6 +13,7 @@ from vxstore.query.neurons import neuron, top
 from vxstore.query.settings import settings
 
 __all__ = [
+    "asked",
     "compare",
     "count_rows",
     "counts",

@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from vxstore.errors import StoreError
-from vxstore.outcome import describe_outcome
+from vxstore.outcome import answer_mass, describe_outcome
 from vxstore.query.lookup import (
     default_evaluation,
     get_attrs,
@@ -42,10 +42,12 @@ def effects(
 
     Keys: store, evaluation, model, outcome, intervention, effect_of (the array whose mean change
     is a shift), decision_boundary, units (of shifts), confidence, bootstrap_resamples, seed,
-    controls (draws for each mask), verdict (on all cells; see FORMAT.md) and the table `cells`:
-    mask, value (of the dilemmas), language, masked_count (neurons), dilemma_count, mean_shift,
-    shift_low, shift_high, flip_rate, control_mean, control_rank, passes. What a store of an
-    earlier version does not record is None: the verdict, passes, the seed.
+    controls (draws for each mask), answer_mass (mean probability that the intact model gives to
+    the answers, by language; None if the outcome measures none), verdict (on all cells; see
+    FORMAT.md) and the table `cells`: mask, value (of the dilemmas), language, masked_count
+    (neurons), dilemma_count, mean_shift, shift_low, shift_high, flip_rate, control_mean,
+    control_rank, passes. What a store of an earlier version does not record is None: the verdict,
+    passes, the seed.
 
     `value`, `mask` and `language` leave only their cells; `own` those of masks on the dilemmas of
     their own value. Raises StoreError if there is no such evaluation, mask, value or language,
@@ -66,6 +68,7 @@ def effects(
         **describe_outcome(get_attrs(store, f"evaluation/{name}")),
         "units": effect["mean_shift"].attrs.get("units"),
         **{key: effect.attrs.get(key) for key in SETTINGS},
+        "answer_mass": _answer_mass(store, name),
         "verdict": _verdict(store, name, effect.attrs),
         "cells": cells.reset_index(drop=True),
     }
@@ -114,6 +117,11 @@ def _cells(effect: xr.Dataset) -> pd.DataFrame:
     if "passes" in effect:
         passes[:] = effect["passes"].transpose(*DIMS).values.reshape(-1).tolist()
     return pd.DataFrame({**columns, "passes": passes})
+
+
+def _answer_mass(store: Store, name: str) -> dict[str, float] | None:
+    with reading(store, f"evaluation/{name}"):
+        return answer_mass(store.evaluation(name)) or None
 
 
 def _verdict(store: Store, name: str, attrs: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from vxstore.schema import ArraySpec
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from vxdist.evaluate.prompting import Prompter
     from vxdist.runtime.work import Batch
 
 OUTCOMES = {
@@ -39,6 +40,11 @@ class Question(Protocol):
     def at(self) -> tuple[int, ...]:
         """Index of its numbers in the outcome's arrays, behind the condition: (dilemma, ...)."""
 
+    @property
+    def answers(self) -> tuple[tuple[int, ...], ...]:
+        """For each option, the tokens that mean it as the next token; empty if it is answered
+        otherwise."""
+
 
 class Outcome(Protocol):
     """Asks questions about dilemmas, and turns what the model computes into numbers."""
@@ -54,6 +60,10 @@ class Outcome(Protocol):
     decision_boundary: ClassVar[float | None]
     """The number at which the model's decision flips; None if the outcome is no decision."""
 
+    mass_of: ClassVar[str | None]
+    """The array that holds the probability of all `answers`, of which a trial sees to it that there
+    is enough; None if the questions have no such answers."""
+
     def prompts(self, item: EvaluationItem) -> Sequence[str]:
         """The texts of a dilemma's questions, without the chat template.
 
@@ -61,12 +71,13 @@ class Outcome(Protocol):
         """
 
     def ask(
-        self, items: Sequence[EvaluationItem], tokenizer: Any, max_length: int | None
+        self, items: Sequence[EvaluationItem], prompter: "Prompter", max_length: int | None
     ) -> Sequence[Question]:
         """All questions about `items`, in their order.
 
-        Raises UserError if the tokenizer or a setting does not suit, or a question is longer than
-        `max_length` tokens.
+        `prompter.encode` makes the prompt of a question in words; `prompter.tokenizer` is for all
+        else. Raises UserError if the tokenizer or a setting does not suit, or a question is longer
+        than `max_length` tokens.
         """
 
     def measure(

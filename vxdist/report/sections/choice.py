@@ -9,6 +9,7 @@ from vxdist.report.content import Content
 from vxdist.report.elements import Caveat, Tile
 from vxdist.report.notes import OutcomeNotes
 from vxdist.report.text import listing, percent
+from vxstore.outcome import ENOUGH_MASS
 
 BIASED = 0.5
 """The page warns at its head if this fraction of dilemmas get the same letter both times."""
@@ -70,6 +71,23 @@ def read_letters(intact: xr.Dataset, languages: tuple[str, ...]) -> tuple[Letter
 
 
 def _warning(letters: tuple[Letters, ...]) -> str:
+    return " ".join(filter(None, (_low_mass(letters), _by_position(letters))))
+
+
+def _low_mass(letters: tuple[Letters, ...]) -> str:
+    low = [of for of in letters if of.mass_mean < ENOUGH_MASS]
+    if not low:
+        return ""
+    fractions = [f"{percent(of.mass_mean)} of its probability in {of.language}" for of in low]
+    return (
+        f"The intact model gives the two letters only {listing(fractions)}: it was about to say "
+        "something else, and the shifts above are changes in what it hardly says. See to it that "
+        "it answers: evaluate.template, evaluate.answer_prefix, evaluate.chat and evaluate.system "
+        "decide what it reads."
+    )
+
+
+def _by_position(letters: tuple[Letters, ...]) -> str:
     if not any(of.same_letter >= BIASED for of in letters):
         return ""
     fractions = [f"{percent(of.same_letter)} of the dilemmas in {of.language}" for of in letters]
@@ -86,7 +104,12 @@ def _tiles(letters: tuple[Letters, ...]) -> tuple[Tile, ...]:
         return ()
     same = max(of.same_letter for of in letters)
     caption = "of dilemmas get the same letter when the two options are swapped"
-    return (Tile(number=percent(same), caption=caption),)
+    tiles = [Tile(number=percent(same), caption=caption)]
+    least = min(letters, key=lambda of: of.mass_mean)
+    if least.mass_mean < ENOUGH_MASS:
+        caption = f"of its probability the intact model gives the letters in {least.language}"
+        tiles.append(Tile(number=percent(least.mass_mean), caption=caption))
+    return tuple(tiles)
 
 
 def _position(letters: tuple[Letters, ...]) -> Caveat:

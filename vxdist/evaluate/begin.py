@@ -1,0 +1,104 @@
+"""Beginning an evaluation: its conditions, masks and attributes, before anything is measured."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from vxdist.errors import UserError
+from vxdist.evaluate.conditions import make_conditions, mask_neurons
+from vxdist.evaluate.identity import ABSENT, Run, digest_questions, known_to
+from vxdist.evaluate.outcomes import Question
+from vxdist.evaluate.prompting import Prompter
+from vxdist.evaluate.recorded import read_activity
+from vxdist.evaluate.work import refuse_others
+from vxdist.output import Output
+from vxdist.stats.matching import LanguageNeurons
+from vxstore.evaluation import (
+    DilemmaLabels,
+    begun_attrs,
+    create_evaluation,
+    discard_unmeasured,
+)
+from vxstore.identity import begun_alike
+
+
+def make_way(this: Run, identity: dict[str, Any]) -> None:
+    """Remove an evaluation of other settings if nothing of it is measured, as after a trial that
+    failed. Raises UserError, naming what differs, if something is."""
+    path, kept = this.store.path, begun_attrs(this.store.path, this.name)
+    try:
+        begun_alike(path, this.group, known_to(kept, identity), "evaluate.name", absent=ABSENT)
+    except UserError:
+        if not discard_unmeasured(path, this.name):
+            raise
+
+
+def begin(
+    this: Run,
+    identity: dict[str, Any],
+    prompter: Prompter,
+    questions: Sequence[Question],
+    output: Output,
+) -> None:
+    """Create the evaluation, unless it was begun with these questions; see `make_way`.
+
+    Raises UserError if it was begun with others.
+    """
+    path, kept = this.store.path, begun_attrs(this.store.path, this.name)
+    digest = digest_questions(questions)
+    if kept:
+        try:
+            refuse_others(kept.get("questions_digest"), digest)
+        except UserError:
+            if not discard_unmeasured(path, this.name):
+                raise
+        else:
+            return
+    samples = {q.language: prompter.show(q.token_ids_T) for q in reversed(questions)}
+    attrs = {**identity, "questions_digest": digest, "sample_prompts": samples}
+    _create(this, attrs, output)
+
+
+def _create(this: Run, identity: dict[str, Any], output: Output) -> None:
+    conditions = make_conditions(this.values, this.settings.controls)
+    by_language = [
+        LanguageNeurons(
+            selected_LNV=this.selected.sel(language=g).transpose("layer", "neuron", "value").values,
+            activity_LN=read_activity(this.store, g),
+        )
+        for g in this.languages
+    ]
+    masked_CLNG = mask_neurons(
+        conditions,
+        [str(label) for label in this.scores.value.values],
+        by_language,
+        pool=this.settings.control_pool,
+        seed=this.settings.seed,
+    )
+    create_evaluation(
+        this.store.path,
+        this.name,
+        conditions=conditions,
+        dilemmas=[DilemmaLabels(id=i.id, value=i.value, language=i.language) for i in this.items],
+        languages=this.languages,
+        measures=this.outcome.arrays,
+        labels=this.outcome.labels,
+        masked_CLNG=masked_CLNG,
+        attrs=_attributes(this, identity),
+    )
+    output.say(
+        f"evaluate: {len(this.items)} dilemmas under {len(conditions)} conditions (intact, "
+        f"{len(this.values)} masks, {this.settings.controls} controls for each)"
+    )
+
+
+def _attributes(this: Run, identity: dict[str, Any]) -> dict[str, Any]:
+    """Attributes of the evaluation: its identity, and what readers need beside it."""
+    masks = {} if this.settings.masks is None else {"masks": this.settings.masks}
+    return {
+        **identity,
+        "settings": identity["settings"] | masks,
+        "effect_of": this.outcome.effect_of,
+        "decision_boundary": this.outcome.decision_boundary,
+        "mass_of": this.outcome.mass_of,
+        "config": this.config.kept("model", "corpus", "evaluate", "trainer"),
+    }

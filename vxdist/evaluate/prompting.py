@@ -1,0 +1,230 @@
+"""From a question in words to the tokens that the model reads: chat template, system text, answer's
+beginning, and the date that a template may ask for.
+
+T: token.
+"""
+
+import contextlib
+import datetime
+import inspect
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vxdist.config import EvaluateConfig
+from vxdist.errors import UserError
+from vxdist.evaluate.control_tokens import control_tokens, encode_quoting
+
+CLOCK = "{{ strftime_now('%Y-%m-%dT%H:%M:%S') }}"
+"""A chat template that tells the time."""
+LLAMA_DATE = "%d %b %Y"
+"""How the templates of Llama 3 write their argument `date_string`."""
+GIVEN = ("messages", "add_generation_prompt", "raise_exception", "strftime_now", "namespace")
+"""What a chat template takes from outside, beside the arguments that a user may give."""
+SHOWN = 160
+"""Characters of another's error message that are shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Today:
+    """The date that a chat template sees. `given` by evaluate.date, it is also the argument
+    `date_string`; otherwise a template keeps its own default for that."""
+
+    date: datetime.date
+    given: bool
+
+
+class Prompter:
+    """Makes prompts for one tokenizer, as the settings of evaluate say."""
+
+    def __init__(self, tokenizer: Any, settings: EvaluateConfig, today: Today) -> None:
+        """Raises UserError if a setting needs a chat template, or does not suit it."""
+        self.tokenizer = tokenizer
+        self._settings, self._today = settings, today
+        self._template: str | None = None
+        self._takes_system = False
+        if settings.chat != "never" and tokenizer.chat_template:
+            with self._reporting():
+                self._template = tokenizer.get_chat_template()
+        self._check()
+        self._controls = control_tokens(tokenizer, self._template or "")
+
+    @property
+    def uses_template(self) -> bool:
+        """Whether questions go through a chat template."""
+        return self._template is not None
+
+    def encode(
+        self, text: str, language: str, *, quoted: Sequence[str] = (), cue: str = ""
+    ) -> NDArray[np.int32]:
+        """The prompt of a question `text`, as token ids (T,); the answer is the next token.
+
+        `quoted` are the parts of the text that come from the corpus: a control token that they
+        spell is encoded as text. `cue` follows the question. Raises UserError if the chat template
+        fails, or leaves out the text.
+        """
+        text += cue
+        shown = text if self._template is None else self._render(text)
+        shown += self._prefix(language)
+        ids = encode_quoting(
+            self.tokenizer, shown, text, quoted, self._controls, begins=not self.uses_template
+        )
+        return np.asarray(ids, dtype=np.int32)
+
+    def show(self, token_ids_T: NDArray[np.int32]) -> str:
+        """A prompt as the model reads it, control tokens included."""
+        text: str = self.tokenizer.decode(
+            token_ids_T.tolist(), skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+        return text
+
+    def remedies(self) -> list[str]:
+        """The settings that change what the model reads before it answers, with what they do."""
+        found = ["evaluate.answer_prefix (such as '</think>\\n\\n', where it would think)"]
+        if self._template is None:
+            return found
+        switches = [name for name in _variables(self._template) if "think" in name]
+        found = [f"evaluate.template {{{name}: false}} (no thinking)" for name in switches] + found
+        return [*found, "evaluate.chat never (for a base model)", "evaluate.system"]
+
+    def _prefix(self, language: str) -> str:
+        prefix = self._settings.answer_prefix
+        if not isinstance(prefix, dict):
+            return prefix or ""
+        if language not in prefix:
+            raise UserError(
+                f"evaluate.answer_prefix: none for language {language!r}; add one, or give one "
+                "text for all languages"
+            )
+        return prefix[language]
+
+    def _check(self) -> None:
+        settings = self._settings
+        if self._template is None:
+            given = {"system": settings.system is not None, "template": bool(settings.template)}
+            why = "evaluate.chat is never" if settings.chat == "never" else "the model has none"
+            for key in (key for key, is_given in given.items() if is_given):
+                raise UserError(f"evaluate.{key}: it needs a chat template, and {why}; omit it")
+            return
+        with self._reporting():
+            _check_arguments(self._template, settings.template)
+        if "strftime_now" in self._template:
+            with self._reporting():
+                told = self._apply([{"role": "user", "content": ""}], chat_template=CLOCK)
+            if told != f"{self._today.date.isoformat()}T00:00:00":
+                raise UserError(
+                    "transformers: chat templates of this version read the time from elsewhere; "
+                    "install the version in constraints.txt"
+                )
+
+    def _render(self, text: str) -> str:
+        """The chat up to where the model answers."""
+        chat = [{"role": "user", "content": text}]
+        system = self._settings.system
+        if system is not None:
+            self._check_system(system, text)
+            chat.insert(0, {"role": "system", "content": system})
+        with self._reporting():
+            shown = self._apply(chat)
+        if text.strip() not in shown:
+            raise UserError(
+                "model.path: its chat template leaves out the question, or changes it; use "
+                "evaluate.chat never"
+            )
+        return shown
+
+    def _check_system(self, system: str, text: str) -> None:
+        """Raise UserError if a chat is fine without the system text, but not with it."""
+        if self._takes_system:
+            return
+        chat = [{"role": "user", "content": text}]
+        with self._reporting():
+            self._apply(chat)
+        told = "evaluate.system: the chat template of the model takes no system text"
+        try:
+            shown = self._apply([{"role": "system", "content": system}, *chat])
+        except Exception as error:
+            raise UserError(f"{told} ({_shorten(error)}); omit it") from error
+        if system.strip() not in shown:
+            raise UserError(f"{told}: it leaves it out; omit it")
+        self._takes_system = True
+
+    def _apply(self, chat: Sequence[dict[str, str]], **settings: Any) -> str:
+        arguments = dict(self._settings.template)
+        if self._today.given:
+            arguments.setdefault("date_string", self._today.date.strftime(LLAMA_DATE))
+        with _clock_at(self._today.date):
+            shown: str = self.tokenizer.apply_chat_template(
+                list(chat), add_generation_prompt=True, tokenize=False, **arguments, **settings
+            )
+        return shown
+
+    @contextlib.contextmanager
+    def _reporting(self) -> Iterator[None]:
+        """A template is another's code: whatever it raises is told in one line."""
+        try:
+            yield
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(
+                f"model.path: its chat template fails ({_shorten(error)}); give it what it needs "
+                "with evaluate.system or evaluate.template, or use evaluate.chat never"
+            ) from error
+
+
+def _check_arguments(template: str, arguments: dict[str, Any]) -> None:
+    """Raise UserError if an argument has no effect in the template, or is not the user's to give.
+
+    A name that a template does not use is passed over by it without a word.
+    """
+    from transformers import PreTrainedTokenizerBase
+
+    own = inspect.signature(PreTrainedTokenizerBase.apply_chat_template).parameters
+    for name in arguments:
+        if name == "messages" or (name in own and name not in ("tools", "documents")):
+            raise UserError(f"evaluate.template: {name} is set by vxdist; omit it")
+        if name not in _variables(template):
+            raise UserError(
+                f"evaluate.template: the chat template of the model does not use {name!r}; it uses "
+                f"{', '.join(_variables(template)) or 'no arguments'}"
+            )
+
+
+def _variables(template: str) -> list[str]:
+    """What a template takes from outside, but for what vxdist and transformers give it."""
+    from jinja2 import Environment, meta
+
+    # `generation` is a tag of transformers' own, around what an assistant says.
+    plain = re.sub(r"{%-?\s*(end)?generation\s*-?%}", "", template)
+    parsed = Environment(extensions=["jinja2.ext.loopcontrols"]).parse(plain)
+    found = meta.find_undeclared_variables(parsed)
+    return sorted(name for name in found if name not in GIVEN and not name.endswith("_token"))
+
+
+@contextlib.contextmanager
+def _clock_at(date: datetime.date) -> Iterator[None]:
+    """What `strftime_now` of a chat template reads is the beginning of this day."""
+    from transformers.utils import chat_template_utils
+
+    class Still(datetime.datetime):
+        @classmethod
+        def now(cls, tz: datetime.tzinfo | None = None) -> "Still":
+            return cls(date.year, date.month, date.day, tzinfo=tz)
+
+    module: Any = chat_template_utils
+    clock = module.datetime
+    module.datetime = Still
+    try:
+        yield
+    finally:
+        module.datetime = clock
+
+
+def _shorten(error: Exception) -> str:
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
