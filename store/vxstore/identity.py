@@ -32,12 +32,17 @@ def holds_store(path: str) -> bool:
 
 IDENTITY = ("model_fingerprint", "dtype", "corpus_digest", "plan_digest")
 """Attributes that must be equal for a run to go on with a store."""
+LATER = ("model_digest",)
+"""The same, of stores whose version wrote them."""
 
 
 def refuse_other(path: str, attrs: Mapping[str, Any]) -> None:
     """Raise StoreError, saying what differs, unless the store was made by the run `attrs` tell."""
     there = read_root_attrs(path)
-    differ = [key for key in IDENTITY if there.get(key) != attrs[key]]
+    compared = (*IDENTITY, *(key for key in LATER if key in there and key in attrs))
+    differ = [key for key in compared if there.get(key) != attrs[key]]
+    if "model_fingerprint" in differ and "model_digest" in differ:
+        differ.remove("model_digest")  # it says nothing more
     shown: list[str] = []
     old, new = (", ".join(recorded_names(of)) for of in (there, attrs))
     if old != new:
@@ -54,6 +59,25 @@ def refuse_other(path: str, attrs: Mapping[str, Any]) -> None:
     )
 
 
+def refuse_other_computation(path: str, here: Mapping[str, Any]) -> None:
+    """Raise StoreError if parts are still to be recorded, and what is there was computed otherwise.
+
+    `here` says how this run computes; a store of an earlier version does not say, and is not
+    compared.
+    """
+    there = read_root_attrs(path).get("computation", {})
+    differ = [
+        f"{key} is {there[key]} there, {here[key]} here"
+        for key in here
+        if key in there and there[key] != here[key]
+    ]
+    if differ:
+        raise StoreError(
+            f"{path} was begun by a run that rounds differently: {'; '.join(differ)}. Resume it as "
+            "it was begun, or choose another store"
+        )
+
+
 def _differences(key: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     """How one attribute differs, in the user's own settings where possible."""
     if key == "plan_digest":
@@ -62,7 +86,8 @@ def _differences(key: str, there: Mapping[str, Any], here: Mapping[str, Any]) ->
             f"locate.{k} is {old.get(k)} there, {new[k]} here" for k in new if new[k] != old.get(k)
         ]
         return changed or ["the tokenizer gives other tokens"]
-    name = {"model_fingerprint": "model", "corpus_digest": "corpus"}.get(key, key)
+    named = {"model_fingerprint": "model", "model_digest": "model", "corpus_digest": "corpus"}
+    name = named.get(key, key)
     label = {"dtype": "model.dtype"}.get(name, name)
     if there.get(name) == here[name]:
         return [f"{label} {here[name]} has other content now ({key} differs)"]

@@ -12,7 +12,9 @@ from vxdist.corpus import Corpus, EvaluationItem
 from vxdist.errors import UserError
 from vxdist.evaluate.outcomes import OUTCOMES, Outcome
 from vxdist.hooks.interventions import INTERVENTIONS, Intervention
+from vxdist.model.identify import digest_model
 from vxdist.model.source import ModelSource
+from vxdist.output import Output
 from vxdist.runtime.checks import check_batches, check_model_run
 from vxstore.identity import check_name, holds_store
 from vxstore.query.lookup import default_score
@@ -167,9 +169,12 @@ def check_dilemmas(config: Config, number: int) -> None:
         )
 
 
-def check_model(config: Config, store: Store, source: ModelSource) -> None:
+def check_model(config: Config, store: Store, source: ModelSource, output: Output) -> None:
     """Raise UserError unless the model is the one that the store was recorded with."""
-    if source.fingerprint != store.attrs["model_fingerprint"]:
+    other = source.fingerprint != store.attrs["model_fingerprint"]
+    if not other and "model_digest" in store.attrs:  # earlier versions kept none
+        other = digest_model(source, output.say) != store.attrs["model_digest"]
+    if other:
         raise UserError(
             f"{store.path} was recorded with model {store.attrs['model']}, and model.path is "
             f"{source.name}; give the same model"

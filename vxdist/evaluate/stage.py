@@ -36,6 +36,7 @@ from vxdist.evaluate.work import EvaluateWork
 from vxdist.model.load import check_embedded, describe_model, load_tokenizer
 from vxdist.model.source import ModelSource, find_model
 from vxdist.output import Output
+from vxdist.runtime.identity import describe_computation
 from vxdist.runtime.launch import find_launch
 from vxdist.runtime.loop import run_loop
 from vxdist.runtime.strategy import resolve_strategy
@@ -53,14 +54,15 @@ def run(config: Config, output: Output) -> None:
     or unsuitable.
     """
     launch = find_launch(config.trainer)
-    resolve_strategy(config.trainer, launch)
+    kind = resolve_strategy(config.trainer, launch)
     source = find_model(config.model)
     corpus = load_corpus(config.corpus)
-    this = _prepare(config, corpus, source)
+    this = _prepare(config, corpus, source, output)
     kept = begun_attrs(config.store, this.name)
     today = choose_today(config, kept)
     identity = {**describe(this, corpus), "date": today.date.isoformat()}
     known = known_to(kept, identity)
+    identity["computation"] = describe_computation(config, kind)
     if finished_alike(config.store, this.group, known, "evaluate.name", absent=ABSENT):
         if launch.rank == 0:
             output.say(f"evaluate: {this.group} exists already; no model work")
@@ -108,13 +110,13 @@ def _make_work(this: Run, prompter: Prompter, questions: Sequence[Question]) -> 
     )
 
 
-def _prepare(config: Config, corpus: Corpus, source: ModelSource) -> Run:
+def _prepare(config: Config, corpus: Corpus, source: ModelSource, output: Output) -> Run:
     settings, store = config.evaluate, open_store(config.store)
     values = check_values(settings, corpus)
     items = find_items(config, corpus)
     outcome, intervention = make_outcome(settings), make_intervention(settings)
     check_dilemmas(config, len(items))
-    check_model(config, store, source)
+    check_model(config, store, source, output)
     root = store.root()
     check_needs(store, root, intervention)
     score = find_score(config, store)

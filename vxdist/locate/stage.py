@@ -1,6 +1,6 @@
 """The locate stage: corpus and model in, activation store out."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -10,17 +10,19 @@ from vxdist.hooks.measures import choose
 from vxdist.locate.disk_space import check_disk_space
 from vxdist.locate.token_cache import read_stories
 from vxdist.locate.work import LocateWork
+from vxdist.model.identify import digest_model
 from vxdist.model.load import ModelShape, describe_model
 from vxdist.model.source import ModelSource, find_model, read_ahead
 from vxdist.output import Output
 from vxdist.plan import Plan, make_plan
 from vxdist.progress import WorkProgress
+from vxdist.runtime.identity import describe_computation
 from vxdist.runtime.launch import find_launch
 from vxdist.runtime.loop import run_loop
 from vxdist.runtime.strategy import resolve_strategy
 from vxstore.errors import StoreError
 from vxstore.finalise import complete, count_layers, sum_layers
-from vxstore.identity import holds_store, refuse_other
+from vxstore.identity import holds_store, refuse_other, refuse_other_computation
 from vxstore.statistics import DEFAULT
 from vxstore.write import PartLabels, Recorder, create
 
@@ -34,14 +36,15 @@ def run(config: Config, output: Output) -> None:
     missing or unsuitable.
     """
     launch = find_launch(config.trainer)
-    resolve_strategy(config.trainer, launch)
+    kind = resolve_strategy(config.trainer, launch)
     statistics = choose(config.locate.statistics)
     corpus = load_corpus(config.corpus)
     source = find_model(config.model)
     shape = describe_model(source)
     read_ahead(source)
     plan = plan_run(config, corpus, source, shape)
-    identity = describe_run(config, corpus, source, shape, plan)
+    identity = describe_run(config, corpus, source, shape, plan, say=output.say)
+    identity["computation"] = describe_computation(config, kind)
 
     if launch.rank == 0:
         _prepare_store(config, corpus, shape, plan, identity, output)
@@ -78,7 +81,13 @@ def plan_run(config: Config, corpus: Corpus, source: ModelSource, shape: ModelSh
 
 
 def describe_run(
-    config: Config, corpus: Corpus, source: ModelSource, shape: ModelShape, plan: Plan
+    config: Config,
+    corpus: Corpus,
+    source: ModelSource,
+    shape: ModelShape,
+    plan: Plan,
+    *,
+    say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Attributes of the store: what was run, and the digests by which a resume knows itself."""
     names = [row.name for row in choose(config.locate.statistics)]
@@ -86,6 +95,7 @@ def describe_run(
         "model": source.name,
         "model_revision": source.revision,
         "model_fingerprint": source.fingerprint,
+        "model_digest": digest_model(source, say),
         "model_architecture": shape.architecture,
         "activation_function": shape.activation,
         **({"experts_per_token": shape.experts_per_token} if shape.num_experts else {}),
@@ -109,7 +119,7 @@ def describe_run(
 def _common(identity: Mapping[str, Any]) -> dict[str, Any]:
     """What all ranks must have in common: paths may differ, for copies on each machine."""
     settings = {f"locate.{key}": found for key, found in identity["plan_settings"].items()}
-    common = ("corpus_digest", "plan_digest", "statistics")
+    common = ("model_digest", "corpus_digest", "plan_digest", "statistics")
     return settings | {key: identity[key] for key in common if key in identity}
 
 
@@ -126,6 +136,8 @@ def _prepare_store(
     if holds_store(path):
         refuse_other(path, identity)
         missing = _missing(path)
+        if missing > 0:
+            refuse_other_computation(path, identity["computation"])
         if missing == 0:
             output.say(f"locate: all {len(plan.parts)} parts are recorded already; no model work")
         else:

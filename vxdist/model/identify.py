@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vxdist.model.cache import cache_folder, hash_file
 from vxdist.model.source import CODE_FILES, WEIGHT_FILES, ModelSource
+from vxdist.ranks import is_first_rank
 
 AT_ONCE = 8
 """Files read at once."""
@@ -27,7 +28,7 @@ def digest_model(source: ModelSource, say: Callable[[str], None] = lambda _: Non
     kinds = ("config.json", *WEIGHT_FILES, *(CODE_FILES if source.own_code else ()))
     files = sorted({file for kind in kinds for file in source.directory.glob(kind)})
     unread = sum(file.stat().st_size for file in files if not _kept_at(file).is_file())
-    if unread > LARGE:
+    if unread > LARGE and is_first_rank():
         say(f"reading {unread / 1e9:.0f} GB of weights to identify the model, once")
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="digest") as readers:
         digests = list(readers.map(_digest, files))

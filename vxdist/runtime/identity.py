@@ -25,6 +25,8 @@ PACKAGES = (
     "zarr",
     "numpy",
 )
+ROUNDING = ("torch", "transformers")
+"""Packages with the code of the model, and of its arithmetic."""
 TRAINER = ("accelerator", "offload", "shard_group", "threads")
 VARIABLES = (
     "NVIDIA_TF32_OVERRIDE",
@@ -36,6 +38,7 @@ VARIABLES = (
 """Environment variables that decide how torch rounds."""
 LABELS = {
     "model_fingerprint": "the model's files (model_fingerprint)",
+    "model_digest": "the model's files (model_digest)",
     "corpus_digest": "the stories of the corpus (corpus_digest)",
     "evaluation_digest": "the dilemmas of the corpus (evaluation_digest)",
     "selection_digest": "the neurons to ablate (selection_digest)",
@@ -69,6 +72,19 @@ def gather_facts(config: Config, kind: str, source: ModelSource, stage: Mapping[
         **versions,
         "the package torch": torch.__version__,
         **{name: str(found) for name, found in variables.items()},
+    }
+
+
+def describe_computation(config: Config, kind: str) -> dict[str, Any]:
+    """What decides how numbers are rounded, in a store or an evaluation; `kind` is the strategy.
+
+    The same on any number of processes. A thread or a GPU of another kind may round differently
+    too: see decisions/011-identity.md.
+    """
+    return {
+        "accelerator": config.trainer.accelerator,
+        "sharded": kind == "zero3",
+        **{name: _version(name) for name in ROUNDING},
     }
 
 
