@@ -84,7 +84,7 @@ class Prompter:
 
     def remedies(self) -> list[str]:
         """The settings that change what the model reads before it answers, with what they do."""
-        found = ["evaluate.answer_prefix (such as '</think>\\n\\n', where it would think)"]
+        found = ["evaluate.answer_prefix (such as 'Answer:', or '</think>\\n\\n' after thinking)"]
         if self._template is None:
             return found
         switches = [name for name in _variables(self._template) if "think" in name]
