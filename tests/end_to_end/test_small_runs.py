@@ -164,7 +164,8 @@ def test_evaluating_on_two_ranks(run_options: list[str], tmp_path: Path) -> None
     many = with_store(run_options, tmp_path / "many.zarr")
     shutil.copytree(tmp_path / "run.zarr", tmp_path / "many.zarr")
     assert main(["evaluate", *run_options]) == 0
-    ended(torchrun(2, many, "evaluate"))
+    warned = ended(torchrun(2, many, "evaluate"))
+    assert warned.count("warning: in a trial of 16 questions") == 1  # of one rank
     alone, shared = (vxstore.open(str(tmp_path / f"{n}.zarr")) for n in ("run", "many"))
     assert alone.evaluation("choice").load().equals(shared.evaluation("choice").load())
     assert alone.effect("choice").load().equals(shared.effect("choice").load())
@@ -256,7 +257,12 @@ def test_zero3_on_two_processes(run_options: list[str], tmp_path: Path) -> None:
     assert off <= 1e-4 * int(one.active_count.sum())
     shutil.copytree(tmp_path / "run.zarr" / "scores", tmp_path / "zero3.zarr" / "scores")
     commit(str(tmp_path / "zero3.zarr"), {})  # what is copied is not vouched for yet
-    ended(torchrun(2, sharded, "evaluate"))
+    refused = [*sharded, "--evaluate.name", "refused", "--evaluate.least_mass", "0.5"]
+    output, _ = torchrun(2, refused, "evaluate").communicate(timeout=240)
+    assert output.count("error: rank") == 2  # one that says it, and one that stops for it
+    assert "evaluate.least_mass: in a trial of 16 questions" in output
+    warned = ended(torchrun(2, sharded, "evaluate"))
+    assert warned.count("warning: in a trial of 16 questions") == 1
     alone, shared = (vxstore.open(str(tmp_path / f"{n}.zarr")) for n in ("run", "zero3"))
     np.testing.assert_allclose(
         alone.evaluation("choice").log_odds, shared.evaluation("choice").log_odds, atol=1e-3

@@ -94,6 +94,13 @@ def test_system_text_and_beginning_of_the_answer(make: Make) -> None:
         shown(make(None, answer_prefix={"zh": "("}))
 
 
+def test_a_template_that_needs_a_system_text(make: Make) -> None:
+    needs = "{% if messages[0].role != 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    with pytest.raises(UserError, match=r"no system\); give it what it needs with evaluate.system"):
+        shown(make(needs + CHATML))
+    assert shown(make(needs + CHATML, system="Be kind.")) == shown(make(CHATML, system="Be kind."))
+
+
 def test_a_model_that_thinks(make: Make) -> None:
     assert shown(make(THINKING)).endswith("<think>\n")
     closed = "<|im_start|>assistant\n<think>\n</think>\n\n"

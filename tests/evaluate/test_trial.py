@@ -86,19 +86,19 @@ def test_little_is_warned_of_by_language(
     make_trial(0.1).run(Fixed(0.9, 0.4))  # type: ignore[arg-type]
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("warning: in a trial of 12 questions the intact model gave the answers")
-    assert "40.0% of its probability in zh" in line
+    assert "90.0% in en, 40.0% in zh of its probability; in zh its likeliest" in line
 
 
 @torch.inference_mode()
 def test_less_is_refused(make_trial: Callable[[float], Trial]) -> None:
     with pytest.raises(UserError) as refusal:
-        make_trial(0.1).run(Fixed(0.9, 0.02))  # type: ignore[arg-type]
+        make_trial(0.1).run(Fixed(0.08, 0.02))  # type: ignore[arg-type]
     line = str(refusal.value)
     assert line.startswith("evaluate.least_mass: ")
-    for part in ("2.0% of its probability in zh", "12%", "ends with", "evaluate.answer_prefix"):
+    for part in ("8.0% in en, 2.0% in zh", "12%", "ends with", "evaluate.answer_prefix"):
         assert part in line
     assert "\n" not in line
-    make_trial(0.02 - 1e-6).run(Fixed(0.9, 0.02))  # type: ignore[arg-type]
+    make_trial(0.05 - 1e-6).run(Fixed(0.08, 0.02))  # type: ignore[arg-type]
 
 
 def test_questions_are_spread() -> None:

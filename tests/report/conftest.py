@@ -84,6 +84,8 @@ class StoreMaker:
     """More settings of the evaluation."""
     empty: tuple[str, ...] = ()
     """Values whose masks hold no neuron."""
+    mass: float = 0.625
+    """Probability of the two letters."""
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(5))
 
     def write(self) -> str:
@@ -281,7 +283,7 @@ class StoreMaker:
         intact = np.tile([2.0, -1.5], (len(shift_D), 1))
         return {
             "log_odds": intact + shift_D[:, None],
-            "option_mass": np.full(intact.shape, 0.625),
+            "option_mass": np.full(intact.shape, self.mass),
         }
 
     def _effects(self) -> None:

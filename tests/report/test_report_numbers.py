@@ -119,6 +119,19 @@ def test_position_bias_and_mass(maker: "StoreMaker", make_config: Callable[..., 
     assert english.dilemma_count == 12
 
 
+def test_little_mass_is_said_at_the_head(
+    maker: "StoreMaker", make_config: Callable[..., Config]
+) -> None:
+    content = gather(make_config(maker.write()))
+    assert "gives the two letters only" not in " ".join(statement(content))
+    assert not any("gives the letters" in tile.caption for tile in tiles(content))
+    maker = dataclasses.replace(maker, mass=0.123, path=maker.path.replace("tiny", "low"))
+    content = gather(make_config(maker.write()))
+    expected = "gives the two letters only 12% of its probability in en and 12% of its probability"
+    assert expected in " ".join(statement(content))
+    assert any("gives the letters in en" in t.caption and t.number == "12%" for t in tiles(content))
+
+
 def test_clear_masks_lead_and_no_draw_passes_for_one(
     maker: "StoreMaker", make_config: Callable[..., Config]
 ) -> None:

@@ -46,7 +46,6 @@ class Prompter:
         self.tokenizer = tokenizer
         self._settings, self._today = settings, today
         self._template: str | None = None
-        self._takes_system = False
         if settings.chat != "never" and tokenizer.chat_template:
             with self._reporting():
                 self._template = tokenizer.get_chat_template()
@@ -84,7 +83,7 @@ class Prompter:
 
     def remedies(self) -> list[str]:
         """The settings that change what the model reads before it answers, with what they do."""
-        found = ["evaluate.answer_prefix (such as '</think>\\n\\n', where it would think)"]
+        found = ["evaluate.answer_prefix (such as 'Answer:', or '</think>\\n\\n' after thinking)"]
         if self._template is None:
             return found
         switches = [name for name in _variables(self._template) if "think" in name]
@@ -124,12 +123,11 @@ class Prompter:
     def _render(self, text: str) -> str:
         """The chat up to where the model answers."""
         chat = [{"role": "user", "content": text}]
-        system = self._settings.system
-        if system is not None:
-            self._check_system(system, text)
-            chat.insert(0, {"role": "system", "content": system})
-        with self._reporting():
-            shown = self._apply(chat)
+        if self._settings.system is None:
+            with self._reporting():
+                shown = self._apply(chat)
+        else:
+            shown = self._render_system(self._settings.system, chat)
         if text.strip() not in shown:
             raise UserError(
                 "model.path: its chat template leaves out the question, or changes it; use "
@@ -137,21 +135,18 @@ class Prompter:
             )
         return shown
 
-    def _check_system(self, system: str, text: str) -> None:
-        """Raise UserError if a chat is fine without the system text, but not with it."""
-        if self._takes_system:
-            return
-        chat = [{"role": "user", "content": text}]
-        with self._reporting():
-            self._apply(chat)
+    def _render_system(self, system: str, chat: Sequence[dict[str, str]]) -> str:
+        """The chat with a system text before it, which some templates refuse or pass over."""
         told = "evaluate.system: the chat template of the model takes no system text"
         try:
             shown = self._apply([{"role": "system", "content": system}, *chat])
         except Exception as error:
+            with self._reporting():  # a template that fails without it too has another fault
+                self._apply(chat)
             raise UserError(f"{told} ({_shorten(error)}); omit it") from error
         if system.strip() not in shown:
             raise UserError(f"{told}: it leaves it out; omit it")
-        self._takes_system = True
+        return shown
 
     def _apply(self, chat: Sequence[dict[str, str]], **settings: Any) -> str:
         arguments = dict(self._settings.template)

@@ -4,7 +4,7 @@ B: text of a batch, W: vocabulary.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,8 +41,8 @@ class Trial:
     def run(self, model: PreTrainedModel) -> None:
         """Ask the questions; every rank asks the same ones, in step.
 
-        Raises UserError if in some language the mean probability of the answers is below
-        `least_mass`; prints a warning if it is below half.
+        Raises UserError if the mean probability of the answers is below `least_mass`; prints a
+        warning if it is below half in some language, for effects are told by language.
         """
         mass_B, probability_BW = self._measure(model)
         language_B = np.array([question.language for question in self.questions])
@@ -51,10 +51,8 @@ class Trial:
         if means[language] >= ENOUGH_MASS:
             return
         of_language = torch.as_tensor(language_B == language)
-        found = self._describe(
-            language, means[language], probability_BW[of_language].mean(0), len(mass_B)
-        )
-        if means[language] < self.least_mass:
+        found = self._describe(means, language, probability_BW[of_language].mean(0))
+        if mass_B.mean() < self.least_mass:
             raise UserError(
                 f"evaluate.least_mass: {found}; {self._advise()}, or give a lower least_mass"
             )
@@ -79,21 +77,22 @@ class Trial:
         return mass_B, torch.stack([rows[n] for n in range(len(lengths))])
 
     def _describe(
-        self, language: str, mass: float, probability_W: torch.Tensor, number: int
+        self, means: Mapping[str, float], language: str, probability_W: torch.Tensor
     ) -> str:
         """What the intact model does instead, in one line."""
-        most = probability_W.topk(PREFERRED)
         decode = self.prompter.show
+        most = probability_W.topk(PREFERRED)
         likeliest = ", ".join(
             f"{decode(np.array([int(token)]))!r} {float(p):.0%}"
             for token, p in zip(most.indices, most.values, strict=True)
         )
+        mass = ", ".join(f"{mean:.1%} in {g}" for g, mean in means.items())
         question = next(q for q in self.questions if q.language == language)
         end = decode(question.token_ids_T)[-END:]
         return (
-            f"in a trial of {number} questions the intact model gave the answers {mass:.1%} of its "
-            f"probability in {language}; its likeliest next tokens are {likeliest}, and the prompt "
-            f"ends with {end!r}"
+            f"in a trial of {len(self.questions)} questions the intact model gave the answers "
+            f"{mass} of its probability; in {language} its likeliest next tokens are {likeliest}, "
+            f"and the prompt ends with {end!r}"
         )
 
     def _advise(self) -> str:

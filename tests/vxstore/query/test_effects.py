@@ -69,6 +69,7 @@ class TestEffects:
             "bootstrap_resamples": 50,
             "seed": 0,
             "controls": 2,
+            "answer_mass": {"en": 0.5, "zh": 0.5},
             "verdict": VERDICT,
         }
 
