@@ -77,20 +77,20 @@ def test_at_any_moment_of_a_run(
     run_options: list[str], tmp_path: Path, number: signal.Signals, soak: int
 ) -> None:
     """While it imports, tokenises, loads, sums, reduces, and draws; then the run comes through."""
-    before, stopped = 0.3, 0
+    before, stopped = 0.4 if number == signal.SIGINT else 1.4, 0
     while True:
         process = start(["run", *run_options])
         time.sleep(before)
         process.send_signal(number)
         output, _ = process.communicate(timeout=120)
         assert "Traceback" not in output
-        if process.returncode == 0:
-            break
+        if process.returncode == 0 or "report: " in output:
+            break  # all was done, though Python had not ended yet
         assert process.returncode == 3, (before, output)
         assert output.splitlines()[-1].startswith(f"stopped by {number.name}")
         assert not (tmp_path / "run.lock").exists()
         stopped += 1
-        before += 1.6 / soak
-    assert stopped > 2
+        before += 2 / soak
+    assert stopped > 1
     assert main(["run", *run_options]) == 0
     assert not check(str(tmp_path / "run.zarr")).findings
