@@ -3,6 +3,7 @@
 import difflib
 import errno
 import importlib
+import logging
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -57,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         drop_output()
         return STOPPED
     except (Stopped, KeyboardInterrupt) as error:
+        # Reads and writes that were going on are dropped, and each would be reported at exit.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         print(str(error) or "stopped; run the same command again to resume", file=sys.stderr)
         return STOPPED
     except (UserError, ModuleNotFoundError, OSError) as error:

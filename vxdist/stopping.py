@@ -25,13 +25,23 @@ AGAIN_SECONDS = 1.0
 that a terminal, or a batch system, has sent to all processes already."""
 PATIENCE_SECONDS = 0.5
 """Time in which the main thread may stop, outside a batch, before that is announced."""
+RETRY_SECONDS = 0.02
+"""Time until an exception that was dropped is raised again."""
 GRACE_SECONDS = 3.0
 """Time that the main thread has to stop after the second signal, before the process is ended."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal has come; no library catches it as an error of its own.
+
+    A class of its own, as Python would end by the signal itself, and not with our exit code, where
+    a plain KeyboardInterrupt has passed through `exec`, which many imports use.
+    """
+
+
 @contextlib.contextmanager
 def watch(*, exits: bool = False) -> Iterator[None]:
-    """Within, a signal stops the run: by KeyboardInterrupt, or by Stopped in `for_lightning`.
+    """Within, a signal stops the run: by Interrupted, or by Stopped in `for_lightning`.
 
     With `exits` a second one ends the process (exit code 3) if it does not stop by itself. Nested,
     only the outermost counts; outside the main thread nothing is done.
@@ -102,7 +112,7 @@ class _Watch:
     def __init__(self, exits: bool) -> None:
         self._exits = exits
         self.patient = False
-        self.error: type[BaseException] = KeyboardInterrupt
+        self.error: type[BaseException] = Interrupted
         self.clean_ups: list[Callable[[], object]] = []
         self.first: tuple[int, float] | None = None
         self._again = self._unwinding = False
@@ -111,6 +121,8 @@ class _Watch:
         self._told.setblocking(False)
         self._before: dict[int, Any] = {number: signal.getsignal(number) for number in SIGNALS}
         self._fd_before = signal.set_wakeup_fd(self._told.fileno(), warn_on_full_buffer=False)
+        self._hook_before = sys.unraisablehook
+        sys.unraisablehook = self._on_unraisable
         self._thread = threading.Thread(target=self._listen, name="signals", daemon=True)
         self._thread.start()
         self.install()
@@ -123,6 +135,7 @@ class _Watch:
     def close(self) -> None:
         """Give the signals back."""
         self._ended.set()
+        sys.unraisablehook = self._hook_before
         for number, handler in self._before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         signal.set_wakeup_fd(self._fd_before)
@@ -144,6 +157,16 @@ class _Watch:
         if not self._unwinding and (self._again or not self.patient):
             self.check()
 
+    def _on_unraisable(self, unraisable: Any) -> None:
+        """Raise again where Python drops what a handler raised: within `__del__`, say."""
+        if not isinstance(unraisable.exc_value, self.error) or self.first is None:
+            self._hook_before(unraisable)
+            return
+        self._unwinding = False
+        main = threading.main_thread().ident
+        assert main is not None
+        threading.Timer(RETRY_SECONDS, signal.pthread_kill, (main, self.first[0])).start()
+
     def _reason(self) -> str:
         name = "a signal" if self.first is None else signal.Signals(self.first[0]).name
         return f"stopped by {name}; run the same command again to resume"
@@ -157,6 +180,7 @@ class _Watch:
             now = time.monotonic()
             if first_at is None:
                 first_at = now
+                self.first = self.first or (told[0], now)
                 self._answer(told[0])
             elif now - first_at > AGAIN_SECONDS:
                 self._again = True
