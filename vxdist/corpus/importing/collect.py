@@ -1,8 +1,9 @@
 """The items that an import collects, and the rows that it drops with the reason."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from vxdist.corpus.encoding import replace_lone_surrogates
+from vxdist.corpus.importing.account import Change, Column
 from vxdist.corpus.items import ActivationItem, EvaluationItem
 from vxdist.corpus.lines import Claims, FileOfItems, InvalidItem, Item, check_item
 from vxdist.errors import UserError
@@ -26,6 +27,10 @@ class Collected:
     activation: list[ActivationItem] = field(default_factory=list)
     evaluation: list[EvaluationItem] = field(default_factory=list)
     dropped: list[Dropped] = field(default_factory=list)
+    columns: list[Column] = field(default_factory=list)
+    """Every column that was found, taken or not."""
+    changes: dict[str, Change] = field(default_factory=dict)
+    """By what was changed."""
     rows: int = 0
     remarks: list[str] = field(default_factory=list)
     """What users of the corpus should know about this import."""
@@ -55,6 +60,12 @@ class Collected:
         # A lone surrogate can be neither printed nor saved.
         where, reason, found = map(replace_lone_surrogates, (where, reason, found[:120]))
         self.dropped.append(Dropped(where=where, reason=reason, found=found))
+
+    def change(self, where: str, what: str) -> None:
+        """Note that a cell is not taken as it is in the source."""
+        where, what = map(replace_lone_surrogates, (where, what))
+        found = self.changes.get(what) or Change(what=what, cells=0, first=where)
+        self.changes[what] = replace(found, cells=found.cells + 1)
 
     def add_story(self, item: ActivationItem, where: str) -> None:
         """Add a story, unless it is invalid or a duplicate."""
