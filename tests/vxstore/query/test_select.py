@@ -23,11 +23,10 @@ BASE = VapeSettings(
     top_fraction=0.2,
     activation_quantile=0.4,
     min_active_tokens=2,
-    precision="float64",
 )
 ALL = (
     *("--filter-quantile", "0.3", "--top-fraction", "0.2", "--activation-quantile", "0.4"),
-    *("--min-active-tokens", "2", "--precision", "float64"),
+    *("--min-active-tokens", "2"),
 )
 
 
@@ -81,7 +80,6 @@ class TestRethreshold:
             (("--top-fraction", "0.21"), "top_fraction"),
             (("--activation-quantile", "0.41"), "activation_quantile"),
             (("--min-active-tokens", "3"), "min_active_tokens"),
-            (("--precision", "float32"), "precision"),
         ],
     )
     def test_any_option_may_be_given_alone(
@@ -125,7 +123,7 @@ class TestRefusals:
             (["--name", "x", "--from", "lape"], "(there: vape)"),
             (["--name", "x", "--top-fraction", "2"], "between 0 and 1"),
             (["--name", "x", "--top-fraction", "nan"], "top_fraction"),
-            (["--name", "x", "--precision", "int8"], "float64"),
+            (["--name", "x", "--precision", "float32"], "no longer a setting"),
             (["--top-fraction", "0.1"], "--name"),
         ],
     )

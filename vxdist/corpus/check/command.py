@@ -65,7 +65,9 @@ def check(corpus: ReadCorpus, config: CheckConfig, track: Track = untracked) -> 
     from vxdist.corpus.check.coverage import check_coverage
     from vxdist.corpus.check.cues import check_cues
     from vxdist.corpus.check.duplicates import check_duplicates
+    from vxdist.corpus.check.labels import check_labels
     from vxdist.corpus.check.language import check_languages
+    from vxdist.corpus.check.tokens import check_tokens
 
     activation, evaluation = corpus.activation.items, corpus.evaluation.items
     faults = [
@@ -73,8 +75,10 @@ def check(corpus: ReadCorpus, config: CheckConfig, track: Track = untracked) -> 
         for fault in corpus.faults
     ]
     steps: list[Callable[[], Checked]] = [
+        lambda: check_labels([*activation, *evaluation]),
         lambda: check_coverage(activation, evaluation, config),
         lambda: check_duplicates(activation, evaluation, config, track),
+        lambda: check_tokens([*activation, *evaluation]),
         lambda: check_languages([*activation, *evaluation], config, track),
         lambda: check_balance(activation, evaluation, config),
         lambda: check_cues(activation, evaluation, config),
