@@ -15,7 +15,7 @@ from vxdist.evaluate.checks import masked_values
 from vxdist.evaluate.outcomes import OUTCOMES, Outcome
 from vxdist.model.load import ModelShape, load_tokenizer
 from vxdist.model.source import ModelSource
-from vxdist.plan import Group, tokenize_stories
+from vxdist.plan import Group, fit_stories, tokenize_stories
 from vxdist.plan.texts import join_story
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
@@ -92,8 +92,11 @@ def _count(
 ) -> Lengths:
     tokenizer: Any = load_tokenizer(source, shape)
     limit = shape.max_length
-    stories = tokenize_stories(
-        corpus.activation, tokenizer, span=config.locate.span, max_length=limit
+    stories = fit_stories(
+        corpus.activation,
+        tokenize_stories(corpus.activation, tokenizer, span=config.locate.span),
+        max_length=limit,
+        too_long=config.locate.too_long,
     )
     questions = _outcome(config).ask(dilemmas, tokenizer, limit)
     return Lengths(

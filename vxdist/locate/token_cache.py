@@ -55,7 +55,7 @@ def read_stories(
 
 def _key(config: Config, corpus: Corpus, source: ModelSource, shape: ModelShape) -> str:
     """SHA-256 of all that decides the tokens."""
-    sha = hashlib.sha256(b"vxdist tokens 1\n")
+    sha = hashlib.sha256(b"vxdist tokens 2\n")
     about = [
         corpus.activation_digest(),
         config.locate.span,
@@ -87,7 +87,6 @@ def _tokenize(
             corpus.activation,
             tokenizer,
             span=config.locate.span,
-            max_length=shape.max_length,
             advance=progress.advance,
         )
     finally:
