@@ -11,6 +11,11 @@ def clean(text: object) -> str:
     return UNSAFE.sub("", re.sub(r"[\t\n\r\u2028\u2029]+", " ", str(text)))
 
 
+def plural(count: int, noun: str, nouns: str | None = None) -> str:
+    """`1 part`, `2 parts`; `nouns` where the plural is not made with an s."""
+    return f"{count:,} {noun if count == 1 else nouns or f'{noun}s'}"
+
+
 def shorten(item: object, most: int = 60) -> str:
     """`item` on one line of at most `most` characters, the last an ellipsis if it is cut."""
     text = clean(item)

@@ -21,6 +21,7 @@ from vxstore.errors import StoreError
 from vxstore.finalise import complete, count_layers, sum_layers
 from vxstore.identity import holds_store, refuse_other
 from vxstore.statistics import DEFAULT
+from vxstore.text import plural
 from vxstore.write import PartLabels, Recorder, create
 
 PACKAGES = ("vxdist", "torch", "transformers", "lightning", "zarr", "numpy")
@@ -52,7 +53,7 @@ def run(config: Config, output: Output) -> None:
     if launch.rank == 0:
         complete(config.store)
         output.say(
-            f"locate: {len(plan.parts)} parts, {plan.token_count:,} tokens recorded in "
+            f"locate: {plural(len(plan.parts), 'part')}, {plan.token_count:,} tokens recorded in "
             f"{config.store}"
         )
 
@@ -135,12 +136,13 @@ def _prepare_store(
     create_store(path, corpus, shape, plan, attrs)
     if left_out := len(corpus.activation) - len(plan.stories):
         output.say(
-            f"locate: {left_out:,} stories left out: their dilemmas are longer than the model's "
-            f"limit of {shape.max_length:,} tokens in one of their tellings"
+            f"locate: {plural(left_out, 'story', 'stories')} left out, as a telling of the same "
+            f"dilemma is longer than the model's limit of {shape.max_length:,} tokens"
         )
     output.say(
-        f"locate: {len(plan.stories)} stories in {len(plan.parts)} parts, {plan.token_count:,} "
-        f"tokens, padding {plan.padding:.1%}; {shape.num_layers} layers of {shape.num_neurons:,} "
+        f"locate: {plural(len(plan.stories), 'story', 'stories')} in "
+        f"{plural(len(plan.parts), 'part')}, {plan.token_count:,} tokens, "
+        f"padding {plan.padding:.1%}; {shape.num_layers} layers of {shape.num_neurons:,} "
         f"neurons ({shape.architecture})"
     )
 

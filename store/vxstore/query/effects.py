@@ -45,7 +45,8 @@ def effects(
     controls (draws for each mask), verdict (on all cells; see FORMAT.md) and the table `cells`:
     mask, value (of the dilemmas), language, masked_count (neurons), dilemma_count, mean_shift,
     shift_low, shift_high, flip_rate, control_mean, control_rank, passes. What a store of an
-    earlier version does not record is None: the verdict, passes, the seed.
+    earlier version does not record is None: the verdict, passes, the seed. A mask without a neuron
+    has no effect: its numbers are NaN.
 
     `value`, `mask` and `language` leave only their cells; `own` those of masks on the dilemmas of
     their own value. Raises StoreError if there is no such evaluation, mask, value or language,
@@ -113,6 +114,11 @@ def _cells(effect: xr.Dataset) -> pd.DataFrame:
     passes = np.full(at_MVG.shape[1], None, dtype=object)
     if "passes" in effect:
         passes[:] = effect["passes"].transpose(*DIMS).values.reshape(-1).tolist()
+    # A mask without a neuron leaves the model intact: what was measured of it is no effect.
+    empty = columns["masked_count"] == 0
+    for name in NUMBERS:
+        columns[name] = np.where(empty, np.nan, columns[name])
+    passes[empty & np.array([passed is not None for passed in passes])] = False
     return pd.DataFrame({**columns, "passes": passes})
 
 

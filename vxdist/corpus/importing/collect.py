@@ -7,6 +7,7 @@ from vxdist.corpus.importing.account import Change, Column
 from vxdist.corpus.items import ActivationItem, EvaluationItem
 from vxdist.corpus.lines import Claims, FileOfItems, InvalidItem, Item, check_item
 from vxdist.errors import UserError
+from vxstore.text import plural
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +122,11 @@ class Collected:
     def refuse_clashes(self) -> None:
         """Raise UserError if rows have the same id, or the same pair, language and stance."""
         if self.clashes:
-            more = f" (and {len(self.clashes) - 1:,} more such rows)" if self.clashes[1:] else ""
+            more = (
+                f" (and {plural(len(self.clashes) - 1, 'more such row')})"
+                if self.clashes[1:]
+                else ""
+            )
             raise UserError(
                 f"{self.clashes[0]}{more}; map id to a column that is unique to each row, map pair "
                 "to one that the languages and stances of a dilemma share, or map neither"

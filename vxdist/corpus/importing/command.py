@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vxdist.corpus.importing.account import Column
 from vxdist.corpus.importing.collect import Collected
-from vxdist.corpus.importing.columns import ColumnMap, import_rows, parse_pairs
+from vxdist.corpus.importing.columns import import_rows
 from vxdist.corpus.importing.cvoice_release import read_release
 from vxdist.corpus.importing.existing import (
     LOG,
@@ -20,6 +20,7 @@ from vxdist.corpus.importing.existing import (
     read_existing,
 )
 from vxdist.corpus.importing.labels import Labels
+from vxdist.corpus.importing.mapping import ColumnMap, parse_pairs
 from vxdist.corpus.importing.published import read_cvc, read_valuecsv
 from vxdist.corpus.importing.rows import Row, read_hugging_face, read_jsonl, read_parquet
 from vxdist.corpus.importing.tables import read_csv, read_excel
@@ -28,6 +29,7 @@ from vxdist.corpus.write import replace_file, write_corpus
 from vxdist.errors import UserError
 from vxdist.parser import Parser
 from vxstore.cli.output import new_console, print_table, print_title, print_wrapped
+from vxstore.text import plural
 
 TABLES = ("jsonl", "csv", "excel", "parquet", "hf")
 """Formats whose columns are mapped by the user."""
@@ -49,7 +51,8 @@ def run(arguments: Sequence[str]) -> None:
     if not collected.activation and not collected.evaluation:
         first = [f"; {row.where}: {row.reason}" for row in collected.dropped[:1]]
         raise UserError(
-            f"{options.source}: none of {collected.rows:,} rows could be imported{''.join(first)}"
+            f"{options.source}: none of {plural(collected.rows, 'row')} could be imported"
+            f"{''.join(first)}"
         )
     source = {"name": Path(options.source).name, "format": options.format}
     card = extend_card(
@@ -224,7 +227,8 @@ def _print_summary(options: argparse.Namespace, collected: Collected, known: int
     for remark in collected.remarks:
         print_wrapped(console, f"note: {remark}")
     print(
-        f"import: {len(collected.activation):,} stories and {len(collected.evaluation):,} "
-        f"evaluation dilemmas from {collected.rows:,} rows in {options.target}; "
+        f"import: {plural(len(collected.activation), 'story', 'stories')} and "
+        f"{plural(len(collected.evaluation), 'evaluation dilemma')} from "
+        f"{plural(collected.rows, 'row')} in {options.target}; "
         f"{len(collected.dropped):,} dropped (listed in {Path(options.target) / LOG})"
     )

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vxdist.corpus.importing.collect import Collected
-from vxdist.corpus.importing.columns import ColumnMap, import_rows
+from vxdist.corpus.importing.columns import import_rows
 from vxdist.corpus.importing.labels import Labels
+from vxdist.corpus.importing.mapping import ColumnMap
 from vxdist.corpus.importing.rows import Row, as_text, check_unique, name_columns, read_jsonl
 from vxdist.corpus.importing.tables import Cells, read_csv, read_sheets
 from vxdist.errors import UserError

@@ -11,6 +11,7 @@ from typing import Any
 from vxdist.corpus.encoding import decode_text
 from vxdist.corpus.lines import InvalidItem, find_duplicates, refuse_messages, unique_keys
 from vxdist.errors import UserError
+from vxstore.text import plural
 
 Row = tuple[str, Mapping[str, Any]]
 TEXT_TYPES = (
@@ -148,4 +149,4 @@ def is_unnamed(column: str) -> bool:
 
 def refuse_lines(faults: Sequence[str]) -> None:
     """Raise UserError with a line for each fault, if there are any."""
-    refuse_messages(faults, f"{len(faults):,} lines cannot be read")
+    refuse_messages(faults, f"{plural(len(faults), 'line')} cannot be read")

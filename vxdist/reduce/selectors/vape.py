@@ -15,6 +15,7 @@ from vxdist.errors import UserError
 from vxdist.reduce.counts import LanguageCounts
 from vxdist.reduce.selectors import Selection
 from vxstore.schema import ArraySpec
+from vxstore.text import plural
 
 Floats = NDArray[np.float64]
 
@@ -105,9 +106,10 @@ class Vape:
         """How many neurons were selected, and how specific they are."""
         cut = (thresholds["entropy_cut"] or float("nan")) / (thresholds["entropy_maximum"] or 1)
         unrouted = thresholds.get("unrouted_count")
+        selected, dead = (int(thresholds[k] or 0) for k in ("selected_count", "dead_count"))
         return (
-            f"{thresholds['selected_count']} neurons selected, entropy cut at {cut:.3%} of its "
-            f"maximum, {thresholds['dead_count']} dead neurons dropped"
+            f"{plural(selected, 'neuron')} selected, entropy cut at {cut:.3%} of its maximum, "
+            f"{plural(dead, 'dead neuron')} dropped"
             + (f", and {unrouted} whose expert saw no token of some value" if unrouted else "")
         )
 
