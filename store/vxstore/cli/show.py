@@ -131,9 +131,8 @@ def _facts_of_run(about: Mapping[str, Any]) -> dict[str, Any]:
     sealed, total = about["parts"]["sealed"], about["parts"]["total"]
     lines["state"] = about["state"]
     if not about["complete"]:
-        lines["state"] = (
-            f"not complete: {plural(total - sealed, 'part')} missing; run `vxdist locate` again"
-        )
+        missing = plural(total - sealed, "part is", "parts are")
+        lines["state"] = f"not complete: {missing} missing; run `vxdist locate` again"
     if about["denominator"] != "tokens":
         lines["denominator"] = (
             f"{about['denominator']}: p is active tokens / {about['denominator']}, and may exceed 1"
