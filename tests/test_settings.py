@@ -143,6 +143,15 @@ class TestRefusals:
         assert read("--config", str(file), store=()).store == "y", "a byte order mark is no key"
 
 
+def test_aliases_that_grow(file: Path) -> None:
+    names = "abcdefghijklmnop"
+    lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"{n}: &{n} [{', '.join([f'*{names[i]}'] * 9)}]" for i, n in enumerate(names[1:])]
+    for text in ("\n".join(lines), "a: &a [*a]", "a: &a {b: *a}"):
+        file.write_text(text)
+        assert "more than 100,000 items once its aliases" in refuse("--config", str(file))
+
+
 def test_another_run_s_settings_fit_on_a_line() -> None:
     from vxstore.identity import _flat_differences
 

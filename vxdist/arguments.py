@@ -12,6 +12,8 @@ import yaml
 from vxdist.errors import UserError
 from vxstore.text import name_binary, shorten
 
+MOST_ITEMS = 100_000
+"""Number of items above which a file is no configuration."""
 _SAYS = re.compile(r'Parser key "(?P<key>[^"]+)": (?P<rest>.*)')
 _EXPECTED = re.compile(r"Expected an? (?P<kind>.+?)\. Got value: (?P<found>.*)")
 _UNION = re.compile(r"Subtypes: \[(?P<kind>.+)\] Errors: .* Given value: (?P<found>.*)")
@@ -55,7 +57,23 @@ def read_yaml(file: str) -> dict[Any, Any]:
         raise UserError(f"{file}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise UserError(f"{file}: found {type(content).__name__}, expected a mapping of sections")
+    if _is_larger(content, MOST_ITEMS):
+        raise UserError(
+            f"{file}: holds more than {MOST_ITEMS:,} items once its aliases (*NAME) are followed; "
+            "expected the settings of a run"
+        )
     return content
+
+
+def _is_larger(content: Any, most: int) -> bool:
+    """Whether a structure, which may hold itself, has more than `most` items."""
+    found, left = 0, [content]
+    while left and found <= most:
+        item = left.pop()
+        found += 1
+        if isinstance(item, dict | list):
+            left += item.values() if isinstance(item, dict) else item
+    return found > most
 
 
 def spell_lists(

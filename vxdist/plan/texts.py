@@ -67,10 +67,11 @@ def tokenize_stories(
 ) -> tuple[TokenizedStory, ...]:
     """Tokenise each story as dilemma, choice, rationale, separated by blank lines.
 
-    What a text spells is text, control tokens such as <|im_end|> included. Special tokens never
-    count; with `span="response"` only tokens that overlap the choice or the rationale do. `advance`
-    is called with the number of stories just done. Raises UserError if the tokenizer has no
-    offsets, or stories have no token to count.
+    What a text spells is text, special tokens such as <|im_end|> included; a token that the
+    tokenizer adds without marking it as special is still one. Special tokens never count; with
+    `span="response"` only tokens that overlap the choice or the rationale do. `advance` is called
+    with the number of stories just done. Raises UserError if the tokenizer has no offsets, or
+    stories have no token to count.
     """
     if not tokenizer.is_fast:
         raise UserError("model.path: not a fast tokenizer; vxdist needs a tokenizer.json")

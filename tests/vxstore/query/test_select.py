@@ -162,6 +162,7 @@ class TestRefusals:
             (["--name", "x", "--from", "lape"], "(there: vape)"),
             (["--name", "x", "--top-fraction", "2"], "between 0 and 1"),
             (["--name", "x", "--top-fraction", "nan"], "top_fraction"),
+            (["--name", "vape", "--min-active-tokens", "-5"], "found -5, expected at least 0"),
             (["--name", "x", "--precision", "float32"], "no longer a setting"),
             (["--top-fraction", "0.1"], "--name"),
         ],

@@ -74,6 +74,8 @@ class Vape:
             number = getattr(self.settings, key)
             if not 0 < number < 1:
                 raise UserError(f"reduce.vape.{key}: found {number}, expected between 0 and 1")
+        if (least := self.settings.min_active_tokens) < 0:
+            raise UserError(f"reduce.vape.min_active_tokens: found {least}, expected at least 0")
 
     def select(self, counts: LanguageCounts) -> Selection:
         """Score and select. Holds the probabilities of the language in memory."""
