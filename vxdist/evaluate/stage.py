@@ -38,7 +38,6 @@ from vxstore.identity import begun_alike, check_name, finished_alike
 from vxstore.mask_file import read_masks
 from vxstore.query.lookup import default_score
 from vxstore.read import Store, open_store
-from vxstore.text import plural
 
 IDENTITY = ("controls", "control_pool", "seed")
 """Settings of evaluate that decide what is measured, beside those of the outcome and the
@@ -213,9 +212,8 @@ def _create(this: _Run, identity: dict[str, Any], output: Output) -> None:
         attrs=_describe(this, identity),
     )
     output.say(
-        f"evaluate: {plural(len(this.items), 'dilemma')} under {len(conditions)} conditions "
-        f"(intact, {plural(len(this.values), 'mask')}, "
-        f"{plural(this.settings.controls, 'control')} for each)"
+        f"evaluate: {len(this.items)} dilemmas under {len(conditions)} conditions (intact, "
+        f"{len(this.values)} masks, {this.settings.controls} controls for each)"
     )
 
 
@@ -242,4 +240,4 @@ def _finish(this: _Run, output: Output) -> None:
     """Measure the effects and mark the evaluation complete."""
     write_effects(this.store.path, this.name, this.settings)
     ConditionRecorder(this.store.path, this.name).complete()
-    output.say(f"evaluate: effects of {plural(len(this.values), 'mask')} in {this.store.path}")
+    output.say(f"evaluate: effects of {len(this.values)} masks in {this.store.path}")
