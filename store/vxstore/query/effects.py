@@ -45,12 +45,13 @@ def effects(
     controls (draws for each mask), verdict (on all cells; see FORMAT.md) and the table `cells`:
     mask, value (of the dilemmas), language, masked_count (neurons), dilemma_count, mean_shift,
     shift_low, shift_high, flip_rate, control_mean, control_rank, passes. What a store of an
-    earlier version does not record is None: the verdict, passes, the seed. A mask without a neuron
-    has no effect: its numbers are NaN.
+    earlier version does not record is None: the verdict, passes, the seed.
 
     `value`, `mask` and `language` leave only their cells; `own` those of masks on the dilemmas of
     their own value. Raises StoreError if there is no such evaluation, mask, value or language,
     naming the known ones.
+
+    A mask without a neuron has no effect: its numbers are NaN.
     """
     name = default_evaluation(store) if evaluation is None else evaluation
     effect = _open(store, name)
