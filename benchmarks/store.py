@@ -81,7 +81,6 @@ def _measure(options: argparse.Namespace) -> dict[str, float]:
             top_fraction=0.01,
             activation_quantile=0.95,
             min_active_tokens=1,
-            precision="float64",
         )
         write_score(path, "vape", Vape(settings))
     elif options.step == "check":

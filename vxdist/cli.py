@@ -1,6 +1,5 @@
 """The `vxdist` command. A stage is imported only when it runs."""
 
-import difflib
 import errno
 import importlib
 import logging
@@ -9,7 +8,8 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from vxdist.errors import DONE, STOPPED, USER_ERROR, Stopped, UserError
+from vxdist.errors import DONE, STOPPED, USER_ERROR, Stopped, UserError, find_near
+from vxstore.text import shorten
 
 if TYPE_CHECKING:
     from vxdist.config import Config
@@ -95,8 +95,9 @@ def _run(command: str, arguments: Sequence[str]) -> None:
     command = ALIASES.get(command, command)
     known = (*STAGES, RUN[0], *OTHERS)
     if command not in known:
-        near = difflib.get_close_matches(command, known, n=1, cutoff=0.0)[0]
-        raise UserError(f"unknown command {command!r}; did you mean {near}? See vxdist --help")
+        near = find_near(command, known)
+        hint = f"did you mean {near}?" if near else f"there are {', '.join(known)}."
+        raise UserError(f"unknown command {shorten(command)!r}; {hint} See vxdist --help")
     if command in OTHERS:
         importlib.import_module(f"vxdist.{OTHERS[command][0]}.command").run(arguments)
         return

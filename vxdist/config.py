@@ -76,6 +76,9 @@ class LocateConfig:
     """Largest fraction of a batch that may be padding."""
     span: Literal["all", "response"] = "all"
     """Tokens that are counted: the whole story, or only the choice and its rationale."""
+    too_long: Literal["refuse", "leave_out"] = "refuse"
+    """What to do about stories longer than the model's context: refuse them, or leave their
+    dilemmas out, in all languages and stances."""
     statistics: list[str] = field(default_factory=_default_statistics)
     """Statistics to record for every neuron; active_count must be among them."""
 

@@ -1,17 +1,14 @@
 """Reading the configuration: YAML file, then the command line, into the dataclasses of `config`."""
 
 import dataclasses
-import difflib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
-import yaml
-
+from vxdist.arguments import explain, find_lists, read_yaml, spell_lists
 from vxdist.config import Config
-from vxdist.errors import UserError
+from vxdist.errors import UserError, find_near
 
 CONFIG_OPTIONS = ("config", "print_config", "help")
 NOT_OURS = {
@@ -28,13 +25,18 @@ MOVED = {
             "top_fraction",
             "activation_quantile",
             "min_active_tokens",
-            "precision",
         )
     },
     "evaluate.prompts": "evaluate.choice.prompts",
     "evaluate.cues": "evaluate.choice.cues",
 }
 """Settings of earlier versions that have another name now."""
+GONE = dict.fromkeys(
+    ("reduce.vape.precision", "reduce.precision", "precision"),
+    "probabilities and entropies are always float64, since float32 can exchange neurons at the "
+    "cut; remove it",
+)
+"""Settings of earlier versions that are no more, and why."""
 
 
 def parse(command: str, arguments: Sequence[str]) -> Config:
@@ -54,11 +56,9 @@ def parse(command: str, arguments: Sequence[str]) -> Config:
         help="Write the store even though another run holds its lock: that run is over.",
     )
     known = {"store", "take_over", "take-over", *sections}
-    mappings: list[str] = []
     for name, section in sections.items():
         known |= set(_keys(section, f"{name}."))
-        mappings += _mappings(section, f"{name}.")
-    found = _parse(parser, arguments, known, mappings)
+    found = _parse(parser, arguments, known, sections)
     return Config(**{f.name: found[f.name] for f in dataclasses.fields(Config)})
 
 
@@ -75,7 +75,7 @@ def parse_section(
     parser = _make_parser(f"vxdist {command}", None)
     parser.add_class_arguments(kind, name)
     known = {name, *_keys(kind, f"{name}.")}
-    section: Section = _parse(parser, arguments, known, list(_mappings(kind, f"{name}.")))[name]
+    section: Section = _parse(parser, arguments, known, {name: kind})[name]
     return section
 
 
@@ -87,7 +87,7 @@ def parse_options(command: str, kind: type[Any], arguments: Sequence[str]) -> di
     parser = _make_parser(command, None)
     parser.add_class_arguments(kind)
     underscored = [_underscored(argument) for argument in arguments]
-    found = _parse(parser, underscored, set(_keys(kind, "")), list(_mappings(kind, "")))
+    found = _parse(parser, underscored, set(_keys(kind, "")), {"": kind})
     given = {word[2:].partition("=")[0] for word in underscored if word.startswith("--")}
     return {key: found[key] for key in _keys(kind, "") if key in given}
 
@@ -128,14 +128,20 @@ def _make_parser(command: str, description: str | None) -> Any:
     return parser
 
 
-def _parse(parser: Any, arguments: Sequence[str], known: set[str], mappings: Sequence[str]) -> Any:
+def _parse(
+    parser: Any, arguments: Sequence[str], known: set[str], sections: Mapping[str, type[Any]]
+) -> Any:
+    """Parse with `parser`. `sections` are the dataclasses by the first word of their keys."""
     from jsonargparse import ArgumentError
 
-    _check_options(arguments, known, mappings)
+    dotted = {f"{name}." if name else "": kind for name, kind in sections.items()}
+    mappings = [key for prefix, kind in dotted.items() for key in _mappings(kind, prefix)]
+    lists = [key for prefix, kind in dotted.items() for key in find_lists(kind, prefix)]
+    contents = _check_options(arguments, known, mappings)
     try:
-        return parser.instantiate(parser.parse_args(list(arguments)))
+        return parser.instantiate(parser.parse_args(spell_lists(arguments, contents, lists)))
     except ArgumentError as error:
-        _refuse(str(error))
+        raise UserError(explain(str(error), contents, arguments)) from error
 
 
 def _section_types() -> dict[str, type[Any]]:
@@ -155,8 +161,10 @@ def _mappings(kind: type[Any], prefix: str) -> Iterator[str]:
             yield name
 
 
-def _check_options(arguments: Sequence[str], known: set[str], mappings: Sequence[str]) -> None:
-    """Name the nearest known key for every unknown one, in the file or on the command line.
+def _check_options(
+    arguments: Sequence[str], known: set[str], mappings: Sequence[str]
+) -> dict[str, dict[Any, Any]]:
+    """Refuse unknown keys, in a file or on the command line; returns the contents of the files.
 
     `mappings` are settings whose keys are the user's own.
     """
@@ -169,10 +177,12 @@ def _check_options(arguments: Sequence[str], known: set[str], mappings: Sequence
             files.append(value if has_value else next(iter(arguments[n + 1 : n + 2]), ""))
         elif key.split("+")[0] not in known | set(CONFIG_OPTIONS) and not _is_open(key, mappings):
             raise UserError(_unknown(f"option --{key}", key, known))
-    for file in files:
-        for key in _file_keys(file):
+    contents = {file: read_yaml(file) for file in files}
+    for file, content in contents.items():
+        for key in _walk(content, ""):
             if key not in known and not _is_open(key, mappings):
                 raise UserError(_unknown(f"{file}: key {key}", key, known))
+    return contents
 
 
 def _unknown(what: str, key: str, known: set[str]) -> str:
@@ -181,8 +191,11 @@ def _unknown(what: str, key: str, known: set[str]) -> str:
     name = key.rpartition(".")[2]
     if name in NOT_OURS:
         return f"{what} is not a setting: {NOT_OURS[name]}"
-    near = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.0)
-    return f"{what} is not known; did you mean {near[0]}?"
+    if key in GONE:
+        return f"{what} is no longer a setting: {GONE[key]}"
+    near = find_near(key, known)
+    hint = f"did you mean {near}?" if near else "--help lists all settings"
+    return f"{what} is not known; {hint}"
 
 
 def _is_open(key: str, mappings: Sequence[str]) -> bool:
@@ -197,26 +210,8 @@ def _keys(kind: Any, prefix: str) -> Iterator[str]:
             yield from _keys(item.type, f"{prefix}{item.name}.")
 
 
-def _file_keys(file: str) -> Iterator[str]:
-    try:
-        content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"--config {file}: {error.strerror}; give a YAML file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{file}: found {type(content).__name__}, expected a mapping of sections")
-
-    def walk(mapping: dict[Any, Any], prefix: str) -> Iterator[str]:
-        for key, value in mapping.items():
-            yield f"{prefix}{key}"
-            if isinstance(value, dict):
-                yield from walk(value, f"{prefix}{key}.")
-
-    yield from walk(content, "")
-
-
-def _refuse(message: str) -> NoReturn:
-    """jsonargparse explains over many lines; the first that says something is enough."""
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    raise UserError("settings: " + " ".join(lines)[:400])
+def _walk(mapping: dict[Any, Any], prefix: str) -> Iterator[str]:
+    for key, value in mapping.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from _walk(value, f"{prefix}{key}.")

@@ -9,6 +9,7 @@ from vxstore.io.metadata import FILE, is_listed, read_root
 from vxstore.io.storage import OF_WINDOWS, find_storage
 from vxstore.read import STATE_CREATING, read_root_attrs
 from vxstore.statistics import recorded_names
+from vxstore.text import shorten
 
 
 def holds_store(path: str) -> bool:
@@ -83,7 +84,9 @@ def _differences(key: str, there: Mapping[str, Any], here: Mapping[str, Any]) ->
     if key == "plan_digest":
         old, new = there.get("plan_settings", {}), here["plan_settings"]
         changed = [
-            f"locate.{k} is {old.get(k)} there, {new[k]} here" for k in new if new[k] != old.get(k)
+            f"locate.{k} is {shorten(old.get(k))} there, {shorten(new[k])} here"
+            for k in new
+            if new[k] != old.get(k)
         ]
         return changed or ["the tokenizer gives other tokens"]
     named = {"model_fingerprint": "model", "model_digest": "model", "corpus_digest": "corpus"}
@@ -91,7 +94,7 @@ def _differences(key: str, there: Mapping[str, Any], here: Mapping[str, Any]) ->
     label = {"dtype": "model.dtype"}.get(name, name)
     if there.get(name) == here[name]:
         return [f"{label} {here[name]} has other content now ({key} differs)"]
-    return [f"{label} is {there.get(name)} there, {here[name]} here"]
+    return [f"{label} is {shorten(there.get(name), 200)} there, {shorten(here[name], 200)} here"]
 
 
 def check_name(name: str, key: str) -> None:
@@ -161,5 +164,5 @@ def _flat_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list
         if isinstance(new, Mapping) and isinstance(old, Mapping):
             found += _flat_differences(old, new)
         elif old != new:
-            found.append(f"{key} is {old} there, {new} here")
+            found.append(f"{key} is {shorten(old)} there, {shorten(new)} here")
     return found

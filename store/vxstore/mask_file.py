@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from vxstore.errors import UserError
 from vxstore.read import Store
+from vxstore.text import name_binary
 
 MASK_FORMAT = "vxdist-mask"
 MASK_VERSION = 1
@@ -74,9 +75,13 @@ def read_masks(
 
 def _load(file: str) -> dict[str, Any]:
     try:
-        content = json.loads(
-            Path(file).read_text(encoding="utf-8"), object_pairs_hook=lambda p: _unique(file, p)
-        )
+        raw = Path(file).read_bytes()
+        if (binary := name_binary(raw)) is not None:
+            raise UserError(
+                f"{file}: is {binary}, not JSON; `vxstore export STORE NAME.mask.json` writes a "
+                "mask file"
+            )
+        content = json.loads(raw.decode("utf-8-sig"), object_pairs_hook=lambda p: _unique(file, p))
     except OSError as error:
         raise UserError(
             f"evaluate.masks: {file}: {error.strerror}; `vxstore export STORE NAME.mask.json` "

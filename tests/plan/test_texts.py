@@ -1,5 +1,6 @@
 """Which tokens count, by hand, with small tokenizers of the real kind."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from vxdist.corpus import ActivationItem
 from vxdist.errors import UserError
-from vxdist.plan import TokenizedStory, tokenize_stories
+from vxdist.plan import TokenizedStory, fit_stories, tokenize_stories
 
 pytest.importorskip("transformers", reason="tokenizers come with the extra `run`")
 WORDS = ("I", "found", "a", "purse", "gave", "it", "back", "because", "of", "her", ".")
@@ -24,6 +25,12 @@ def make_item(
         id="s1", pair="p1", value="calm", language="en", stance="aligned",
         dilemma=dilemma, choice=choice, rationale=rationale,
     )  # fmt: skip
+
+
+def make_named(name: str, *, n: int, choice: str = "gave it") -> ActivationItem:
+    """The story NAMEn."""
+    item = make_item(choice=choice)
+    return dataclasses.replace(item, id=f"{name}{n}", pair=f"{name}{n}")
 
 
 def wrap(core: Any, **named: str) -> Any:
@@ -73,7 +80,7 @@ def words() -> Any:
 
 def read(tokenizer: Any, item: ActivationItem, span: Any = "all") -> TokenizedStory:
     """One story tokenised."""
-    (story,) = tokenize_stories([item], tokenizer, span=span, max_length=None)
+    (story,) = tokenize_stories([item], tokenizer, span=span)
     return story
 
 
@@ -113,7 +120,7 @@ class TestWords:
     ) -> None:
         items = [make_item(*(" ".join(part) for part in parts)) for parts in texts]
         for span, first in (("all", 0), ("response", 1)):
-            stories = tokenize_stories(items, words, span=span, max_length=None)  # type: ignore[arg-type]
+            stories = tokenize_stories(items, words, span=span)  # type: ignore[arg-type]
             for story, item, parts in zip(stories, items, texts, strict=True):
                 assert story.counted == sum(len(part) for part in parts[first:])
                 alone = read(words, item, span)
@@ -163,8 +170,20 @@ class TestSpecialTokens:
         """GPT-2, and SmolLM2, name <|endoftext|> their unknown token, and never need one."""
         tokenizer = byte_tokenizer(bos_token="<s>", eos_token="</s>", unk_token="</s>")
         story = read(tokenizer, make_item("No.", "Go", "So</s>so"))
-        assert len(story.token_ids_T) == 1 + 3 + 2 + 2 + 2 + 5 + 1
-        assert story.counted == 3 + 2 + 2 + 2 + 4
+        assert len(story.token_ids_T) == 1 + 3 + 2 + 2 + 2 + 8 + 1
+        assert story.counted == 3 + 2 + 2 + 2 + 8, "</s> is text there"
+
+    @pytest.mark.parametrize("literal", ["<s>", "</s>", "<tool>"])
+    def test_a_text_cannot_spell_one(self, literal: str) -> None:
+        """It is read as the characters that it is; those around the text are added as ever."""
+        tokenizer = byte_tokenizer(bos_token="<s>", eos_token="</s>")
+        tokenizer.add_special_tokens({"additional_special_tokens": ["<tool>"]})
+        assert len(tokenizer(literal).input_ids) == 3, "it would be one token"
+        story = read(tokenizer, make_item("No.", "Go", f"So{literal}so"))
+        assert story.counted == 3 + 2 + 2 + 2 + 4 + len(literal)
+        assert story.counted_T.tolist() == [False] + [True] * story.counted + [False]
+        plain = read(tokenizer, make_item("No.", "Go", "Soso"))
+        assert plain.token_ids_T[[0, -1]].tolist() == story.token_ids_T[[0, -1]].tolist() == [0, 1]
 
     def test_a_tokenizer_that_adds_none(self) -> None:
         from tokenizers.processors import TemplateProcessing
@@ -175,13 +194,36 @@ class TestSpecialTokens:
 
 
 class TestRefusals:
+    @staticmethod
+    def fit(words: Any, too_long: Any, *items: ActivationItem) -> Sequence[str]:
+        """Ids of the stories that are kept of these, with a limit of 12 tokens."""
+        stories = tokenize_stories(items, words, span="all")
+        kept = fit_stories(items, stories, max_length=12, too_long=too_long)
+        assert fit_stories(items, stories, max_length=None, too_long=too_long) == stories
+        return [story.id for story in kept]
+
     def test_too_long(self, words: Any) -> None:
-        item = make_item()
-        assert tokenize_stories([item], words, span="all", max_length=13)
-        with pytest.raises(
-            UserError, match=r"story s1 has 13 tokens, more than the model's limit of 12"
-        ):
-            tokenize_stories([item], words, span="all", max_length=12)
+        short = [make_named("a", choice="gave", n=n) for n in range(3)]
+        long = [make_named("b", n=n) for n in range(7)]
+        assert self.fit(words, "refuse", *short) == ["a0", "a1", "a2"]
+        with pytest.raises(UserError, match=r"^story b0 has 13 tokens, .*limit of 12; .*leave_out"):
+            self.fit(words, "refuse", *short, long[0])
+        named = r"^7 stories \(b0, b1, b2, b3, b4 and 2 more\) have up to 13 tokens"
+        with pytest.raises(UserError, match=named):
+            self.fit(words, "refuse", *short, *long)
+
+    def test_a_dilemma_is_left_out_whole(self, words: Any) -> None:
+        told = [
+            make_named("a", choice="gave", n=0), make_named("a", choice="gave", n=1),
+            make_named("b", choice="gave", n=0), make_named("b", choice="gave it", n=1),
+        ]  # fmt: skip
+        items = [
+            dataclasses.replace(item, language=language, pair=item.id[0])
+            for item, language in zip(told, ("en", "zh", "en", "zh"), strict=True)
+        ]
+        assert self.fit(words, "leave_out", *items) == ["a0", "a1"]
+        with pytest.raises(UserError, match=r"no story of calm/en/aligned is left"):
+            self.fit(words, "leave_out", *items[2:])
 
     def test_nothing_to_count(self, words: Any) -> None:
         item = make_item(choice="<s>", rationale="</s>")
@@ -194,4 +236,4 @@ class TestRefusals:
             is_fast = False
 
         with pytest.raises(UserError, match="not a fast tokenizer"):
-            tokenize_stories([make_item()], Slow(), span="all", max_length=None)  # type: ignore[arg-type]
+            tokenize_stories([make_item()], Slow(), span="all")  # type: ignore[arg-type]

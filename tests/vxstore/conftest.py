@@ -291,7 +291,8 @@ def add_effects() -> Callable[..., None]:
 
     Two dilemmas for each masked value and language, at +0.5 and -0.25 when intact. The first mask
     shifts its own in the first language by -1, the second its own in the second by +0.5; nothing
-    else does anything, but for the draws, which shift all by -0.125 and +0.125.
+    else does anything, but for the draws, which shift all by -0.125 and +0.125. Each mask holds
+    three neurons, but for those that are `empty`.
     """
     from vxdist.config import EvaluateConfig
     from vxdist.evaluate.effects import write_effects
@@ -305,6 +306,7 @@ def add_effects() -> Callable[..., None]:
         controls: int = 2,
         shifts: Sequence[float] = (-1.0, 0.5),
         attrs: Mapping[str, Any] | None = None,
+        empty: Sequence[str] = (),
     ) -> None:
         conditions = [ConditionLabels(name="intact", kind="intact", mask="", draw=-1)]
         conditions += [ConditionLabels(name=m, kind="mask", mask=m, draw=-1) for m in masks]
@@ -320,7 +322,7 @@ def add_effects() -> Callable[..., None]:
             for n in (1, 2)
         ]
         masked = np.zeros((len(conditions), 4, 6, len(languages)), dtype=bool)
-        masked[1, 0, :3, 0] = True
+        masked[[n for n, mask in enumerate(masks, start=1) if mask not in empty], 0, :3] = True
         settings = {"name": name, "scores": "vape", "controls": controls}
         create_evaluation(
             path,

@@ -34,7 +34,6 @@ SETTINGS = VapeSettings(
     top_fraction=0.2,
     activation_quantile=0.5,
     min_active_tokens=1,
-    precision="float64",
 )
 
 

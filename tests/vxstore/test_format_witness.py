@@ -42,7 +42,6 @@ SETTINGS = VapeSettings(
     top_fraction=0.25,
     activation_quantile=0.3,
     min_active_tokens=1,
-    precision="float64",
 )
 
 

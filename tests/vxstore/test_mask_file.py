@@ -111,6 +111,7 @@ def test_what_is_not_right_is_refused(tmp_path: Path, change: dict[str, Any], to
     [
         ("", "is not JSON"),
         ("{", "is not JSON"),
+        ("PK\x03\x04..xl/workbook.xml", "is an Excel workbook, not JSON"),
         ("[" * 100_000, "is not JSON"),
         ('{"a": ' + "9" * 5000 + "}", "is not JSON"),
         ("[]", "expected an object"),

@@ -132,7 +132,6 @@ def test_a_reader_written_from_the_page(
         top_fraction=0.2,
         activation_quantile=0.5,
         min_active_tokens=1,
-        precision="float64",
     )
     write_score(path, "vape", Vape(settings))
     add_evaluation(path)

@@ -5,6 +5,7 @@ import contextlib
 from pathlib import Path
 
 from vxdist.errors import UserError
+from vxstore.text import name_binary
 
 SETTING = "corpus.encoding: "
 UTF8 = "utf-8"
@@ -44,11 +45,14 @@ def decode_text(file: Path, encoding: str, option: str) -> str:
 def decode(content: bytes, encoding: str, option: str) -> str:
     """Decode the content of a file. `option` names the encoding option, including its separator.
 
-    UTF-8 may have a byte order mark. Raises Undecodable, or UserError if the encoding is unknown.
+    A byte order mark is not part of the text. Raises Undecodable, also for an Excel workbook or
+    another file that is no text, or UserError if the encoding is unknown.
     """
+    if (binary := name_binary(content)) is not None:
+        raise Undecodable(1, f"is {binary}, not text; {_suggest_text(binary, option)}")
     try:
         name = codecs.lookup(encoding).name
-        return content.decode("utf-8-sig" if name == UTF8 else name)
+        return content.decode(name).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         number = content[: error.start].count(b"\n") + 1
         found = f"not {name.upper()} (byte {error.start})"
@@ -60,6 +64,15 @@ def decode(content: bytes, encoding: str, option: str) -> str:
         ) from error
 
 
+def _suggest_text(binary: str, option: str) -> str:
+    """What to do about a file that is no text."""
+    if option.startswith("--"):  # of an import, which reads workbooks too
+        for word, form in (("Excel", "excel"), ("Parquet", "parquet")):
+            if word in binary:
+                return f"import it with --format {form}"
+    return "save it as text in UTF-8"
+
+
 def _suggest(content: bytes, encoding: str, option: str) -> str:
     """What to do about content that is not in the given encoding."""
     if encoding != UTF8:
@@ -67,6 +80,8 @@ def _suggest(content: bytes, encoding: str, option: str) -> str:
     usage = f"{option}NAME"
     if option == SETTING:
         usage += " (or --encoding NAME, for commands that have it)"
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return f"it looks like UTF-16: use {usage.replace('NAME', 'utf-16')}, or save it as UTF-8"
     if _looks_like_gbk(content):
         return f"it looks like GBK: use {usage.replace('NAME', 'gb18030')}, or save it as UTF-8"
     return f"save it as UTF-8, or give its encoding with {usage}, such as gb18030 (GBK) or cp1252"

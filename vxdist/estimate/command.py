@@ -2,12 +2,11 @@
 
 import argparse
 import dataclasses
-import difflib
 import re
 from collections.abc import Sequence
 from typing import Any
 
-from vxdist.errors import UserError
+from vxdist.errors import UserError, find_near
 from vxdist.estimate.assumptions import Assumptions
 from vxdist.parser import Parser
 
@@ -100,8 +99,9 @@ def _check_unknown(parser: argparse.ArgumentParser, settings: Sequence[str]) -> 
     known = ("--config", "--store", "--print_config", "--take_over", "--take-over")
     for option in (text.partition("=")[0] for text in settings if text.startswith("--")):
         if "." not in option and option not in known:
-            near = difflib.get_close_matches(option, [*options, *known], n=1, cutoff=0.0)[0]
-            raise UserError(f"option {option} is not known; did you mean {near}?")
+            near = find_near(option, [*options, *known])
+            hint = f"did you mean {near}?" if near else "see `vxdist estimate --help`"
+            raise UserError(f"option {option} is not known; {hint}")
 
 
 def _assume(options: argparse.Namespace) -> Assumptions:

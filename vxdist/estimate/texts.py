@@ -17,7 +17,7 @@ from vxdist.evaluate.outcomes import OUTCOMES, Outcome
 from vxdist.evaluate.prompting import Prompter
 from vxdist.model.load import ModelShape, load_tokenizer
 from vxdist.model.source import ModelSource
-from vxdist.plan import Group, tokenize_stories
+from vxdist.plan import Group, fit_stories, tokenize_stories
 from vxdist.plan.texts import join_story
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
@@ -95,8 +95,11 @@ def _count(
 ) -> Lengths:
     tokenizer: Any = load_tokenizer(source)
     limit = shape.max_length
-    stories = tokenize_stories(
-        corpus.activation, tokenizer, span=config.locate.span, max_length=limit
+    stories = fit_stories(
+        corpus.activation,
+        tokenize_stories(corpus.activation, tokenizer, span=config.locate.span),
+        max_length=limit,
+        too_long=config.locate.too_long,
     )
     prompter = Prompter(tokenizer, config.evaluate, choose_today(config, {}))
     questions = _outcome(config).ask(dilemmas, prompter, limit)

@@ -7,6 +7,7 @@ from pathlib import Path
 from vxdist.components import find_class
 from vxdist.errors import UserError
 from vxdist.parser import Parser
+from vxstore.text import plural
 
 FORMATS = {"lape": "vxdist.importing.lape:read_lape"}
 """Formats of counts, and the function that reads a file of each."""
@@ -52,8 +53,9 @@ def run(arguments: Sequence[str]) -> None:
         )
     num_layers, num_neurons = parts[0].counts.active_count_LN.shape
     print(
-        f"import: {len(parts)} files, {len(in_order(p.value for p in labels))} values in "
-        f"{', '.join(in_order(p.language for p in labels))}, {num_layers} layers of "
+        f"import: {plural(len(parts), 'file')}, "
+        f"{plural(len(in_order(p.value for p in labels)), 'value')} in "
+        f"{', '.join(in_order(p.language for p in labels))}, {plural(num_layers, 'layer')} of "
         f"{num_neurons:,} neurons, in {options.store}"
     )
     warn_above_one(parts)

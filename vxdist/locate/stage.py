@@ -14,7 +14,7 @@ from vxdist.model.identify import digest_model
 from vxdist.model.load import ModelShape, describe_model
 from vxdist.model.source import ModelSource, find_model, read_ahead
 from vxdist.output import Output
-from vxdist.plan import Plan, make_plan
+from vxdist.plan import Plan, fit_stories, make_plan
 from vxdist.progress import WorkProgress
 from vxdist.runtime.identity import describe_computation
 from vxdist.runtime.launch import find_launch
@@ -24,6 +24,7 @@ from vxstore.errors import StoreError
 from vxstore.finalise import complete, count_layers, sum_layers
 from vxstore.identity import holds_store, refuse_other, refuse_other_computation
 from vxstore.statistics import DEFAULT
+from vxstore.text import plural
 from vxstore.write import PartLabels, Recorder, create
 
 PACKAGES = ("vxdist", "torch", "transformers", "lightning", "zarr", "numpy")
@@ -63,15 +64,21 @@ def run(config: Config, output: Output) -> None:
     if launch.rank == 0:
         complete(config.store)
         output.say(
-            f"locate: {len(plan.parts)} parts, {plan.token_count:,} tokens recorded in "
+            f"locate: {plural(len(plan.parts), 'part')}, {plan.token_count:,} tokens recorded in "
             f"{config.store}"
         )
 
 
 def plan_run(config: Config, corpus: Corpus, source: ModelSource, shape: ModelShape) -> Plan:
     """The plan of this corpus under this model's tokenizer."""
-    return make_plan(
+    stories = fit_stories(
+        corpus.activation,
         read_stories(config, corpus, source, shape),
+        max_length=shape.max_length,
+        too_long=config.locate.too_long,
+    )
+    return make_plan(
+        stories,
         values=corpus.values,
         languages=corpus.languages,
         parts_per_group=config.locate.parts_per_group,
@@ -91,6 +98,7 @@ def describe_run(
 ) -> dict[str, Any]:
     """Attributes of the store: what was run, and the digests by which a resume knows itself."""
     names = [row.name for row in choose(config.locate.statistics)]
+    left_out = len(corpus.activation) - len(plan.stories)
     return {
         "model": source.name,
         "model_revision": source.revision,
@@ -108,7 +116,9 @@ def describe_run(
             "tokens_per_batch": config.locate.tokens_per_batch,
             "max_padding": config.locate.max_padding,
             "span": config.locate.span,
+            **({} if left_out == 0 else {"too_long": config.locate.too_long}),
         },
+        **({} if left_out == 0 else {"left_out_story_count": left_out}),
         **({} if names == list(DEFAULT) else {"statistics": names}),
         "planned_token_count": plan.token_count,
         "padding": plan.padding,
@@ -151,9 +161,15 @@ def _prepare_store(
     )
     attrs = {**identity, "config": config.kept("model", "corpus", "locate", "trainer")}
     create_store(path, corpus, shape, plan, attrs)
+    if left_out := len(corpus.activation) - len(plan.stories):
+        output.say(
+            f"locate: {plural(left_out, 'story', 'stories')} left out, as a telling of the same "
+            f"dilemma is longer than the model's limit of {shape.max_length:,} tokens"
+        )
     output.say(
-        f"locate: {len(plan.stories)} stories in {len(plan.parts)} parts, {plan.token_count:,} "
-        f"tokens, padding {plan.padding:.1%}; {shape.num_layers} layers of {shape.num_neurons:,} "
+        f"locate: {plural(len(plan.stories), 'story', 'stories')} in "
+        f"{plural(len(plan.parts), 'part')}, {plan.token_count:,} tokens, "
+        f"padding {plan.padding:.1%}; {shape.num_layers} layers of {shape.num_neurons:,} "
         f"neurons ({shape.architecture})"
     )
 

@@ -61,7 +61,7 @@ def _find_stories(
 
 def _key(config: Config, corpus: Corpus, source: ModelSource, shape: ModelShape) -> str:
     """SHA-256 of all that decides the tokens."""
-    sha = hashlib.sha256(b"vxdist tokens 1\n")
+    sha = hashlib.sha256(b"vxdist tokens 2\n")
     about = [
         corpus.activation_digest(),
         config.locate.span,
@@ -93,7 +93,6 @@ def _tokenize(
             corpus.activation,
             tokenizer,
             span=config.locate.span,
-            max_length=shape.max_length,
             advance=progress.advance,
         )
     finally:

@@ -2,7 +2,7 @@
 
 from vxdist.plan.batches import pack
 from vxdist.plan.parts import Group, Part, Plan, assign, deal, make_plan
-from vxdist.plan.texts import TokenizedStory, Tokenizer, tokenize_stories
+from vxdist.plan.texts import TokenizedStory, Tokenizer, fit_stories, tokenize_stories
 
 __all__ = [
     "Group",
@@ -12,6 +12,7 @@ __all__ = [
     "Tokenizer",
     "assign",
     "deal",
+    "fit_stories",
     "make_plan",
     "pack",
     "tokenize_stories",

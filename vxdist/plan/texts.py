@@ -13,6 +13,8 @@ from vxdist.errors import UserError
 SEPARATOR = "\n\n"
 AT_ONCE = 512
 """Stories tokenised together: enough to use all cores, few enough to fit in memory."""
+MOST_NAMED = 5
+"""Number of stories that an error names."""
 
 
 class Tokenizer(Protocol):
@@ -61,24 +63,28 @@ def tokenize_stories(
     tokenizer: Tokenizer,
     *,
     span: Literal["all", "response"],
-    max_length: int | None,
     advance: Callable[[int], object] = lambda _: None,
 ) -> tuple[TokenizedStory, ...]:
     """Tokenise each story as dilemma, choice, rationale, separated by blank lines.
 
-    Special tokens never count; with `span="response"` only tokens that overlap the choice or the
-    rationale do. `advance` is called with the number of stories just done. Raises UserError if the
-    tokenizer has no offsets, or a story is longer than `max_length` tokens or has none to count.
+    What a text spells is text, special tokens such as <|im_end|> included; a token that the
+    tokenizer adds without marking it as special is still one. Special tokens never count; with
+    `span="response"` only tokens that overlap the choice or the rationale do. `advance` is called
+    with the number of stories just done. Raises UserError if the tokenizer has no offsets, or
+    stories have no token to count.
     """
     if not tokenizer.is_fast:
         raise UserError("model.path: not a fast tokenizer; vxdist needs a tokenizer.json")
     special = list(_special_ids(tokenizer))
     stories: list[TokenizedStory] = []
     for batch in (items[n : n + AT_ONCE] for n in range(0, len(items), AT_ONCE)):
-        for story in _tokenize(batch, tokenizer, special, span):
-            _check_length(story, max_length, span)
-            stories.append(story)
+        stories += _tokenize(batch, tokenizer, special, span)
         advance(len(batch))
+    if empty := [story.id for story in stories if not story.counted_T.any()]:
+        raise UserError(
+            f"{_name_stories(empty)} no token to count with locate.span: {span}; remove "
+            f"{'it' if len(empty) == 1 else 'them'}"
+        )
     return tuple(stories)
 
 
@@ -90,6 +96,7 @@ def _tokenize(
     encoded = tokenizer(
         texts,
         add_special_tokens=True,
+        split_special_tokens=True,  # of the text; those around it are added all the same
         return_offsets_mapping=True,
         return_special_tokens_mask=True,
         return_attention_mask=False,
@@ -126,11 +133,48 @@ def _unknown(
     )
 
 
-def _check_length(story: TokenizedStory, max_length: int | None, span: str) -> None:
-    if max_length is not None and len(story.token_ids_T) > max_length:
+def fit_stories(
+    items: Sequence[ActivationItem],
+    stories: Sequence[TokenizedStory],
+    *,
+    max_length: int | None,
+    too_long: Literal["refuse", "leave_out"],
+) -> tuple[TokenizedStory, ...]:
+    """The stories of the dilemmas that fit the model; `stories` are those of `items`, in order.
+
+    A dilemma is left out in all its languages and stances if one of them is longer than
+    `max_length` tokens: what is compared stays comparable. Raises UserError, naming the first of
+    the stories that are too long, unless they are to be left out, and some of each group stay.
+    """
+    sizes = {story.id: len(story.token_ids_T) for story in stories}
+    long = [n for n in sizes if max_length is not None and sizes[n] > max_length]
+    if not long:
+        return tuple(stories)
+    if too_long == "refuse":
+        first = f"{sizes[long[0]]:,}" if len(long) == 1 else f"up to {max(sizes.values()):,}"
         raise UserError(
-            f"story {story.id} has {len(story.token_ids_T)} tokens, more than the model's "
-            f"limit of {max_length}; shorten or remove it"
+            f"{_name_stories(long)} {first} tokens, more than the model's limit of "
+            f"{max_length:,}; shorten or remove {'it' if len(long) == 1 else 'them'}, or set "
+            "locate.too_long: leave_out to leave the dilemma out"
         )
-    if not story.counted_T.any():
-        raise UserError(f"story {story.id} has no token to count with locate.span: {span}")
+    pairs = {item.pair for item in items if item.id in set(long)}
+    kept = [s for item, s in zip(items, stories, strict=True) if item.pair not in pairs]
+    lost = {_group(story) for story in stories} - {_group(story) for story in kept}
+    if lost:
+        raise UserError(
+            f"locate.too_long: no story of {'/'.join(min(lost))} is left, as all its dilemmas have "
+            f"one longer than the model's limit of {max_length:,} tokens"
+        )
+    return tuple(kept)
+
+
+def _group(story: TokenizedStory) -> tuple[str, str, str]:
+    return story.value, story.language, story.stance
+
+
+def _name_stories(ids: Sequence[str]) -> str:
+    """The first of these stories, as a subject with its verb."""
+    if len(ids) == 1:
+        return f"story {ids[0]} has"
+    more = f" and {len(ids) - MOST_NAMED:,} more" if len(ids) > MOST_NAMED else ""
+    return f"{len(ids):,} stories ({', '.join(ids[:MOST_NAMED])}{more}) have"

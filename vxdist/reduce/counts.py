@@ -61,10 +61,10 @@ class LanguageCounts:
         """
         return self._pick(tokens_given(self.root, layers))
 
-    def probability(self, layers: slice, dtype: str = "float64") -> NDArray[np.floating[Any]]:
+    def probability(self, layers: slice) -> NDArray[np.float64]:
         """Active tokens / tokens given, (layer, neuron, value); NaN where none were given."""
-        active_LNV = self.total("active_count", layers).astype(dtype)
-        return share(active_LNV, self.tokens(layers).astype(dtype))
+        active_LNV = self.total("active_count", layers).astype(np.float64)
+        return share(active_LNV, self.tokens(layers).astype(np.float64))
 
     def _pick(self, count_LNVG: NDArray[Any]) -> NDArray[Any]:
         if self.language == POOLED:

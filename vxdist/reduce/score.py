@@ -49,7 +49,9 @@ def write_score(
     identity = {"settings": {"name": name, **settings}, "selector": kind}
     group = f"scores/{name}"
     if finished_alike(path, group, identity, "reduce.name", absent={"selector": DEFAULT_SELECTOR}):
-        return dict(store.scores(name).attrs.get("thresholds", {}))
+        attrs = store.scores(name).attrs
+        _check_fixed(f"{path}/{group}", attrs.get("settings", {}), selector)
+        return dict(attrs.get("thresholds", {}))
     _check_root(path, root, selector)
     languages = [*(str(label) for label in root.language.values), POOLED]
     selections = {
@@ -65,6 +67,16 @@ def write_score(
     }
     _write(store, name, root, selector, selections, attrs)
     return thresholds
+
+
+def _check_fixed(group: str, recorded: Mapping[str, Any], selector: Selector) -> None:
+    """Raise StoreError if an earlier version wrote the score with a setting that is fixed now."""
+    for key, fixed in getattr(selector, "fixed", {}).items():
+        if recorded.get(key, fixed) != fixed:
+            raise StoreError(
+                f"{group} was made by an earlier version, with {key} {recorded[key]}, and it is "
+                f"always {fixed} now. Choose another reduce.name"
+            )
 
 
 def _check_root(path: str, root: xr.Dataset, selector: Selector) -> None:

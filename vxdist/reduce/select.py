@@ -40,6 +40,10 @@ def select(
     declared = settings_of(component)
     inherited = attrs.get("settings", {}) if kind == find_selector(attrs) else {}
     settings = None if declared is None else _settings(declared, base, inherited, options)
+    for key, fixed in getattr(component, "fixed", {}).items():
+        if inherited.get(key, fixed) != fixed:
+            found = f"scores/{base} was made with {key} {inherited[key]}"
+            print(f"note: {found}; {name} is made with {fixed}", file=sys.stderr)
     selector = component() if settings is None else component(settings)
     thresholds = write_score(store.path, name, selector, kind=kind)
     return {

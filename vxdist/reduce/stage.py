@@ -6,6 +6,7 @@ from vxdist.ranks import is_first_rank
 from vxdist.reduce.checks import make_selector
 from vxdist.reduce.score import write_score
 from vxstore.read import open_store
+from vxstore.schema import POOLED
 
 
 def run(config: Config, output: Output) -> None:
@@ -25,4 +26,6 @@ def run(config: Config, output: Output) -> None:
         output.say(f"reduce: scores/{name} exists already")
         return
     for language, found in thresholds.items():
+        if language == POOLED and len(thresholds) == 2:
+            continue  # of one language: the same again
         output.say(f"reduce: {language}: {selector.describe(found)}")

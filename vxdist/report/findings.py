@@ -89,7 +89,8 @@ def verdict(evaluation: Evaluation) -> str:
     placebo = sorted(recorded["placebo"])
     drawn = (
         f"Control draws put in the masks’ place pass the same two tests in "
-        f"{listing([str(n) for n in placebo])} cells ({plural(len(placebo), 'draw')})"
+        f"{listing([str(n) for n in placebo])} {'cell' if placebo == [1] else 'cells'} "
+        f"({plural(len(placebo), 'draw')})"
     )
     if not recorded["beyond_controls"]:
         return f"{drawn}: there is no effect beyond the controls."

@@ -3,6 +3,13 @@
 import math
 from collections.abc import Sequence
 
+from vxstore.text import plural
+
+__all__ = [
+    "digits_for", "every", "fixed", "interval", "listing", "percent", "plural", "printable",
+    "signed", "span", "span_of",
+]  # fmt: skip
+
 NONE = "–"
 MINUS = "\N{MINUS SIGN}"
 
@@ -40,11 +47,6 @@ def fixed(number: float, digits: int) -> str:
     return NONE if math.isnan(number) else f"{number:.{digits}f}".replace("-", MINUS)
 
 
-def plural(count: int, noun: str) -> str:
-    """`1 cell`, `2 cells`."""
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
-
-
 def every(count: int, noun: str) -> str:
     """`the one control draw`, `all 8 control draws`."""
     return f"the one {noun}" if count == 1 else f"all {plural(count, noun)}"
@@ -53,6 +55,11 @@ def every(count: int, noun: str) -> str:
 def listing(words: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
+
+
+def span_of(numbers: Sequence[float], noun: str) -> str:
+    """`1 cell`, `3 cells`, `2–5 cells`."""
+    return f"{span(numbers)} {noun}" + ("" if span(numbers) == "1" else "s")
 
 
 def span(numbers: Sequence[float], digits: int = 0) -> str:

@@ -17,7 +17,7 @@ from vxstore.cli.progress import layer_progress
 from vxstore.errors import StoreError
 from vxstore.io.lock import hold
 from vxstore.read import Store, open_store
-from vxstore.text import clean
+from vxstore.text import clean, plural
 
 Arguments = argparse.Namespace
 
@@ -131,8 +131,9 @@ def export(arguments: Arguments) -> None:
         force=arguments.force,
     )
     written = {"out": arguments.out, "what": arguments.what, "count": count}
-    unit = "neurons, in masks" if arguments.out.lower().endswith(".json") else "rows"
-    text = f"{arguments.out}: {count:,} {unit}"
+    is_mask = arguments.out.lower().endswith(".json")
+    unit = f"{plural(count, 'neuron')}, in masks" if is_mask else plural(count, "row")
+    text = f"{arguments.out}: {unit}"
     _answer(arguments, written, pd.DataFrame([written]), lambda: print(clean(text)))
 
 

@@ -13,14 +13,15 @@ from rich.text import Text
 from vxstore.cli.output import new_console, print_table, print_title, print_wrapped
 from vxstore.outcome import ENOUGH_MASS
 from vxstore.query.dilemmas import OPTIONS
-from vxstore.text import clean
+from vxstore.text import clean, plural
 
 NOT_RECORDED = (
     "verdict: not recorded (an earlier vxdist measured these effects; `vxdist evaluate` with the "
     "same settings measures them again, without model work)"
 )
 LEGEND = (
-    "draws: mean shift of the control draws; rank: how many of their shifts are below the mask's; "
+    "draws: mean shift of the control draws; rank: how many of their shifts are below the mask's "
+    "(a range if one is level with it); "
     "pass: the interval excludes zero, and the shift is outside those of all draws"
 )
 FEWEST_DIGITS, MOST_DIGITS = 2, 6
@@ -95,7 +96,7 @@ def _count_flips(answer: Mapping[str, Any]) -> str:
     if answer["decision_boundary"] is None:
         return f"{answer['outcome']} has no decision that could flip"
     count = len(answer["dilemmas"])
-    return f"{count:,} {'decision' if count == 1 else 'decisions'} flipped"
+    return f"{plural(count, 'decision')} flipped"
 
 
 def _show_headings(console: Console, answers: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -139,8 +140,8 @@ def _verdict(verdict: Mapping[str, Any] | None) -> str:
     if not verdict["placebo"]:
         return "verdict: none, for without control draws any neurons might have done as much"
     found = (
-        f"verdict: {verdict['passed']} of {verdict['cells']} cells pass, {verdict['passed_own']} "
-        f"on own dilemmas; control draws put in the masks' place pass in "
+        f"verdict: {verdict['passed']} of {plural(verdict['cells'], 'cell')} pass, "
+        f"{verdict['passed_own']} on own dilemmas; control draws put in the masks' place pass in "
         f"{_span(verdict['placebo'])}, {_span(verdict['placebo_own'])} on own dilemmas: "
     )
     beyond = "the masks do more than every draw" if verdict["beyond_controls"] else ""
@@ -158,7 +159,7 @@ def _cell(cell: Mapping[str, Any], controls: int | None, digits: int) -> list[st
     if math.isnan(rank):
         ranked = "-"
     else:
-        ranked = f"{rank:.3f}" if controls is None else f"{rank * controls:g}/{controls}"
+        ranked = f"{rank:.3f}" if controls is None else _rank(rank, controls)
     return [
         _signed(cell["mean_shift"], digits),
         "-" if math.isnan(cell["shift_low"]) else f"[{low},{high}]",  # one word, never broken
@@ -167,6 +168,12 @@ def _cell(cell: Mapping[str, Any], controls: int | None, digits: int) -> list[st
         ranked,
         {None: "-", True: "yes", False: "no"}[cell["passes"]],
     ]
+
+
+def _rank(rank: float, controls: int) -> str:
+    """How many draws are below; a range where one is level, which a rank counts as half a draw."""
+    below = round(2 * rank * controls) / 2
+    return f"{_span([math.floor(below), math.ceil(below)]).replace(' to ', '-')}/{controls}"
 
 
 def _signed(number: float, digits: int) -> str:

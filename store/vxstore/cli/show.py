@@ -15,7 +15,8 @@ from vxstore.cli.output import (
     print_title,
     print_wrapped,
 )
-from vxstore.text import clean
+from vxstore.schema import POOLED
+from vxstore.text import clean, plural
 
 MOST_LANGUAGES_ABREAST = 3
 ABOUT = {
@@ -148,9 +149,8 @@ def _facts_of_run(about: Mapping[str, Any]) -> dict[str, Any]:
     sealed, total = about["parts"]["sealed"], about["parts"]["total"]
     lines["state"] = about["state"]
     if not about["complete"]:
-        lines["state"] = (
-            f"not complete: {total - sealed:,} parts are missing; run `vxdist locate` again"
-        )
+        missing = plural(total - sealed, "part is", "parts are")
+        lines["state"] = f"not complete: {missing} missing; run `vxdist locate` again"
     if about["denominator"] != "tokens":
         lines["denominator"] = (
             f"{about['denominator']}: p is active tokens / {about['denominator']}, and may exceed 1"
@@ -195,6 +195,8 @@ def _show_settings(console: Console, settings: Mapping[str, Any]) -> None:
 def _show_thresholds(console: Console, thresholds: Mapping[str, Any]) -> None:
     """Print what a selector reports for each language: known names first, then those of its own."""
     by_language = {language: _mapping(found) for language, found in thresholds.items()}
+    if len(by_language) == 2:
+        by_language.pop(POOLED, None)  # of one language: the same again
     reported = {str(key): None for found in by_language.values() for key in found}
     shown = [key for key in THRESHOLDS if key in reported]
     shown += [key for key in reported if key not in (*THRESHOLDS, "entropy_maximum")]

@@ -16,6 +16,7 @@ from vxstore.errors import StoreError
 from vxstore.outcome import averaged, describe_outcome
 from vxstore.query.lookup import default_evaluation, pick, reading, require_known, strings
 from vxstore.read import Store
+from vxstore.text import name_binary
 
 FILE = "evaluation.jsonl"
 OPTIONS = ("aligned", "violating")
@@ -162,13 +163,16 @@ def read_dilemmas(folder: str | Path) -> dict[str, dict[str, str]]:
     """
     file = Path(folder) / FILE
     try:
-        lines = file.read_text(encoding="utf-8-sig").split("\n")
+        content = file.read_bytes()
+        lines = content.decode("utf-8-sig").split("\n")
     except OSError as error:
         raise StoreError(
             f"{folder} is not a corpus directory here: no {FILE} can be read in it"
         ) from error
     except UnicodeDecodeError as error:
-        raise StoreError(f"{file} is not UTF-8; give a copy that is, with --corpus") from error
+        binary = name_binary(content)
+        what = "not UTF-8" if binary is None else f"{binary}, not text"
+        raise StoreError(f"{file} is {what}; give a copy in UTF-8, with --corpus") from error
     found = {}
     for number, line in enumerate(lines, start=1):
         if line.strip():

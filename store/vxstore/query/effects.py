@@ -52,6 +52,8 @@ def effects(
     `value`, `mask` and `language` leave only their cells; `own` those of masks on the dilemmas of
     their own value. Raises StoreError if there is no such evaluation, mask, value or language,
     naming the known ones.
+
+    A mask without a neuron has no effect: its numbers are NaN.
     """
     name = default_evaluation(store) if evaluation is None else evaluation
     effect = _open(store, name)
@@ -116,6 +118,11 @@ def _cells(effect: xr.Dataset) -> pd.DataFrame:
     passes = np.full(at_MVG.shape[1], None, dtype=object)
     if "passes" in effect:
         passes[:] = effect["passes"].transpose(*DIMS).values.reshape(-1).tolist()
+    # A mask without a neuron leaves the model intact: what was measured of it is no effect.
+    empty = columns["masked_count"] == 0
+    for name in NUMBERS:
+        columns[name] = np.where(empty, np.nan, columns[name])
+    passes[empty & np.array([passed is not None for passed in passes])] = False
     return pd.DataFrame({**columns, "passes": passes})
 
 

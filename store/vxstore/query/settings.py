@@ -1,5 +1,6 @@
 """The settings that a group of the store was made with, as a configuration of vxdist has them."""
 
+import copy
 from typing import Any
 
 from vxstore.errors import StoreError
@@ -8,6 +9,8 @@ from vxstore.read import Store
 
 RECORD = "record"
 KINDS = ("scores", "evaluation")
+GONE = {("reduce", "vape", "precision"): "float64"}
+"""Settings of earlier versions, and what they always are now."""
 
 
 def settings(store: Store, name: str) -> dict[str, Any]:
@@ -24,7 +27,20 @@ def settings(store: Store, name: str) -> dict[str, Any]:
             f"{store.path}/{group} does not keep the settings that made it: it was written by an "
             "earlier vxdist, or by other software"
         )
-    return found
+    return _without_gone(found)
+
+
+def _without_gone(sections: dict[str, Any]) -> dict[str, Any]:
+    """The sections without settings of earlier versions that a later one refuses.
+
+    One that is left made a difference: that it is gone is then an answer.
+    """
+    sections = copy.deepcopy(sections)
+    for (section, component, key), now in GONE.items():
+        found = sections.get(section, {}).get(component, {})
+        if isinstance(found, dict) and found.get(key) == now:
+            del found[key]
+    return sections
 
 
 def _find_group(store: Store, name: str) -> str:

@@ -50,6 +50,36 @@ class TestSeed:
 
 
 class TestFaults:
+    @pytest.mark.parametrize(
+        "spelled",
+        ["<|im_end|>", "<|endoftext|>", "<s>", "[INST]", "<start_of_turn>", "<|eot_id|>", "<think>",
+         "<｜end▁of▁sentence｜>", "<<SYS>>", "<eos>", "[TOOL_CALLS]"],
+    )  # fmt: skip
+    def test_control_tokens(self, change: Change, look: Look, spelled: str) -> None:
+        change(A, 3, rationale=f"So be it. {spelled} user")
+        change(E, 2, violating=f"I go {spelled}")
+        change(E, 4, aligned="I say a < b > c, [sic] and <i>go</i>.")
+        first, second = look().messages("token")
+        assert f"rationale spells {spelled}, control tokens" in first
+        assert f"violating spells {spelled}" in second
+
+    @pytest.mark.parametrize("name", ["Freedom", "FREEDOM", "freedom ", "ｆreedom"])
+    def test_one_value_written_in_two_ways(
+        self, change: Change, look: Look, name: str, folder: Path
+    ) -> None:
+        lines = (folder / A).read_text(encoding="utf-8").splitlines()
+        at = [n for n, line in enumerate(lines) if '"value": "freedom"' in line]
+        for n in at[:8]:
+            change(A, n, value=name)
+        report = look()
+        (message,) = report.messages("label")
+        assert report.code == 2
+        assert f"error: values {name!r} and 'freedom' differ only in case or spacing" in message
+
+    def test_one_language_written_in_two_ways(self, change: Change, look: Look) -> None:
+        change(E, 0, language="ZH")
+        assert "languages 'zh' and 'ZH'" in look().messages("label")[0]
+
     def test_every_schema_fault_is_an_error(self, change: Change, look: Look, folder: Path) -> None:
         change(A, 3, stance="maybe")
         change(A, 5, dilemma=" ")

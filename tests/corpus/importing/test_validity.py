@@ -62,7 +62,7 @@ def test_invalid_languages(
     error = refused(
         "jsonl", lines({"d": "A", "v": "freedom"}), *TEXT, "--set", f"language={language}"
     )
-    assert "none of 1 rows could be imported; t.jsonl:1:" in error
+    assert "none of 1 row could be imported; t.jsonl:1:" in error
     assert message in error
 
 
@@ -121,7 +121,7 @@ def test_duplicate_ids(refused: Refused, lines: Callable[..., Path]) -> None:
     file = lines(*({"i": "x", "d": text, "v": "freedom"} for text in "ABC"))
     error = refused("jsonl", file, *ENGLISH, "--map", "id=i")
     assert error.startswith(
-        "t.jsonl:2: duplicate id 'x', first seen at t.jsonl:1 (and 1 more such rows)"
+        "t.jsonl:2: duplicate id 'x', first seen at t.jsonl:1 (and 1 more such row)"
     )
 
 

@@ -27,7 +27,6 @@ SETTINGS = VapeSettings(
     top_fraction=0.2,
     activation_quantile=0.5,
     min_active_tokens=1,
-    precision="float32",
 )
 READS: dict[str, Callable[[Store], xr.Dataset]] = {
     "": Store.root,

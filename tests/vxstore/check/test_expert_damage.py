@@ -28,7 +28,6 @@ SETTINGS = VapeSettings(
     top_fraction=0.2,
     activation_quantile=0.5,
     min_active_tokens=1,
-    precision="float64",
 )
 OF_EXPERTS = ("routed_count", "routed_expert", "expert", "unit")
 

@@ -270,3 +270,13 @@ def test_torch_is_never_loaded(evaluated: str) -> None:
         [sys.executable, "-c", code, evaluated], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("rank", "controls", "shown"),
+    [(0.5, 1, "0-1/1"), (0.5, 2, "1/2"), (0.0, 1, "0/1"), (1.0, 8, "8/8"), (0.3125, 8, "2-3/8")],
+)
+def test_a_draw_that_is_level_is_no_half_draw(rank: float, controls: int, shown: str) -> None:
+    from vxstore.cli.effect_tables import _rank
+
+    assert _rank(rank, controls) == shown

@@ -101,7 +101,6 @@ def test_a_run_goes_on_beside_them(
         top_fraction=0.2,
         activation_quantile=0.5,
         min_active_tokens=1,
-        precision="float64",
     )
     write_score(path, "vape", Vape(settings))
     leave = Path(path) / "scores" / "vape" / ".DS_Store"

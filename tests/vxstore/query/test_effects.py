@@ -10,6 +10,7 @@ import pytest
 import vxstore
 from vxstore import query
 from vxstore.errors import StoreError
+from vxstore.query.effects import effect_rows
 from vxstore.query.lookup import default_evaluation
 
 MakeStore = Callable[..., str]
@@ -72,6 +73,25 @@ class TestEffects:
             "answer_mass": {"en": 0.5, "zh": 0.5},
             "verdict": VERDICT,
         }
+
+    def test_a_mask_without_neurons_has_none(
+        self, make_store: MakeStore, add_effects: AddEffects
+    ) -> None:
+        """The model is intact under it: a shift of 0, above half of the draws, says nothing."""
+        path = make_store()
+        add_effects(path, empty=["zeal"])
+        for cells in (query.effects(vxstore.open(path))["cells"], effect_rows(vxstore.open(path))):
+            empty = cells[cells["mask"] == "zeal"]
+            assert (empty["masked_count"] == 0).all()
+            assert (cells["masked_count"] == 0).sum() == len(empty) == 4
+            assert (
+                empty[["mean_shift", "shift_low", "control_rank", "flip_rate"]]
+                .isna()
+                .to_numpy()
+                .all()
+            )
+            assert not empty["passes"].any()
+            assert cells.set_index(["mask", "value", "language"]).passes.sum() == 1
 
     @pytest.mark.parametrize(
         ("chosen", "count"),

@@ -34,7 +34,6 @@ SETTINGS = VapeSettings(
     top_fraction=0.2,
     activation_quantile=0.5,
     min_active_tokens=1,
-    precision="float64",
 )
 
 
@@ -76,14 +75,11 @@ def plain_probability(path: str) -> dict[tuple[int, int, str, str], float | None
 
 
 class TestScore:
-    @pytest.mark.parametrize("precision", ["float32", "float64"])
-    def test_probabilities_are_of_the_tokens_routed(
-        self, make_store: MakeStore, precision: str
-    ) -> None:
+    def test_probabilities_are_of_the_tokens_routed(self, make_store: MakeStore) -> None:
         path = make_store(num_experts=3)
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # a division by zero would warn
-            write_score(path, "vape", Vape(dataclasses.replace(SETTINGS, precision=precision)))
+            write_score(path, "vape", Vape(SETTINGS))
         scores = vxstore.open(path).scores("vape").load().activation_probability
         labels = [scores.indexes[dim].tolist() for dim in ("value", "language")]
         undefined = 0
@@ -94,7 +90,7 @@ class TestScore:
             if expected is None:
                 assert np.isnan(found)
             else:
-                assert found == pytest.approx(expected, rel=1e-6 if precision == "float32" else 0)
+                assert found == expected
         assert undefined == 2 * 3 + 2  # layer 0 in zh, en and pooled; layer 1 in zh
 
     def test_the_unrouted_take_no_part_and_are_counted(self, store: str) -> None:

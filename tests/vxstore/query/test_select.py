@@ -23,11 +23,10 @@ BASE = VapeSettings(
     top_fraction=0.2,
     activation_quantile=0.4,
     min_active_tokens=2,
-    precision="float64",
 )
 ALL = (
     *("--filter-quantile", "0.3", "--top-fraction", "0.2", "--activation-quantile", "0.4"),
-    *("--min-active-tokens", "2", "--precision", "float64"),
+    *("--min-active-tokens", "2"),
 )
 
 
@@ -81,7 +80,6 @@ class TestRethreshold:
             (("--top-fraction", "0.21"), "top_fraction"),
             (("--activation-quantile", "0.41"), "activation_quantile"),
             (("--min-active-tokens", "3"), "min_active_tokens"),
-            (("--precision", "float32"), "precision"),
         ],
     )
     def test_any_option_may_be_given_alone(
@@ -116,6 +114,45 @@ def test_a_score_of_unknown_make_needs_a_selector(
     assert "scores/x" in ask("select", path, "--name", "x", "--selector", "vape")
 
 
+@dataclasses.dataclass(kw_only=True)
+class EarlierSettings(VapeSettings):
+    """Those of a version that could compute in float32."""
+
+    precision: str = "float64"
+
+
+class TestPrecision:
+    """A setting of earlier versions, which scores still record."""
+
+    @staticmethod
+    def write(path: str, precision: str) -> None:
+        fields = dataclasses.asdict(BASE) | {"precision": precision}
+        config = {"reduce": {"selector": "vape", "vape": fields}}
+        write_score(path, "vape", Vape(EarlierSettings(**fields)), config=config)
+
+    def test_float64_is_the_same_score(self, make_store: MakeStore) -> None:
+        path = make_store(shape=(4, 20))
+        self.write(path, "float64")
+        store = vxstore.open(path)
+        found = store.scores("vape").attrs
+        assert found["settings"]["precision"] == "float64"
+        assert write_score(path, "vape", Vape(BASE)) == found["thresholds"]
+        again = vxstore.settings(store, "vape")["reduce"]["vape"]
+        assert VapeSettings(**again) == BASE, "what it is replayed with has no such setting"
+        assert select(store, "next")["settings"] == dataclasses.asdict(BASE)
+
+    def test_float32_is_another(
+        self, make_store: MakeStore, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path = make_store(shape=(4, 20))
+        self.write(path, "float32")
+        with pytest.raises(StoreError, match=r"with precision float32, and it is always float64"):
+            write_score(path, "vape", Vape(BASE))
+        assert vxstore.settings(vxstore.open(path), "vape")["reduce"]["vape"]["precision"]
+        select(vxstore.open(path), "next")
+        assert "scores/vape was made with precision float32" in capsys.readouterr().err
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         ("asked", "known"),
@@ -125,7 +162,8 @@ class TestRefusals:
             (["--name", "x", "--from", "lape"], "(there: vape)"),
             (["--name", "x", "--top-fraction", "2"], "between 0 and 1"),
             (["--name", "x", "--top-fraction", "nan"], "top_fraction"),
-            (["--name", "x", "--precision", "int8"], "float64"),
+            (["--name", "vape", "--min-active-tokens", "-5"], "found -5, expected at least 0"),
+            (["--name", "x", "--precision", "float32"], "no longer a setting"),
             (["--top-fraction", "0.1"], "--name"),
         ],
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from vxdist.corpus.builder.config import BuildConfig
 from vxdist.corpus.builder.settings import check_settings
 from vxdist.settings import parse_section
+from vxstore.text import plural
 
 if TYPE_CHECKING:
     from vxdist.corpus.builder.folder import BuildFolder
@@ -54,19 +55,21 @@ async def _write(
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, client.stopping.set)
         await client.check()
         folder.begin()
-        print(f"build: {len(missing):,} pairs to write in {config.out}")
+        print(f"build: {plural(len(missing), 'pair')} to write in {config.out}")
         return await Build(config, guide, folder, usage, client).run(missing)
 
 
 def _print_summary(config: BuildConfig, folder: "BuildFolder", given_up: Sequence[str]) -> None:
     values = {i.value for i in folder.activation} | {i.value for i in folder.evaluation}
     print(
-        f"build: {len(folder.activation):,} stories and {len(folder.evaluation):,} evaluation "
-        f"dilemmas for {len(values)} values in {config.out}; {sum(folder.rejects.values()):,} "
-        "answers rejected (reasons in rejects.jsonl)"
+        f"build: {plural(len(folder.activation), 'story', 'stories')} and "
+        f"{plural(len(folder.evaluation), 'evaluation dilemma')} for "
+        f"{plural(len(values), 'value')} in {config.out}; "
+        f"{plural(sum(folder.rejects.values()), 'answer')} rejected (reasons in rejects.jsonl)"
     )
     if given_up:
         print(
-            f"build: gave up on {len(given_up):,} pairs after {config.attempts} rejected answers "
-            "each; raise build.attempts and run the same command again to retry them"
+            f"build: gave up on {plural(len(given_up), 'pair')} after "
+            f"{plural(config.attempts, 'rejected answer')} each; raise build.attempts and run "
+            "the same command again to retry them"
         )

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from vxdist.corpus.builder.config import BuildConfig
+from vxdist.corpus.encoding import Undecodable, decode
 from vxdist.errors import UserError
 
 TOPIC_FIELDS = ("value", "meaning", "setting", "rival", "narrator")
@@ -131,9 +132,12 @@ def _read_names(topics: Mapping[str, Any], key: str) -> dict[str, dict[str, str]
 
 def _read_text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return decode(file.read_bytes(), "utf-8", "")
+    except OSError as error:
         raise UserError(f"{file}: cannot be read: {error}; expected UTF-8 text") from error
+    except Undecodable as error:
+        found = error.message.partition(";")[0]
+        raise UserError(f"{file}: {found}; save it as text in UTF-8") from error
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from vxdist.errors import UserError
 from vxdist.parser import Parser
 from vxdist.progress import WorkProgress
 from vxstore.cli.output import new_console, print_json, print_table, print_title, print_wrapped
+from vxstore.text import plural
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -43,8 +44,9 @@ def run(arguments: Sequence[str]) -> None:
         _show(corpus, findings, tables, options.most)
     errors = sum(finding.level == "error" for finding in findings)
     if errors:
-        noun = "error" if errors == 1 else "errors"
-        raise UserError(f"{options.path}: {errors:,} {noun}, listed first among the findings")
+        raise UserError(
+            f"{options.path}: {plural(errors, 'error')}, listed first among the findings"
+        )
 
 
 def _show_progress(elements: Sequence[Element], title: str, unit: str) -> Iterator[Element]:
@@ -65,7 +67,9 @@ def check(corpus: ReadCorpus, config: CheckConfig, track: Track = untracked) -> 
     from vxdist.corpus.check.coverage import check_coverage
     from vxdist.corpus.check.cues import check_cues
     from vxdist.corpus.check.duplicates import check_duplicates
+    from vxdist.corpus.check.labels import check_labels
     from vxdist.corpus.check.language import check_languages
+    from vxdist.corpus.check.tokens import check_tokens
 
     activation, evaluation = corpus.activation.items, corpus.evaluation.items
     faults = [
@@ -73,8 +77,10 @@ def check(corpus: ReadCorpus, config: CheckConfig, track: Track = untracked) -> 
         for fault in corpus.faults
     ]
     steps: list[Callable[[], Checked]] = [
+        lambda: check_labels([*activation, *evaluation]),
         lambda: check_coverage(activation, evaluation, config),
         lambda: check_duplicates(activation, evaluation, config, track),
+        lambda: check_tokens([*activation, *evaluation]),
         lambda: check_languages([*activation, *evaluation], config, track),
         lambda: check_balance(activation, evaluation, config),
         lambda: check_cues(activation, evaluation, config),
@@ -142,7 +148,10 @@ def _show(
 ) -> None:
     stories, dilemmas = len(corpus.activation.items), len(corpus.evaluation.items)
     console = new_console()
-    print(f"{corpus.folder}: {stories:,} stories, {dilemmas:,} evaluation dilemmas\n")
+    print(
+        f"{corpus.folder}: {plural(stories, 'story', 'stories')}, "
+        f"{plural(dilemmas, 'evaluation dilemma')}\n"
+    )
     for table in tables:
         print_title(console, table.title)
         columns, rows = table.shown or (table.columns, table.rows)
@@ -162,5 +171,5 @@ def _show(
                 f"{level}, {kind}: {count - most:,} more; use --most or --format json to see them"
             )
     counts = {level: sum(finding.level == level for finding in findings) for level in LEVELS}
-    totals = [f"{n:,} {level}{'' if n == 1 else 's'}" for level, n in counts.items()]
+    totals = [plural(n, level) for level, n in counts.items()]
     print(f"found: {', '.join(totals)}")

@@ -7,9 +7,13 @@ from typing import Any, Literal, Protocol, TypeVar
 Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 """By severity: makes results wrong, weakens them, worth knowing."""
-Kind = Literal["schema", "leakage", "cue", "length", "pair", "variety", "duplicate", "language"]
+Kind = Literal[
+    "schema", "label", "leakage", "cue", "length", "pair", "variety", "token", "duplicate",
+    "language",
+]  # fmt: skip
 KINDS: tuple[Kind, ...] = (
-    "schema", "leakage", "cue", "length", "pair", "variety", "duplicate", "language",
+    "schema", "label", "leakage", "cue", "length", "pair", "variety", "token", "duplicate",
+    "language",
 )  # fmt: skip
 """By importance: what affects all results comes before what affects one item."""
 

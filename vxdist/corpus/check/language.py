@@ -1,11 +1,8 @@
 """Check that each text is in its declared language."""
 
-from collections.abc import Iterator, Sequence
-
 from vxdist.corpus.check.findings import Checked, Finding, Track, untracked
 from vxdist.corpus.check.settings import CheckConfig
-from vxdist.corpus.check.text import Items
-from vxdist.corpus.items import ActivationItem, EvaluationItem
+from vxdist.corpus.check.text import Items, text_fields
 
 ONE_SCRIPT = {"yue": "zh", "wuu": "zh"}
 """Languages treated as another one: traditional characters can look like Cantonese."""
@@ -20,7 +17,7 @@ def check_languages(items: Items, config: CheckConfig, track: Track = untracked)
     recogniser = Recogniser(config)
     findings = []
     for item in track(items, "languages", "items"):
-        for field, text in _fields(item):
+        for field, text in text_fields(item):
             if (other := recogniser.find_other(text, item.language)) is not None:
                 found, confidence = other
                 findings.append(
@@ -69,13 +66,3 @@ class Recogniser:
 def _short(language: str) -> str:
     name = language.lower().replace("_", "-").partition("-")[0]
     return ONE_SCRIPT.get(name, name)
-
-
-def _fields(item: ActivationItem | EvaluationItem) -> Iterator[tuple[str, str]]:
-    names: Sequence[str] = (
-        ("dilemma", "choice", "rationale")
-        if isinstance(item, ActivationItem)
-        else ("dilemma", "aligned", "violating")
-    )
-    for name in names:
-        yield name, getattr(item, name)

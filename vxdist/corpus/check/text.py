@@ -5,7 +5,7 @@ In scripts written without spaces, every character counts as a word.
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import islice
 
@@ -46,3 +46,14 @@ def whole_text(item: ActivationItem | EvaluationItem) -> str:
     if isinstance(item, ActivationItem):
         return f"{item.dilemma} {item.choice} {item.rationale}"
     return f"{item.dilemma} {item.aligned} {item.violating}"
+
+
+def text_fields(item: ActivationItem | EvaluationItem) -> Iterator[tuple[str, str]]:
+    """(field, text) of all texts that a model may be shown."""
+    names: Sequence[str] = (
+        ("dilemma", "choice", "rationale")
+        if isinstance(item, ActivationItem)
+        else ("dilemma", "aligned", "violating")
+    )
+    for name in names:
+        yield name, getattr(item, name)

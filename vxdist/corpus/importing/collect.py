@@ -1,11 +1,13 @@
 """The items that an import collects, and the rows that it drops with the reason."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from vxdist.corpus.encoding import replace_lone_surrogates
+from vxdist.corpus.importing.account import Change, Column
 from vxdist.corpus.items import ActivationItem, EvaluationItem
 from vxdist.corpus.lines import Claims, FileOfItems, InvalidItem, Item, check_item
 from vxdist.errors import UserError
+from vxstore.text import plural
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +28,10 @@ class Collected:
     activation: list[ActivationItem] = field(default_factory=list)
     evaluation: list[EvaluationItem] = field(default_factory=list)
     dropped: list[Dropped] = field(default_factory=list)
+    columns: list[Column] = field(default_factory=list)
+    """Every column that was found, taken or not."""
+    changes: dict[str, Change] = field(default_factory=dict)
+    """By what was changed."""
     rows: int = 0
     remarks: list[str] = field(default_factory=list)
     """What users of the corpus should know about this import."""
@@ -55,6 +61,12 @@ class Collected:
         # A lone surrogate can be neither printed nor saved.
         where, reason, found = map(replace_lone_surrogates, (where, reason, found[:120]))
         self.dropped.append(Dropped(where=where, reason=reason, found=found))
+
+    def change(self, where: str, what: str) -> None:
+        """Note that a cell is not taken as it is in the source."""
+        where, what = map(replace_lone_surrogates, (where, what))
+        found = self.changes.get(what) or Change(what=what, cells=0, first=where)
+        self.changes[what] = replace(found, cells=found.cells + 1)
 
     def add_story(self, item: ActivationItem, where: str) -> None:
         """Add a story, unless it is invalid or a duplicate."""
@@ -110,7 +122,11 @@ class Collected:
     def refuse_clashes(self) -> None:
         """Raise UserError if rows have the same id, or the same pair, language and stance."""
         if self.clashes:
-            more = f" (and {len(self.clashes) - 1:,} more such rows)" if self.clashes[1:] else ""
+            more = (
+                f" (and {plural(len(self.clashes) - 1, 'more such row')})"
+                if self.clashes[1:]
+                else ""
+            )
             raise UserError(
                 f"{self.clashes[0]}{more}; map id to a column that is unique to each row, map pair "
                 "to one that the languages and stances of a dilemma share, or map neither"

@@ -1,62 +1,17 @@
 """Importing any table, given a mapping from its columns to fields."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from vxdist.corpus.importing.account import count_columns, describe_changes
 from vxdist.corpus.importing.collect import Collected
 from vxdist.corpus.importing.labels import Labels
+from vxdist.corpus.importing.mapping import ColumnMap
 from vxdist.corpus.importing.rows import Row, as_text, is_text
 from vxdist.corpus.items import STANCES, ActivationItem, EvaluationItem
 from vxdist.corpus.lines import MAY_BE_EMPTY
 from vxdist.errors import UserError
-
-KINDS: Mapping[str, type[ActivationItem] | type[EvaluationItem]] = {
-    "activation": ActivationItem,
-    "evaluation": EvaluationItem,
-}
-GENERATED = ("id", "pair")
-"""Fields that are derived from the row number if no column is mapped to them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ColumnMap:
-    """Where each field of an item comes from."""
-
-    split: str
-    columns: Mapping[str, str]
-    """{field: column}"""
-    constants: Mapping[str, str]
-    """{field: text}, the same for all items."""
-    separator: str | None
-    """Separates several values in one cell."""
-
-    def check(self) -> None:
-        """Raise UserError if a field is unknown, given twice, or required and not given."""
-        known = {f.name: f.default is MISSING for f in fields(KINDS[self.split])}
-        for option, given in (("--map", self.columns), ("--set", self.constants)):
-            for name in given:
-                if name not in known:
-                    raise UserError(
-                        f"{option}: {self.split} items have no field {name!r}, expected one of "
-                        f"{', '.join(known)}"
-                    )
-        given_fields = {**self.columns, **self.constants}
-        optional = {*GENERATED, "stance", "choice", "rationale"}
-        if both := [name for name in self.columns if name in self.constants]:
-            raise UserError(f"--set {both[0]}: --map {both[0]} is given too; remove one of them")
-        if self.split == "activation" and ("choice" in given_fields) != (
-            "rationale" in given_fields
-        ):
-            raise UserError("--map: a story needs both choice and rationale, or neither")
-        supplied = {*given_fields, *optional}
-        missing = [name for name, required in known.items() if required and name not in supplied]
-        if missing:
-            raise UserError(
-                f"--map: no column for {', '.join(missing)}; add --map {missing[0]}=COLUMN, or "
-                f"--set {missing[0]}=TEXT"
-            )
 
 
 def import_rows(
@@ -66,9 +21,11 @@ def import_rows(
 
     Raises UserError if a mapped column is in no row.
     """
-    mapping.check()
     table = list(rows)
+    mapping = mapping.complete([*dict.fromkeys(str(name) for _, row in table for name in row)])
+    mapping.check()
     _check_columns(table, mapping)
+    collected.columns += count_columns((row for _, row in table), mapping.columns, mapping.source)
     value_column = mapping.columns.get("value", "")
     # Decided for the whole table, so that pairs match even if one language names fewer values.
     several = mapping.separator is not None or any(
@@ -76,24 +33,42 @@ def import_rows(
     )
     for number, (where, row) in enumerate(table, start=_last_number(mapping.split, collected) + 1):
         collected.rows += 1
-        fields = {name: row.get(column) for name, column in mapping.columns.items()}
-        texts = {name: as_text(cell) for name, cell in fields.items() if name != "value"}
-        item = {**mapping.constants, **texts}
-        dilemma = item.get("dilemma", "")
-        if reason := _find_fault(fields, item):
-            collected.drop(where, reason, dilemma)
+        _import_row(row, where, number, mapping, labels, collected, several=several)
+
+
+def _import_row(
+    row: Mapping[str, Any],
+    where: str,
+    number: int,
+    mapping: ColumnMap,
+    labels: Labels,
+    collected: Collected,
+    *,
+    several: bool,
+) -> None:
+    """Add the items of one row. `several`: rows of the table may have several values."""
+    fields = {name: row.get(column) for name, column in mapping.columns.items()}
+    texts = {name: as_text(cell) for name, cell in fields.items() if name != "value"}
+    item = {**mapping.constants, **texts}
+    dilemma = item.get("dilemma", "")
+    if reason := _find_fault(fields, item):
+        collected.drop(where, reason, dilemma)
+        return
+    for what in (w for name, cell in fields.items() for w in describe_changes(name, cell)):
+        collected.change(where, what)
+    item = {name: text for name, text in item.items() if text}
+    values = _values(row, mapping)
+    if not values:
+        collected.drop(where, "no value", dilemma)
+    for name in values:
+        value = labels.find(name)
+        if value is None:
+            collected.drop(where, f"unknown value {name!r}", dilemma)
             continue
-        item = {name: text for name, text in item.items() if text}
-        values = _values(row, mapping)
-        if not values:
-            collected.drop(where, "no value", dilemma)
-        for name in values:
-            value = labels.find(name)
-            if value is None:
-                collected.drop(where, f"unknown value {name!r}", dilemma)
-                continue
-            names = _name(item, value, number, mapping, several=several, alone=len(values) == 1)
-            _add({**item, **names, "value": value}, mapping.split, where, collected)
+        if value != name:
+            collected.change(where, f"value {name!r} is called {value!r}")
+        names = _name(item, value, number, mapping, several=several, alone=len(values) == 1)
+        _add({**item, **names, "value": value}, mapping.split, where, collected)
 
 
 def _check_columns(rows: Sequence[Row], mapping: ColumnMap) -> None:
@@ -162,16 +137,3 @@ def _add(fields: dict[str, str], split: str, where: str, collected: Collected) -
         collected.add_story(ActivationItem(**{"stance": STANCES[0], **fields}), where)
     else:
         collected.add_dilemma(EvaluationItem(**fields), where)
-
-
-def parse_pairs(option: str, texts: Iterable[str]) -> dict[str, str]:
-    """Parse FIELD=NAME options. Raises UserError naming one that is not of this form."""
-    return dict(_pairs(option, texts))
-
-
-def _pairs(option: str, texts: Iterable[str]) -> Iterator[tuple[str, str]]:
-    for text in texts:
-        name, equals, rest = text.partition("=")
-        if not equals or not name or not rest:
-            raise UserError(f"{option}: found {text!r}, expected FIELD=NAME")
-        yield name, rest

@@ -3,12 +3,13 @@
 import argparse
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from vxdist.corpus.importing.account import Column
 from vxdist.corpus.importing.collect import Collected
-from vxdist.corpus.importing.columns import ColumnMap, import_rows, parse_pairs
+from vxdist.corpus.importing.columns import import_rows
 from vxdist.corpus.importing.cvoice_release import read_release
 from vxdist.corpus.importing.existing import (
     LOG,
@@ -19,13 +20,16 @@ from vxdist.corpus.importing.existing import (
     read_existing,
 )
 from vxdist.corpus.importing.labels import Labels
+from vxdist.corpus.importing.mapping import ColumnMap, parse_pairs
 from vxdist.corpus.importing.published import read_cvc, read_valuecsv
 from vxdist.corpus.importing.rows import Row, read_hugging_face, read_jsonl, read_parquet
 from vxdist.corpus.importing.tables import read_csv, read_excel
+from vxdist.corpus.lines import MOST_SHOWN
 from vxdist.corpus.write import replace_file, write_corpus
 from vxdist.errors import UserError
 from vxdist.parser import Parser
 from vxstore.cli.output import new_console, print_table, print_title, print_wrapped
+from vxstore.text import plural
 
 TABLES = ("jsonl", "csv", "excel", "parquet", "hf")
 """Formats whose columns are mapped by the user."""
@@ -47,7 +51,8 @@ def run(arguments: Sequence[str]) -> None:
     if not collected.activation and not collected.evaluation:
         first = [f"; {row.where}: {row.reason}" for row in collected.dropped[:1]]
         raise UserError(
-            f"{options.source}: none of {collected.rows:,} rows could be imported{''.join(first)}"
+            f"{options.source}: none of {plural(collected.rows, 'row')} could be imported"
+            f"{''.join(first)}"
         )
     source = {"name": Path(options.source).name, "format": options.format}
     card = extend_card(
@@ -59,7 +64,7 @@ def run(arguments: Sequence[str]) -> None:
     )
     write_corpus(target, collected.activation, collected.evaluation, card)
     replace_file(target / LOG, _log(collected, existing))
-    _print_summary(options, collected)
+    _print_summary(options, collected, len(existing.log.columns))
 
 
 def _parser() -> Parser:
@@ -91,9 +96,12 @@ def _add_table_options(parser: Parser) -> None:
     text = "split that the rows belong to; default: activation"
     splits = ("activation", "evaluation")
     table.add_argument("--split", choices=splits, default="activation", help=text)
-    text = "column to use for a field, such as --map dilemma=text; repeatable"
+    text = "column to use for a field, such as --map dilemma=text; repeatable. A column that has a "
+    text += "field's name needs no --map"
     table.add_argument("--map", metavar="FIELD=COLUMN", action="append", default=[], help=text)
     text = "text of a field for all rows, such as --set language=en; repeatable"
+    text = "column not to take although it has a field's name; repeatable"
+    table.add_argument("--leave-out", metavar="COLUMN", action="append", default=[], help=text)
     table.add_argument("--set", metavar="FIELD=TEXT", action="append", default=[], help=text)
     table.add_argument("--separator", metavar="TEXT", help="separator of values in one cell")
     text = "another name for a value, such as --value Amity=friendliness; repeatable"
@@ -119,10 +127,13 @@ def _read(options: argparse.Namespace, collected: Collected) -> None:
             columns=parse_pairs("--map", options.map),
             constants=parse_pairs("--set", options.set),
             separator=options.separator,
+            left_out=options.leave_out,
+            source=source.name,
+            take_named=True,
         )
-        mapping.check()
+        mapping.check_names()
         labels = Labels(names, keep=options.keep_values)
-        rows = _rows(options, source, mapping.columns.values(), collected)
+        rows = _rows(options, source, mapping, collected)
         import_rows(rows, mapping, labels, collected)
     elif options.format == "cvc":
         read_cvc(source, options.encoding, options.language or "en", Labels(names), collected)
@@ -133,17 +144,19 @@ def _read(options: argparse.Namespace, collected: Collected) -> None:
 
 
 def _rows(
-    options: argparse.Namespace, source: Path, wanted: Collection[str], collected: Collected
+    options: argparse.Namespace, source: Path, mapping: ColumnMap, collected: Collected
 ) -> Iterator[Row]:
+    unique = mapping.wanted
     if options.format == "jsonl":
         return read_jsonl(source, options.encoding)
     if options.format == "csv":
-        return read_csv(source, options.encoding, wanted)
+        return read_csv(source, options.encoding, unique)
     if options.format == "excel":
-        return read_excel(source, options.sheet, wanted, collected)
+        needed = [*mapping.columns.values()]
+        return read_excel(source, options.sheet, needed, unique, collected)
     if options.format == "parquet":
-        return read_parquet(source, wanted)
-    return read_hugging_face(options.source, options.subset, options.rows)
+        return read_parquet(source, unique)
+    return read_hugging_face(options.source, options.subset, options.rows, collected.remarks)
 
 
 def _log(collected: Collected, existing: ExistingCorpus) -> str:
@@ -152,12 +165,33 @@ def _log(collected: Collected, existing: ExistingCorpus) -> str:
         "stories": len(collected.activation),
         "dilemmas": len(collected.evaluation),
         "remarks": merge(existing.log.remarks, collected.remarks),
+        "columns": [asdict(column) for column in collected.columns],
+        "changed": [asdict(change) for change in collected.changes.values()],
         "dropped": [asdict(row) for row in collected.dropped],
     }
     return json.dumps(log, ensure_ascii=False, indent=1) + "\n"
 
 
-def _print_summary(options: argparse.Namespace, collected: Collected) -> None:
+def _describe_columns(
+    columns: Sequence[Column], options: argparse.Namespace
+) -> Iterator[tuple[str, str, int | None]]:
+    """The columns of this import, and where other fields come from; first what was taken."""
+    taken = [column for column in columns if column.field]
+    yield from ((column.column, column.field, column.cells) for column in taken)
+    yield from (("(--set)", text, None) for text in options.set)
+    fields = [name for column in taken for name in column.field.split(", ")]
+    stories = options.format in TABLES and options.split == "activation"
+    if stories and "stance" not in (*fields, *parse_pairs("--set", options.set)):
+        yield "(no column)", "stance=aligned, for all", None
+    unused = [column for column in columns if not column.field]
+    yield from ((column.column, "unused", column.cells) for column in unused[:MOST_SHOWN])
+    if len(unused) > MOST_SHOWN:
+        rest = f"and {len(unused) - MOST_SHOWN:,} more columns"
+        yield rest, f"unused (all are in {LOG})", None
+
+
+def _print_summary(options: argparse.Namespace, collected: Collected, known: int) -> None:
+    """`known`: number of columns that earlier imports recorded."""
     console = new_console()
     stories = Counter((i.value, i.language, i.stance) for i in collected.activation)
     dilemmas = Counter((i.value, i.language) for i in collected.evaluation)
@@ -170,18 +204,31 @@ def _print_summary(options: argparse.Namespace, collected: Collected) -> None:
                ("evaluation", True)]  # fmt: skip
     print_title(console, "Imported")
     print_table(console, columns, rows)
-    if collected.dropped:
-        reasons = Counter(row.reason for row in collected.dropped)
-        print()
-        print_title(console, "Dropped")
-        first = {row.reason: row.where for row in reversed(collected.dropped)}
-        dropped = [(reason, count, first[reason]) for reason, count in reasons.most_common()]
-        print_table(console, [("reason", False), ("rows", True), ("first", False)], dropped)
+    print()
+    print_title(console, "Columns")
+    print_table(
+        console,
+        [("column", False), ("taken for", False), ("cells", True)],
+        [*_describe_columns(collected.columns[known:], options)],
+    )
+    print()
+    print_title(console, "Dropped")
+    reasons = Counter(row.reason for row in collected.dropped)
+    first = {row.reason: row.where for row in reversed(collected.dropped)}
+    dropped = [(reason, count, first[reason]) for reason, count in reasons.most_common()]
+    header = [("reason", False), ("rows", True), ("first", False)]
+    print_table(console, header, dropped or [("nothing", 0, None)])
+    print()
+    print_title(console, "Changed")
+    changed = [(c.what, c.cells, c.first) for c in collected.changes.values()]
+    header = [("what", False), ("cells", True), ("first", False)]
+    print_table(console, header, changed or [("nothing", 0, None)])
     print()
     for remark in collected.remarks:
         print_wrapped(console, f"note: {remark}")
     print(
-        f"import: {len(collected.activation):,} stories and {len(collected.evaluation):,} "
-        f"evaluation dilemmas from {collected.rows:,} rows in {options.target}; "
+        f"import: {plural(len(collected.activation), 'story', 'stories')} and "
+        f"{plural(len(collected.evaluation), 'evaluation dilemma')} from "
+        f"{plural(collected.rows, 'row')} in {options.target}; "
         f"{len(collected.dropped):,} dropped (listed in {Path(options.target) / LOG})"
     )

@@ -1,12 +1,14 @@
 """C-Voice as released by its authors: `data/test-zh-200.xlsx` and `answers/VALUE-STANCE.json`."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from vxdist.corpus.importing.account import count_columns
 from vxdist.corpus.importing.collect import Collected
 from vxdist.corpus.importing.labels import Labels
-from vxdist.corpus.importing.rows import as_text, is_text, read_jsonl
+from vxdist.corpus.importing.rows import as_text, is_text, name_columns, read_jsonl
 from vxdist.corpus.importing.tables import Cells, read_sheets
 from vxdist.corpus.items import ActivationItem, EvaluationItem
 from vxdist.errors import UserError
@@ -15,6 +17,10 @@ LANGUAGE = "zh"
 STANCES = {"support": "aligned", "conflict": "violating"}
 EVALUATION = "data/test-zh-200.xlsx"
 MISLABELLED = "mislabelled: its type names another value or none"
+ANSWERS = {"dilemma": "question", "choice": "question", "rival": "question", "rationale": "answer"}
+"""{field: key} of the files of answers."""
+ACTIONS = {"rival": "Type", "dilemma": "Context", "aligned": "Action1", "violating": "Action2"}
+"""{field: column} of the evaluation sheets: their first four columns, whatever they are called."""
 _LETTER = re.compile(r"^\s*[AB]\s*[.．、:：)）]\s*")
 _VERSUS = re.compile(r"\s*(?<![a-z])v\s?\.?\s?s\.?(?![a-z])\s*", re.IGNORECASE)
 """The spellings in the release: vs, VS, vs., v s, v.s."""
@@ -32,10 +38,13 @@ def read_release(folder: Path, labels: Labels, collected: Collected) -> None:
             f"{folder}: expected answers/VALUE-support.json, answers/VALUE-conflict.json and "
             f"{EVALUATION}, as in the authors' repository"
         )
-    for file in answers:
-        _read_answers(file, labels, collected)
+    lines = [row for file in answers for row in _read_answers(file, labels, collected)]
+    collected.columns += count_columns(lines, ANSWERS, "answers")
+    cells: list[dict[str, Any]] = []
     for sheet, rows in read_sheets(folder / EVALUATION, collected):
-        _read_sheet(sheet, rows, labels, collected)
+        cells += _read_sheet(sheet, rows, labels, collected)
+    collected.columns += count_columns(cells, ACTIONS, EVALUATION)
+    _note_other_files(folder, answers, collected)
     with_stories = {labels.find(file.stem.rpartition("-")[0]) for file in answers}
     without = sorted(
         file.stem.removesuffix("-final")
@@ -53,14 +62,26 @@ def read_release(folder: Path, labels: Labels, collected: Collected) -> None:
     collected.drop_values_without_stories()
 
 
-def _read_answers(file: Path, labels: Labels, collected: Collected) -> None:
+def _note_other_files(folder: Path, answers: Sequence[Path], collected: Collected) -> None:
+    """Remark on files of the release that are not read."""
+    read = {*answers, folder / EVALUATION}
+    files = [f for part in ("answers", "data") for f in sorted((folder / part).glob("*"))]
+    if others := [f"{f.parent.name}/{f.name}" for f in files if f not in read]:
+        more = f" and {len(others) - 12:,} more" if len(others) > 12 else ""
+        collected.remarks.append(f"not read: {', '.join(others[:12])}{more}")
+
+
+def _read_answers(file: Path, labels: Labels, collected: Collected) -> list[Mapping[str, Any]]:
+    """Add the stories of one file; returns its lines."""
     name, _, kind = file.stem.rpartition("-")
     value = labels.find(name)
     if value is None or kind not in STANCES:
         raise UserError(f"{file}: expected VALUE-support.json or VALUE-conflict.json")
     stance = STANCES[kind]
+    lines = []
     for where, row in read_jsonl(file, "utf-8"):
         collected.rows += 1
+        lines.append(row)
         question, answer = row.get("question"), row.get("answer")
         if not isinstance(question, list) or len(question) != 4:
             reason = "question is not [type, dilemma, option A, option B]"
@@ -70,7 +91,7 @@ def _read_answers(file: Path, labels: Labels, collected: Collected) -> None:
             collected.drop(where, "question or answer is not text", str(question))
             continue
         conflict, dilemma, *options = (as_text(text) for text in question)
-        choice, rationale = _LETTER.sub("", options[stance == "violating"]), as_text(answer)
+        choice, rationale = options[stance == "violating"], as_text(answer)
         if not (dilemma and choice and rationale):
             collected.drop(where, "dilemma, choice or rationale is empty", dilemma)
             continue
@@ -78,6 +99,7 @@ def _read_answers(file: Path, labels: Labels, collected: Collected) -> None:
             collected.drop(where, MISLABELLED, conflict)
             continue
         pair = f"{value}-a{int(where.rpartition(':')[2]):03}"
+        choice = _without_letter(choice, where, collected)
         collected.add_story(
             ActivationItem(
                 id=f"{pair}-{LANGUAGE}-{stance}",
@@ -92,17 +114,26 @@ def _read_answers(file: Path, labels: Labels, collected: Collected) -> None:
             ),
             where,
         )
+    return lines
 
 
-def _read_sheet(sheet: str, rows: Cells, labels: Labels, collected: Collected) -> None:
+def _read_sheet(
+    sheet: str, rows: Cells, labels: Labels, collected: Collected
+) -> list[dict[str, Any]]:
+    """Add the dilemmas of one sheet; returns its rows, as {column: cell}."""
     value, file = labels.find(sheet), Path(EVALUATION).name
     if value is None:
         raise UserError(f"{file}: sheet {sheet!r} is not named after a known value")
-    for number, cells in rows[1:]:
+    if not rows:
+        return []
+    columns = name_columns([*ACTIONS.values(), *map(as_text, rows[0][1][4:])])
+    # A sheet without a header begins with a dilemma.
+    has_header = not _is_about(as_text(rows[0][1][0]), value, labels)
+    found = []
+    for number, cells in rows[has_header:]:
         texts = [as_text(cell) for cell in cells[:4]]
         where = f"{file}:{sheet}:{number}"
-        if not any(texts):
-            continue
+        found.append(dict(zip(columns, cells, strict=False)))
         collected.rows += 1
         if len(texts) < 4 or not all(texts):
             collected.drop(
@@ -121,12 +152,21 @@ def _read_sheet(sheet: str, rows: Cells, labels: Labels, collected: Collected) -
                 value=value,
                 language=LANGUAGE,
                 dilemma=dilemma,
-                aligned=_LETTER.sub("", first),
-                violating=_LETTER.sub("", second),
+                aligned=_without_letter(first, where, collected),
+                violating=_without_letter(second, where, collected),
                 rival=_rival(conflict),
             ),
             where,
         )
+    return found
+
+
+def _without_letter(option: str, where: str, collected: Collected) -> str:
+    """An option without the letter in front of it."""
+    text = _LETTER.sub("", option)
+    if text != option:
+        collected.change(where, "option: the letter in front of it removed")
+    return text
 
 
 def _is_about(conflict: str, value: str, labels: Labels) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vxdist.corpus.importing.account import Change, Column
 from vxdist.corpus.importing.collect import Collected, Dropped
 from vxdist.corpus.lines import refuse
 from vxdist.corpus.read import read_corpus
@@ -22,6 +23,8 @@ class Log:
     rows: int = 0
     remarks: list[str] = field(default_factory=list)
     dropped: list[Dropped] = field(default_factory=list)
+    columns: list[Column] = field(default_factory=list)
+    changed: list[Change] = field(default_factory=list)
 
 
 @dataclass(kw_only=True)
@@ -64,6 +67,8 @@ def read_existing(target: str, collected: Collected) -> ExistingCorpus:
     collected.begin_with(read.activation, read.evaluation)
     log = _read_log(read.folder / LOG)
     collected.rows, collected.dropped = log.rows, [*log.dropped]
+    collected.columns = [*log.columns]
+    collected.changes = {change.what: change for change in log.changed}
     return ExistingCorpus(card=dict(read.card), log=log)
 
 
@@ -80,21 +85,26 @@ def _read_log(file: Path) -> Log:
             rows=found.get("rows", 0),
             remarks=found.get("remarks", []),
             dropped=[Dropped(**row) for row in found.get("dropped", [])],
+            columns=[Column(**column) for column in found.get("columns", [])],
+            changed=[Change(**change) for change in found.get("changed", [])],
         )
     except (AttributeError, TypeError):
         log = None
     if log is None or not _is_valid(log):
         raise UserError(
             f"{file}: not the log of an import (rows, remarks, and dropped with where, reason and "
-            "found); remove it to continue without it"
+            "found; columns, changed); remove it to continue without it"
         )
     return log
 
 
 def _is_valid(log: Log) -> bool:
+    counts = [log.rows, *(c.cells for c in log.columns), *(c.cells for c in log.changed)]
     texts = [text for row in log.dropped for text in (row.where, row.reason, row.found)]
+    texts += [text for c in log.columns for text in (c.source, c.column, c.field)]
+    texts += [text for c in log.changed for text in (c.what, c.first)]
     return (
-        type(log.rows) is int
+        all(type(n) is int for n in counts)
         and isinstance(log.remarks, list)
         and all(isinstance(text, str) for text in [*log.remarks, *texts])
     )

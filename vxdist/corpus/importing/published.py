@@ -3,19 +3,20 @@
 They have neither choice nor rationale, so they become stories of plain text.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vxdist.corpus.importing.collect import Collected
-from vxdist.corpus.importing.columns import ColumnMap, import_rows
+from vxdist.corpus.importing.columns import import_rows
 from vxdist.corpus.importing.labels import Labels
-from vxdist.corpus.importing.rows import Row, as_text, check_unique, read_jsonl
+from vxdist.corpus.importing.mapping import ColumnMap
+from vxdist.corpus.importing.rows import Row, as_text, check_unique, name_columns, read_jsonl
 from vxdist.corpus.importing.tables import Cells, read_csv, read_sheets
 from vxdist.errors import UserError
 
-VALUES = "values"
-"""Column that gathers the values of a row."""
 SCENE_COLUMNS = ("scene", "core_values_1", "core_values_2")
+BOTH_RULES = ", ".join(SCENE_COLUMNS[1:])
+"""Column that gathers the values of both rules of a dilemma."""
 
 
 def read_cvc(
@@ -29,13 +30,14 @@ def read_cvc(
     """
     if file.suffix == ".jsonl":
         columns = {"dilemma": "rule", "value": "core values"}
-        _import_texts(read_jsonl(file, encoding), columns, language, labels, collected)
+        _import_texts(read_jsonl(file, encoding), columns, file, language, labels, collected)
         collected.remarks.append(
             "`level` and `derived values` were dropped: a corpus has no such fields"
         )
         return
     rows = _gather_values(read_csv(file, encoding, SCENE_COLUMNS), file)
-    _import_texts(rows, {"dilemma": "scene", "value": VALUES}, language, labels, collected)
+    columns = {"dilemma": "scene", "value": BOTH_RULES}
+    _import_texts(rows, columns, file, language, labels, collected)
     collected.remarks.append(
         "options A, B and C were dropped: their order is random, and no column says which one "
         "follows which rule"
@@ -56,7 +58,8 @@ def _gather_values(rows: Iterator[Row], file: Path) -> Iterator[Row]:
             for key in SCENE_COLUMNS[1:]
             for name in as_text(row[key]).replace("，", ",").replace("、", ",").split(",")
         ]
-        yield where, {**row, VALUES: names}
+        rest = {name: cell for name, cell in row.items() if name not in SCENE_COLUMNS[1:]}
+        yield where, {**rest, BOTH_RULES: names}
 
 
 def read_valuecsv(file: Path, language: str, labels: Labels, collected: Collected) -> None:
@@ -75,36 +78,44 @@ def read_valuecsv(file: Path, language: str, labels: Labels, collected: Collecte
                 "per value"
             )
         check_unique(f"{file}:{sheet}", header, ["text"])
-        where, text_column = f"{file.name}:{sheet}", header.index("text")
-        rows = _read_marks(where, cells[1:], text_column, values, collected)
-        _import_texts(rows, {"dilemma": "text", "value": VALUES}, language, labels, collected)
+        rows = _read_marks(f"{file.name}:{sheet}", header, cells[1:], values, collected)
+        columns = {"dilemma": "text", "value": ", ".join(values.values())}
+        _import_texts(rows, columns, file, language, labels, collected)
 
 
 def _read_marks(
-    sheet: str, cells: Cells, text_column: int, values: dict[int, str], collected: Collected
+    sheet: str, header: Sequence[str], cells: Cells, values: dict[int, str], collected: Collected
 ) -> Iterator[Row]:
     """Rows with the names of the values that are marked 1; invalid rows are dropped."""
+    gathered = ", ".join(values.values())
+    names = name_columns(header)
     for number, row in cells:
         marks = {n: as_text(row[n]) for n in values}
-        where, text = f"{sheet}:{number}", as_text(row[text_column])
+        where, text = f"{sheet}:{number}", as_text(row[header.index("text")])
         wrong = [mark for mark in marks.values() if mark not in ("", "0", "1")]
         if number == cells[-1][0] and wrong:
             collected.drop(where, "last row, which holds totals", text)
         elif wrong:
             collected.drop(where, f"found the mark {wrong[0]!r}, expected 0 or 1", text)
-        elif text or any(marks.values()):
+        else:
+            others = {names[n]: cell for n, cell in enumerate(row) if n not in values}
             marked = [values[n] for n, mark in marks.items() if mark == "1"]
-            yield where, {"text": row[text_column], VALUES: marked}
+            yield where, {**others, gathered: marked}
 
 
 def _import_texts(
     rows: Iterator[Row],
     columns: dict[str, str],
+    file: Path,
     language: str,
     labels: Labels,
     collected: Collected,
 ) -> None:
     mapping = ColumnMap(
-        split="activation", columns=columns, constants={"language": language}, separator=None
+        split="activation",
+        columns=columns,
+        constants={"language": language},
+        separator=None,
+        source=file.name,
     )
     import_rows(rows, mapping, labels, collected)

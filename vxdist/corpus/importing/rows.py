@@ -11,6 +11,7 @@ from typing import Any
 from vxdist.corpus.encoding import decode_text
 from vxdist.corpus.lines import InvalidItem, find_duplicates, refuse_messages, unique_keys
 from vxdist.errors import UserError
+from vxstore.text import plural
 
 Row = tuple[str, Mapping[str, Any]]
 TEXT_TYPES = (
@@ -33,8 +34,9 @@ def read_jsonl(file: Path, encoding: str) -> Iterator[Row]:
         if not line.strip():
             continue
         try:
-            # Integers as text: Python refuses to parse those of thousands of digits.
-            fields = json.loads(line, object_pairs_hook=unique_keys, parse_int=str)
+            # Numbers as they are written: an id of 1.10 is not 1.1, and Python refuses to parse
+            # integers of thousands of digits.
+            fields = json.loads(line, object_pairs_hook=unique_keys, parse_int=str, parse_float=str)
         except (json.JSONDecodeError, RecursionError) as error:
             faults.append(f"{file}:{number}: not JSON: {error}")
         except InvalidItem as error:
@@ -61,29 +63,51 @@ def read_parquet(file: Path, wanted: Collection[str] = ()) -> Iterator[Row]:
     try:
         table = pyarrow.parquet.ParquetFile(file)
         check_unique(str(file), table.schema_arrow.names, wanted)
+        names = name_columns(table.schema_arrow.names)
         number = 0
         for batch in table.iter_batches():
-            for fields in batch.to_pylist():
+            for fields in batch.rename_columns(names).to_pylist():
                 number += 1
                 yield f"{file.name}:{number}", fields
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: a text in it is not UTF-8 (after row {number:,})") from error
     except (pyarrow.ArrowInvalid, OSError) as error:
         raise UserError(f"{file}: not a Parquet file: {' '.join(str(error).split())}") from error
 
 
-def read_hugging_face(name: str, subset: str | None, split: str) -> Iterator[Row]:
+def read_hugging_face(
+    name: str, subset: str | None, split: str, remarks: list[str]
+) -> Iterator[Row]:
     """Read a dataset of the Hugging Face Hub or a local directory, without running its code.
 
-    Raises UserError if it cannot be loaded.
+    Class labels are read as their names. Adds to `remarks` if the dataset has other splits. Raises
+    UserError if it cannot be loaded.
     """
     import datasets
 
     try:
         dataset = datasets.load_dataset(name, subset, split=split)
+        others = [s for s in datasets.get_dataset_split_names(name, subset) if s != split]
     except (OSError, ValueError, ConnectionError, datasets.exceptions.DatasetsError) as error:
         line = " ".join(str(error).split())[:300]
         raise UserError(f"{name}: cannot load the dataset: {line}") from error
+    if others:
+        remarks.append(
+            f"only the split {split} of {Path(name).name} was imported; it also has "
+            f"{', '.join(others)} (--rows SPLIT)"
+        )
     for number, fields in enumerate(dataset, start=1):
-        yield f"{name}:{split}:{number}", fields
+        named = {key: _name_label(dataset.features[key], cell) for key, cell in fields.items()}
+        yield f"{name}:{split}:{number}", named
+
+
+def _name_label(feature: Any, cell: Any) -> Any:
+    """A cell, or the name of the class label that it holds; empty for an unlabelled row."""
+    if isinstance(cell, list):
+        return [_name_label(getattr(feature, "feature", None), one) for one in cell]
+    if isinstance(cell, int) and hasattr(feature, "int2str"):
+        return feature.int2str(cell) if cell >= 0 else ""
+    return cell
 
 
 def is_text(cell: object) -> bool:
@@ -106,6 +130,23 @@ def check_unique(where: str, names: Sequence[str], wanted: Collection[str]) -> N
         raise UserError(f"{where}: two columns are named {duplicates[0]!r}; rename one of them")
 
 
+def name_columns(header: Sequence[str]) -> list[str]:
+    """The names of a header, each once: one that is missing or repeated has its column's number."""
+    repeated = set(find_duplicates(header))
+    seen: set[str] = set()
+    names = []
+    for number, name in enumerate(header, start=1):
+        again = name in repeated and name in seen
+        seen.add(name)
+        names.append(f"{name} (column {number})".strip() if again or not name else name)
+    return names
+
+
+def is_unnamed(column: str) -> bool:
+    """Whether `name_columns` made this name for a column that has none."""
+    return column.startswith("(column ")
+
+
 def refuse_lines(faults: Sequence[str]) -> None:
     """Raise UserError with a line for each fault, if there are any."""
-    refuse_messages(faults, f"{len(faults):,} lines cannot be read")
+    refuse_messages(faults, f"{plural(len(faults), 'line')} cannot be read")

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from vxdist.corpus.importing.collect import Collected
-from vxdist.corpus.importing.rows import Row, as_text, check_unique, read_text, refuse_lines
+from vxdist.corpus.importing.rows import (
+    Row,
+    as_text,
+    check_unique,
+    name_columns,
+    read_text,
+    refuse_lines,
+)
 from vxdist.errors import UserError
 
 DELIMITERS = ",;\t"
@@ -41,6 +48,7 @@ def read_csv(file: Path, encoding: str, wanted: Collection[str] = ()) -> Iterato
             if names is None:
                 names = [name.strip() for name in cells]
                 check_unique(f"{file}:{where}", names, wanted)
+                names = name_columns(names)
             elif len(cells) != len(names):
                 faults.append(
                     f"{file}:{where}: {len(cells)} cells, expected {len(names)} as in the header"
@@ -61,26 +69,37 @@ def _find_delimiter(text: str) -> str:
 
 
 def read_excel(
-    file: Path, sheet: str | None, wanted: Collection[str], collected: Collected
+    file: Path,
+    sheet: str | None,
+    wanted: Collection[str],
+    unique: Collection[str],
+    collected: Collected,
 ) -> Iterator[Row]:
     """Read all visible sheets, each with a header row, or only the one named.
 
-    Raises UserError if the workbook cannot be read, or a sheet lacks a column in `wanted`.
+    Raises UserError if the workbook cannot be read, a sheet lacks a column in `wanted`, or two of
+    its columns have the same name in `unique`.
     """
     for name, rows in read_sheets(file, collected, sheet):
         if len(rows) < 2:
+            if rows:
+                collected.drop(
+                    f"{file.name}:{name}:{rows[0][0]}",
+                    "only row of its sheet, taken for a header",
+                    " ".join(map(as_text, rows[0][1])),
+                )
             continue
         header = [as_text(cell) for cell in rows[0][1]]
-        check_unique(f"{file}:{name}", header, wanted)
+        check_unique(f"{file}:{name}", header, unique)
         if missing := [column for column in wanted if column not in header]:
             known = ", ".join(filter(None, header))
             raise UserError(
                 f"{file}:{name}: no column {missing[0]!r}; the columns are {known}; to import only "
                 "one sheet, use --sheet NAME"
             )
+        names = name_columns(header)
         for number, cells in rows[1:]:
-            fields = {n: cell for n, cell in zip(header, cells, strict=False) if n}
-            yield f"{file.name}:{name}:{number}", fields
+            yield f"{file.name}:{name}:{number}", dict(zip(names, cells, strict=False))
 
 
 def read_sheets(

@@ -6,8 +6,7 @@ L: layer, N: neuron, V: value.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +15,9 @@ from vxdist.errors import UserError
 from vxdist.reduce.counts import LanguageCounts
 from vxdist.reduce.selectors import Selection
 from vxstore.schema import ArraySpec
+from vxstore.text import plural
 
-Floats = NDArray[np.floating[Any]]
+Floats = NDArray[np.float64]
 
 
 @dataclass(kw_only=True)
@@ -32,8 +32,6 @@ class VapeSettings:
     """A selected neuron belongs to the values whose probability exceeds this quantile of all."""
     min_active_tokens: int = 1
     """Neurons active on fewer tokens than this, over all values, are dropped as dead."""
-    precision: Literal["float64", "float32"] = "float64"
-    """dtype of probabilities and entropy; the paper's code used float32."""
 
 
 class Vape:
@@ -44,6 +42,8 @@ class Vape:
     ranked_by = "entropy"
     ascending = True
     ranked_among = "passed_filter"
+    fixed: ClassVar[Mapping[str, Any]] = {"precision": "float64"}
+    """What a setting of earlier versions always is now; scores that hold it are the same."""
     arrays: ClassVar[Mapping[str, ArraySpec]] = {
         "activation_probability": ArraySpec(
             dims=("layer", "neuron", "value", "language"),
@@ -74,21 +74,18 @@ class Vape:
             number = getattr(self.settings, key)
             if not 0 < number < 1:
                 raise UserError(f"reduce.vape.{key}: found {number}, expected between 0 and 1")
-        if self.settings.precision not in ("float32", "float64"):
-            raise UserError(
-                f"reduce.vape.precision: found {self.settings.precision!r}, expected float32 or "
-                "float64"
-            )
+        if (least := self.settings.min_active_tokens) < 0:
+            raise UserError(f"reduce.vape.min_active_tokens: found {least}, expected at least 0")
 
     def select(self, counts: LanguageCounts) -> Selection:
         """Score and select. Holds the probabilities of the language in memory."""
         settings, shape_LN = self.settings, counts.shape_LN
-        probability_LNV = np.empty((*shape_LN, len(counts.values)), dtype=settings.precision)
+        probability_LNV = np.empty((*shape_LN, len(counts.values)), dtype=np.float64)
         alive_LN = np.empty(shape_LN, dtype=bool)
         for layers in counts.blocks():
             active_LN = counts.total("active_count", layers).sum(axis=-1)
             alive_LN[layers] = active_LN >= max(1, settings.min_active_tokens)
-            probability_LNV[layers] = counts.probability(layers, settings.precision)
+            probability_LNV[layers] = counts.probability(layers)
         found = select(
             probability_LNV,
             alive_LN,
@@ -100,7 +97,7 @@ class Vape:
             selected_LNV=found.selected_LNV,
             arrays={
                 # Computed again as it is written: three languages of a 70B model are too much.
-                "activation_probability": partial(counts.probability, dtype=settings.precision),
+                "activation_probability": counts.probability,
                 "entropy": found.entropy_LN,
                 "passed_filter": found.passed_filter_LN,
             },
@@ -111,9 +108,10 @@ class Vape:
         """How many neurons were selected, and how specific they are."""
         cut = (thresholds["entropy_cut"] or float("nan")) / (thresholds["entropy_maximum"] or 1)
         unrouted = thresholds.get("unrouted_count")
+        selected, dead = (int(thresholds[k] or 0) for k in ("selected_count", "dead_count"))
         return (
-            f"{thresholds['selected_count']} neurons selected, entropy cut at {cut:.3%} of its "
-            f"maximum, {thresholds['dead_count']} dead neurons dropped"
+            f"{plural(selected, 'neuron')} selected, entropy cut at {cut:.3%} of its maximum, "
+            f"{plural(dead, 'dead neuron')} dropped"
             + (f", and {unrouted} whose expert saw no token of some value" if unrouted else "")
         )
 
@@ -181,9 +179,7 @@ def entropy(probability_LNV: Floats) -> Floats:
         share_LNV = probability_LNV / total_LN1
         term_LNV = np.where(share_LNV > 0, share_LNV * np.log(share_LNV), 0)
     # Not 0 for a dead neuron: an entropy of 0 would be the best of all scores.
-    return np.where(total_LN1[..., 0] > 0, -term_LNV.sum(axis=-1), np.nan).astype(
-        probability_LNV.dtype
-    )
+    return np.where(total_LN1[..., 0] > 0, -term_LNV.sum(axis=-1), np.nan)
 
 
 def select(

@@ -6,7 +6,7 @@ from vxdist.report.evaluation import Evaluation
 from vxdist.report.findings import NO_VERDICT, describe_source
 from vxdist.report.interventions import describe_intervention
 from vxdist.report.notes import outcome_notes
-from vxdist.report.text import every, listing, percent, plural, span
+from vxdist.report.text import every, listing, percent, plural, span, span_of
 
 
 def effect_caveats(content: Content) -> tuple[Caveat, ...]:
@@ -45,7 +45,7 @@ def _dilemmas(evaluation: Evaluation) -> Caveat:
     counts = [c.dilemma_count for c in evaluation.cells]
     fewest = min(counts, default=0)
     level = percent(evaluation.confidence)
-    text = f"Each cell rests on {span(counts)} dilemmas."
+    text = f"Each cell rests on {span_of(counts, 'dilemma')}."
     chance = 2.0 ** (1 - fewest)
     if fewest < 2:
         text += " A cell with fewer than two has no interval."
@@ -106,7 +106,7 @@ def _comparisons(evaluation: Evaluation) -> Caveat:
             f"{verdict['passed']} pass both tests, {verdict['passed_own']} of them among the {own} "
             "on own values. As a measure of chance, each control draw was put in its mask’s place "
             "and judged by the same two tests, against the mask and the other draws: "
-            f"{span(verdict['placebo'])} cells pass, {span(verdict['placebo_own'])} of them on own "
+            f"{span(verdict['placebo'])} pass, {span(verdict['placebo_own'])} of them on own "
             "values."
         )
     return Caveat(title="Many comparisons", text=text)
@@ -114,11 +114,11 @@ def _comparisons(evaluation: Evaluation) -> Caveat:
 
 def _intervention(evaluation: Evaluation) -> Caveat:
     words = describe_intervention(evaluation.intervention)
-    counts = span([c.masked_count for c in evaluation.cells])
+    counts = span_of([c.masked_count for c in evaluation.cells], "neuron")
     return Caveat(
         title=words.caveat,
         text=(
-            f"In every forward pass, a mask {words.applied} ({counts} neurons). {words.limits} "
+            f"In every forward pass, a mask {words.applied} ({counts}). {words.limits} "
             "Only what goes beyond the controls, which are treated alike, is evidence about the "
             "value."
         ),

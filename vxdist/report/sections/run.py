@@ -41,7 +41,8 @@ def _recorded(content: Content) -> tuple[tuple[str, str], ...]:
         ),
         (
             "Neurons",
-            f"{recording.num_layers} layers × {_of_layer(content)} = {recording.total_neurons:,}",
+            f"{plural(recording.num_layers, 'layer')} × {_of_layer(content)} = "
+            f"{recording.total_neurons:,}",
         ),
         ("dtype", str(attrs.get("dtype", UNKNOWN))),
         ("Corpus", str(attrs.get("corpus", UNKNOWN))),
@@ -49,7 +50,7 @@ def _recorded(content: Content) -> tuple[tuple[str, str], ...]:
         ("Languages", ", ".join(content.languages)),
         (
             "Recorded",
-            f"{recording.tokens:,} tokens of {recording.stories:,} stories, in "
+            f"{recording.tokens:,} tokens of {plural(recording.stories, 'story', 'stories')}, in "
             f"{plural(recording.parts, 'part')}",
         ),
         ("Padding", percent(float(padding), 1) if isinstance(padding, float | int) else UNKNOWN),

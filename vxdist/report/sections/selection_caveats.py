@@ -91,9 +91,13 @@ def _corpus(content: Content) -> Caveat:
         title="How much was recorded",
         text=(
             "Each value and language rests on "
-            f"{span([recording.stories_least, recording.stories_most])} stories and "
+            f"{_stories(recording.stories_least, recording.stories_most)} and "
             f"{recording.tokens_least:,} to {recording.tokens_most:,} tokens. Tokens of one story "
             "are not independent, so the selection is less certain than the number of tokens "
             f"suggests; its sampling error is not shown here.{quoted}"
         ),
     )
+
+
+def _stories(least: int, most: int) -> str:
+    return plural(least, "story", "stories") if least == most else f"{span([least, most])} stories"
