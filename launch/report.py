@@ -8,4 +8,5 @@ import sys
 from vxdist.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["report", *sys.argv[1:]]))
+    sys.argv.insert(1, "report")
+    sys.exit(main())

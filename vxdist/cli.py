@@ -1,8 +1,9 @@
 """The `vxdist` command. A stage is imported only when it runs."""
 
+import contextlib
 import errno
 import importlib
-import logging
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -42,8 +43,21 @@ NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code (0 done, 2 a user error, 3 stopped)."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    """Run one command; returns the exit code (0 done, 2 a user error, 3 stopped).
+
+    Without `argv` the command is that of the process, which a stop then ends at once.
+    """
+    code = _main(list(sys.argv[1:] if argv is None else argv))
+    if argv is None and code == STOPPED:
+        # Else Python would wait for what was going on, and report all that was dropped.
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _main(arguments: list[str]) -> int:
     try:
         if arguments in ([], ["-h"], ["--help"]):
             print(_usage())
@@ -58,8 +72,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         drop_output()
         return STOPPED
     except (Stopped, KeyboardInterrupt) as error:
-        # Reads and writes that were going on are dropped, and each would be reported at exit.
-        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         print(str(error) or "stopped; run the same command again to resume", file=sys.stderr)
         return STOPPED
     except (UserError, ModuleNotFoundError, OSError) as error:

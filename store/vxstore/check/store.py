@@ -131,7 +131,8 @@ def repair(path: str, report: Report, *, take_over: bool = False) -> list[str]:
             recorder = Recorder(path)
             for part in report.bad_parts:
                 recorder.unseal(part)
-            done.append(f"un-sealed {len(report.bad_parts)} parts; run `vxdist locate` again")
+            parts = len(report.bad_parts)
+            done.append(f"un-sealed {parts} part{'s' * (parts != 1)}; run `vxdist locate` again")
         for group in bad:
             find_storage(path).remove(group)
             stage = "reduce" if group.startswith("scores") else "evaluate"
