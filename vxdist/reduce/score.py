@@ -49,9 +49,7 @@ def write_score(
     identity = {"settings": {"name": name, **settings}, "selector": kind}
     group = f"scores/{name}"
     if finished_alike(path, group, identity, "reduce.name", absent={"selector": DEFAULT_SELECTOR}):
-        attrs = store.scores(name).attrs
-        _check_fixed(f"{path}/{group}", attrs.get("settings", {}), selector)
-        return dict(attrs.get("thresholds", {}))
+        return _thresholds_of(store, name, selector)
     _check_root(path, root, selector)
     languages = [*(str(label) for label in root.language.values), POOLED]
     selections = {
@@ -69,14 +67,20 @@ def write_score(
     return thresholds
 
 
-def _check_fixed(group: str, recorded: Mapping[str, Any], selector: Selector) -> None:
-    """Raise StoreError if an earlier version wrote the score with a setting that is fixed now."""
+def _thresholds_of(store: Store, name: str, selector: Selector) -> Thresholds:
+    """The thresholds of a finished score.
+
+    Raises StoreError if an earlier version wrote it with another value of a setting that is fixed.
+    """
+    attrs = store.scores(name).attrs
+    recorded = attrs.get("settings", {})
     for key, fixed in getattr(selector, "fixed", {}).items():
         if recorded.get(key, fixed) != fixed:
             raise StoreError(
-                f"{group} was made by an earlier version, with {key} {recorded[key]}, and it is "
-                f"always {fixed} now. Choose another reduce.name"
+                f"{store.path}/scores/{name} was made by an earlier version, with {key} "
+                f"{recorded[key]}, and it is always {fixed} now. Choose another reduce.name"
             )
+    return dict(attrs.get("thresholds", {}))
 
 
 def _check_root(path: str, root: xr.Dataset, selector: Selector) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import vxstore
+from vxdist.cli import main as vxdist
 from vxdist.reduce.score import write_score
 from vxdist.reduce.select import select
 from vxdist.reduce.selectors.vape import Vape, VapeSettings
@@ -187,3 +188,20 @@ def test_what_is_printed(scored: str, ask: Ask) -> None:
     assert told["thresholds"] == vxstore.open(scored).scores("strict").attrs["thresholds"]
     lines = ask(*asked, "--format", "csv").splitlines()
     assert [line.split(",")[0] for line in lines] == ["language", "zh", "en", "pooled"]
+
+
+@pytest.mark.parametrize(("languages", "shown"), [(("zh",), 0), (("zh", "en"), 1)])
+def test_one_language_is_not_shown_twice(
+    make_store: MakeStore,
+    ask: Ask,
+    capsys: pytest.CaptureFixture[str],
+    languages: tuple[str, ...],
+    shown: int,
+) -> None:
+    """All languages pooled are the same again; the store keeps them, and JSON has them."""
+    path = make_store(languages=languages, shape=(4, 20))
+    assert vxdist(["reduce", "--store", path]) == 0
+    assert capsys.readouterr().out.count("reduce: pooled: ") == shown
+    lines = ask("info", path).splitlines()
+    assert sum(line.startswith("pooled ") for line in lines) == shown
+    assert "pooled" in vxstore.open(path).scores("vape").language.values

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vxdist.corpus.importing.account import Column
 from vxdist.corpus.importing.collect import Collected
@@ -30,6 +31,9 @@ from vxdist.errors import UserError
 from vxdist.parser import Parser
 from vxstore.cli.output import new_console, print_table, print_title, print_wrapped
 from vxstore.text import plural
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 TABLES = ("jsonl", "csv", "excel", "parquet", "hf")
 """Formats whose columns are mapped by the user."""
@@ -212,6 +216,20 @@ def _print_summary(options: argparse.Namespace, collected: Collected, known: int
         [*_describe_columns(collected.columns[known:], options)],
     )
     print()
+    _print_losses(console, collected)
+    print()
+    for remark in collected.remarks:
+        print_wrapped(console, f"note: {remark}")
+    print(
+        f"import: {plural(len(collected.activation), 'story', 'stories')} and "
+        f"{plural(len(collected.evaluation), 'evaluation dilemma')} from "
+        f"{plural(collected.rows, 'row')} in {options.target}; "
+        f"{len(collected.dropped):,} dropped (listed in {Path(options.target) / LOG})"
+    )
+
+
+def _print_losses(console: "Console", collected: Collected) -> None:
+    """What was dropped and what was changed, even if nothing was."""
     print_title(console, "Dropped")
     reasons = Counter(row.reason for row in collected.dropped)
     first = {row.reason: row.where for row in reversed(collected.dropped)}
@@ -223,12 +241,3 @@ def _print_summary(options: argparse.Namespace, collected: Collected, known: int
     changed = [(c.what, c.cells, c.first) for c in collected.changes.values()]
     header = [("what", False), ("cells", True), ("first", False)]
     print_table(console, header, changed or [("nothing", 0, None)])
-    print()
-    for remark in collected.remarks:
-        print_wrapped(console, f"note: {remark}")
-    print(
-        f"import: {plural(len(collected.activation), 'story', 'stories')} and "
-        f"{plural(len(collected.evaluation), 'evaluation dilemma')} from "
-        f"{plural(collected.rows, 'row')} in {options.target}; "
-        f"{len(collected.dropped):,} dropped (listed in {Path(options.target) / LOG})"
-    )

@@ -21,6 +21,8 @@ ANSWERS = {"dilemma": "question", "choice": "question", "rival": "question", "ra
 """{field: key} of the files of answers."""
 ACTIONS = {"rival": "Type", "dilemma": "Context", "aligned": "Action1", "violating": "Action2"}
 """{field: column} of the evaluation sheets: their first four columns, whatever they are called."""
+NO_QUESTION = "question is not [type, dilemma, option A, option B]"
+INCOMPLETE = "incomplete: type, context or an action is empty"
 _LETTER = re.compile(r"^\s*[AB]\s*[.．、:：)）]\s*")
 _VERSUS = re.compile(r"\s*(?<![a-z])v\s?\.?\s?s\.?(?![a-z])\s*", re.IGNORECASE)
 """The spellings in the release: vs, VS, vs., v s, v.s."""
@@ -78,19 +80,17 @@ def _read_answers(file: Path, labels: Labels, collected: Collected) -> list[Mapp
     if value is None or kind not in STANCES:
         raise UserError(f"{file}: expected VALUE-support.json or VALUE-conflict.json")
     stance = STANCES[kind]
-    lines = []
-    for where, row in read_jsonl(file, "utf-8"):
-        collected.rows += 1
-        lines.append(row)
+    lines = [*read_jsonl(file, "utf-8")]
+    collected.rows += len(lines)
+    for where, row in lines:
         question, answer = row.get("question"), row.get("answer")
         if not isinstance(question, list) or len(question) != 4:
-            reason = "question is not [type, dilemma, option A, option B]"
-            collected.drop(where, reason, str(question))
+            collected.drop(where, NO_QUESTION, str(question))
             continue
         if not all(is_text(text) for text in (*question, answer)):
             collected.drop(where, "question or answer is not text", str(question))
             continue
-        conflict, dilemma, *options = (as_text(text) for text in question)
+        conflict, dilemma, *options = map(as_text, question)
         choice, rationale = options[stance == "violating"], as_text(answer)
         if not (dilemma and choice and rationale):
             collected.drop(where, "dilemma, choice or rationale is empty", dilemma)
@@ -99,7 +99,6 @@ def _read_answers(file: Path, labels: Labels, collected: Collected) -> list[Mapp
             collected.drop(where, MISLABELLED, conflict)
             continue
         pair = f"{value}-a{int(where.rpartition(':')[2]):03}"
-        choice = _without_letter(choice, where, collected)
         collected.add_story(
             ActivationItem(
                 id=f"{pair}-{LANGUAGE}-{stance}",
@@ -108,13 +107,13 @@ def _read_answers(file: Path, labels: Labels, collected: Collected) -> list[Mapp
                 language=LANGUAGE,
                 stance=stance,
                 dilemma=dilemma,
-                choice=choice,
+                choice=_without_letter(choice, where, collected),
                 rationale=rationale,
                 rival=_rival(conflict),
             ),
             where,
         )
-    return lines
+    return [row for _, row in lines]
 
 
 def _read_sheet(
@@ -124,21 +123,15 @@ def _read_sheet(
     value, file = labels.find(sheet), Path(EVALUATION).name
     if value is None:
         raise UserError(f"{file}: sheet {sheet!r} is not named after a known value")
-    if not rows:
-        return []
-    columns = name_columns([*ACTIONS.values(), *map(as_text, rows[0][1][4:])])
+    head = rows[0][1] if rows else [""]
     # A sheet without a header begins with a dilemma.
-    has_header = not _is_about(as_text(rows[0][1][0]), value, labels)
-    found = []
-    for number, cells in rows[has_header:]:
+    rows = rows if _is_about(as_text(head[0]), value, labels) else rows[1:]
+    collected.rows += len(rows)
+    for number, cells in rows:
         texts = [as_text(cell) for cell in cells[:4]]
         where = f"{file}:{sheet}:{number}"
-        found.append(dict(zip(columns, cells, strict=False)))
-        collected.rows += 1
         if len(texts) < 4 or not all(texts):
-            collected.drop(
-                where, "incomplete: type, context or an action is empty", " ".join(texts)
-            )
+            collected.drop(where, INCOMPLETE, " ".join(texts))
             continue
         conflict, dilemma, first, second = texts
         if not _is_about(conflict, value, labels):
@@ -158,7 +151,8 @@ def _read_sheet(
             ),
             where,
         )
-    return found
+    columns = name_columns([*ACTIONS.values(), *map(as_text, head[4:])])
+    return [dict(zip(columns, cells, strict=False)) for _, cells in rows]
 
 
 def _without_letter(option: str, where: str, collected: Collected) -> str:
