@@ -32,9 +32,10 @@ lint: .venv/ready
 types: .venv/ready
 	$(BIN)/mypy
 
-# Two workers, as many tests wait for subprocesses; the tests of a file share their fixtures.
+# Two workers, as many tests wait for subprocesses; the tests of a file share their fixtures. In the
+# order of the files, or those with few but long tests would come last, and one worker be idle.
 unit: .venv/ready
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 soak: .venv/ready
 	$(BIN)/python -m pytest --soak 10 tests/end_to_end/test_kills.py \

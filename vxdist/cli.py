@@ -5,6 +5,7 @@ import errno
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -72,6 +73,7 @@ def _main(arguments: list[str]) -> int:
         drop_output()
         return STOPPED
     except (Stopped, KeyboardInterrupt) as error:
+        warnings.simplefilter("ignore")  # of what was going on, and is dropped with the error
         print(str(error) or "stopped; run the same command again to resume", file=sys.stderr)
         return STOPPED
     except (UserError, ModuleNotFoundError, OSError) as error:

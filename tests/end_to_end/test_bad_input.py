@@ -1,6 +1,5 @@
 """What bad input gets: one line on standard error, exit code 2, nothing half-written."""
 
-import copy
 import errno
 import re
 import shutil
@@ -78,17 +77,6 @@ def test_no_model(refused: Callable[..., str], tmp_path: Path) -> None:
         "--model.path", "nobody/nothing"
     )
     assert "has no config.json" in refused("--model.path", str(tmp_path))
-
-
-def test_a_tokenizer_larger_than_the_embedding(
-    refused: Callable[..., str], tmp_path: Path, model_folder: Path, tokenizer: Any
-) -> None:
-    other = tmp_path / "model"
-    shutil.copytree(model_folder, other)
-    larger = copy.deepcopy(tokenizer)
-    larger.add_tokens([f"<more {n}>" for n in range(513 - len(larger))])
-    larger.save_pretrained(other)
-    assert "has 513 tokens, but the model embeds 512" in refused("--model.path", str(other))
 
 
 def test_a_store_of_another_run(

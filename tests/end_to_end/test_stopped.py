@@ -77,7 +77,7 @@ def test_at_any_moment_of_a_run(
     run_options: list[str], tmp_path: Path, number: signal.Signals, soak: int
 ) -> None:
     """While it imports, tokenises, loads, sums, reduces, and draws; then the run comes through."""
-    before, stopped = 0.4 if number == signal.SIGINT else 1.4, 0
+    before, stopped = 0.8 if number == signal.SIGINT else 2.0, 0
     while True:
         process = start(["run", *run_options])
         time.sleep(before)
@@ -87,10 +87,10 @@ def test_at_any_moment_of_a_run(
         if process.returncode == 0 or "report: " in output:
             break  # all was done, though Python had not ended yet
         assert process.returncode == 3, (before, output)
-        assert output.splitlines()[-1].startswith(f"stopped by {number.name}")
+        assert output.splitlines()[-1].startswith(f"stopped by {number.name}"), output
         assert not (tmp_path / "run.lock").exists()
         stopped += 1
-        before += 2 / soak
+        before += 4 / soak
     assert stopped > 1
     assert main(["run", *run_options]) == 0
     assert not check(str(tmp_path / "run.zarr")).findings

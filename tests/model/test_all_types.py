@@ -1,14 +1,10 @@
 """Every model type that transformers knows is described or refused in one line."""
 
-import gc
 from pathlib import Path
 
 import pytest
 from transformers import CONFIG_MAPPING
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
-)
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from vxdist.cli import main
 from vxdist.config import ModelConfig
@@ -16,7 +12,8 @@ from vxdist.errors import UserError
 from vxdist.model.load import describe_model
 from vxdist.model.source import find_config
 
-TYPES = sorted({*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, *MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES})
+WITH_IMAGES = ("qwen2_5_vl", "llava")
+TYPES = sorted({*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, *WITH_IMAGES})
 LEAST_DESCRIBED = 85
 """How many of them vxdist supports at least, by the layout of their default configuration."""
 
@@ -34,14 +31,14 @@ def test_every_type_is_described_or_refused_in_one_line(tmp_path: Path) -> None:
             described.append(name)
         except UserError as error:
             refused[name] = str(error)
-        gc.collect()
     assert len(described) >= LEAST_DESCRIBED
-    assert len(described) + len(refused) > 200
+    assert len(described) + len(refused) > 150
     for name, message in refused.items():
         assert message.startswith("model.path: "), name
         assert "\n" not in message, name
         assert len(message) < 700, name
-    assert "images and text" in refused["qwen2_5_vl"]
+    for name in WITH_IMAGES:
+        assert "images and text" in refused[name]
     assert "longcat_flash" not in described, "its layers have two blocks each"
 
 

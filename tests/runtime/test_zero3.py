@@ -96,7 +96,7 @@ def test_packed_weights(run_options: list[str], tmp_path: Path, model_folder: Pa
     shutil.copytree(model_folder, folder)
     file = folder / "config.json"
     config = json.loads(file.read_text(encoding="utf-8"))
-    packing = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False}
+    packing = {"quant_method": "fp8", "weight_block_size": [16, 16]}
     file.write_text(json.dumps({**config, "quantization_config": packing}), encoding="utf-8")
     options = [*run_options, "--model.path", str(folder), "--trainer.strategy", "zero3"]
     done = subprocess.run(
@@ -109,5 +109,5 @@ def test_packed_weights(run_options: list[str], tmp_path: Path, model_folder: Pa
     assert done.returncode == 2, done.stderr
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
-    assert "has packed weights (gptq), which trainer.strategy: zero3 cannot shard" in errors[0]
+    assert "has packed weights (fp8), which trainer.strategy: zero3 cannot shard" in errors[0]
     assert "Traceback" not in done.stderr

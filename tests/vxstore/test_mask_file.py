@@ -181,4 +181,4 @@ def test_what_the_file_holds_is_what_goes_off(
     assert main(["evaluate", *options, str(moved)]) == 2
     assert "selection_digest is" in capsys.readouterr().err
     assert main(["evaluate", *options, str(file)]) == 2
-    assert f"evaluate.masks: {file}: No such file" in capsys.readouterr().err
+    assert f"evaluate.masks: there is no file {file}" in capsys.readouterr().err

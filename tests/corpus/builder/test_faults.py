@@ -307,7 +307,7 @@ def test_topics_are_texts(build: Build, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [("写 $valeu。".encode(), "unknown placeholder $valeu, expected $value, $meaning"),
-     ("写 $value。".encode("gb18030"), "cannot be read")],
+     ("写 $value。".encode("gb18030"), "not UTF-8 (byte")],
 )  # fmt: skip
 def test_an_invalid_prompt(prompt: bytes, message: str, build: Build, tmp_path: Path) -> None:
     shutil.copytree(PROMPTS, tmp_path / "prompts")
