@@ -19,6 +19,7 @@ from vxstore.evaluation import (
     discard_unmeasured,
 )
 from vxstore.identity import begun_alike
+from vxstore.text import plural
 
 
 def make_way(this: Run, identity: dict[str, Any]) -> None:
@@ -87,7 +88,8 @@ def _create(this: Run, identity: dict[str, Any], output: Output) -> None:
     )
     output.say(
         f"evaluate: {len(this.items)} dilemmas under {len(conditions)} conditions (intact, "
-        f"{len(this.values)} masks, {this.settings.controls} controls for each)"
+        f"{plural(len(this.values), 'mask')}, "
+        f"{plural(this.settings.controls, 'control')} for each)"
     )
 
 

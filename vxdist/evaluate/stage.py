@@ -45,6 +45,7 @@ from vxstore.identity import begun_alike, finished_alike
 from vxstore.mask_file import read_masks
 from vxstore.outcome import answer_mass
 from vxstore.read import Store, open_store
+from vxstore.text import plural
 
 
 def run(config: Config, output: Output) -> None:
@@ -175,4 +176,4 @@ def _finish(this: Run, output: Output) -> None:
     if mass:
         shown = ", ".join(f"{language} {of:.0%}" for language, of in mass.items())
         output.say(f"evaluate: probability of the answers in the intact model: {shown}")
-    output.say(f"evaluate: effects of {len(this.values)} masks in {this.store.path}")
+    output.say(f"evaluate: effects of {plural(len(this.values), 'mask')} in {this.store.path}")

@@ -48,7 +48,7 @@ def export(
     Its ending says how: .csv, .parquet, or .json for a mask file (see `vxstore.mask_file`; neurons
     only). None is all values, every recorded language, and `vxstore.query.default_score`; `force`
     replaces an existing file. `out` appears whole or not at all: a kill leaves at most a file of
-    another name. Returns the number of rows written, or of neurons in the masks.
+    another name. Returns the number of rows written, or of neurons that are in any of the masks.
 
     Raises StoreError if `out` exists or cannot be written, its ending is not known or pyarrow is
     not installed, and whatever the rows raise.
@@ -62,7 +62,7 @@ def export(
         content = mask(store, values=values, languages=languages, score=score)
         write_json(out, content)
         by_layer = [layers for of in content["masks"].values() for layers in of.values()]
-        return sum(len(neurons) for layers in by_layer for neurons in layers.values())
+        return len({(n, j) for layers in by_layer for n, js in layers.items() for j in js})
     chosen: dict[str, Any] = {"values": values, "languages": languages}
     blocks: Mapping[str, Callable[[], Iterable[pd.DataFrame]]] = {
         "neurons": lambda: [selected_rows(store, score=score, **chosen)],

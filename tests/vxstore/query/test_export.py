@@ -275,10 +275,12 @@ class TestRefusals:
 
 class TestCommand:
     def test_says_what_was_written(self, ask: Ask, scored: tuple[str, Any], tmp_path: Path) -> None:
-        count = int(scored[1]["selected"][..., :2].sum())
-        for name, unit in (("x.csv", "rows"), ("x.json", "neurons, in masks")):
+        selected_LNVG = np.asarray(scored[1]["selected"])[..., :2]
+        rows, count = int(selected_LNVG.sum()), int(selected_LNVG.any((2, 3)).sum())
+        assert rows > count, "some neurons are in several masks"
+        for name, number, unit in (("x.csv", rows, "rows"), ("x.json", count, "neurons, in masks")):
             out = str(tmp_path / name)
-            assert ask("export", scored[0], out) == f"{out}: {count:,} {unit}\n"
+            assert ask("export", scored[0], out) == f"{out}: {number:,} {unit}\n"
         asked = ("export", scored[0], out, "--force", "--format")
         assert json.loads(ask(*asked, "json")) == {"out": out, "what": "neurons", "count": count}
         assert ask(*asked, "csv") == f"out,what,count\n{out},neurons,{count}\n"
