@@ -20,7 +20,7 @@ from vxdist.errors import STOPPED, Stopped
 from vxdist.ranks import is_first_rank
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-AGAIN_SECONDS = 1.0
+AGAIN_SECONDS = {signal.SIGINT: 1.0, signal.SIGTERM: 5.0}
 """Signals that follow the first within this time are part of it: a launcher passes on the signal
 that a terminal, or a batch system, has sent to all processes already."""
 PATIENCE_SECONDS = 0.5
@@ -152,7 +152,7 @@ class _Watch:
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         now = time.monotonic()
         self.first = self.first or (number, now)
-        self._again |= now - self.first[1] > AGAIN_SECONDS
+        self._again |= now - self.first[1] > AGAIN_SECONDS[signal.Signals(number)]
         # Once it unwinds, nothing may interrupt what is put in order on the way.
         if not self._unwinding and (self._again or not self.patient):
             self.check()
@@ -182,7 +182,7 @@ class _Watch:
                 first_at = now
                 self.first = self.first or (told[0], now)
                 self._answer(told[0])
-            elif now - first_at > AGAIN_SECONDS:
+            elif now - first_at > AGAIN_SECONDS[signal.Signals(told[0])]:
                 self._again = True
                 if self._exits and not self._ended.wait(GRACE_SECONDS):
                     self._exit()
@@ -204,7 +204,7 @@ class _Watch:
         thread.start()
         thread.join(GRACE_SECONDS)
         show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""  # a progress bar hides it
-        self._say(show_cursor + self._reason())
+        print(show_cursor + self._reason(), file=sys.stderr, flush=True)  # on every rank
         os._exit(STOPPED)
 
     def _clean_up(self) -> None:

@@ -248,6 +248,7 @@ def ranks_of(store: Path) -> dict[int, int]:
     return found
 
 
+@pytest.mark.long
 def test_killed_under_plain_torchrun(run_options: list[str], tmp_path: Path) -> None:
     """The first rank, which leaves its lock, and the other; then one process goes on."""
     assert main(["locate", *run_options]) == 0

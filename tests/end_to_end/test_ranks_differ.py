@@ -65,7 +65,7 @@ def other_corpus(corpus_folder: Path, tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "zero3"])
+@pytest.mark.parametrize("strategy", ["ddp", pytest.param("zero3", marks=pytest.mark.long)])
 def test_another_corpus(
     run_options: list[str], other_corpus: Path, tmp_path: Path, strategy: str
 ) -> None:

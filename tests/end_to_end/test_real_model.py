@@ -71,6 +71,7 @@ def test_the_same_again_does_no_model_work(store: Path, environ: dict[str, str])
     assert "converting" not in said
 
 
+@pytest.mark.long
 def test_two_processes_give_the_same_counts(store: Path, environ: dict[str, str]) -> None:
     other = store.parent / "y.zarr"
     start(

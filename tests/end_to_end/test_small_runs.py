@@ -127,7 +127,7 @@ def _measures_again(run_options: list[str], path: str) -> None:
     assert vxstore.open(path).effect("choice").load().identical(effect)
 
 
-@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.long)])
 def test_the_world_size_does_not_change_a_bit(
     run_options: list[str], tmp_path: Path, ranks: int
 ) -> None:
@@ -204,6 +204,7 @@ def wait_for_parts(process: subprocess.Popen[str], store: Path, parts: int) -> N
     raise AssertionError("no part was sealed within two minutes")
 
 
+@pytest.mark.long
 def test_sigterm_stops_with_3_and_the_same_command_goes_on(
     run_options: list[str], tmp_path: Path, slow_folder: Path
 ) -> None:
@@ -269,7 +270,7 @@ def test_zero3_on_two_processes(run_options: list[str], tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "zero3"])
+@pytest.mark.parametrize("strategy", ["ddp", pytest.param("zero3", marks=pytest.mark.long)])
 def test_other_ranks_wait_for_the_store(
     run_options: list[str], tmp_path: Path, strategy: str
 ) -> None:

@@ -72,7 +72,9 @@ def test_twice_within_a_batch(slow_options: list[str], tmp_path: Path) -> None:
     assert not check(str(tmp_path / "run.zarr")).findings
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
+)
 def test_at_any_moment_of_a_run(
     run_options: list[str], tmp_path: Path, number: signal.Signals, soak: int
 ) -> None:

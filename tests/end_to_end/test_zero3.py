@@ -173,6 +173,7 @@ def test_three_parts_on_two_ranks(alone: xr.Dataset, two: Path, name: str) -> No
     assert_same_counts(alone, record(str(two / f"{name}.zarr")))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["all", "group"])
 def test_three_parts_on_four_ranks(alone: xr.Dataset, four: tuple[Path, str], name: str) -> None:
     folder, said = four
@@ -180,6 +181,7 @@ def test_three_parts_on_four_ranks(alone: xr.Dataset, four: tuple[Path, str], na
     assert_same_counts(alone, record(str(folder / f"{name}.zarr")))
 
 
+@pytest.mark.long
 def test_no_rank_ever_holds_the_model(two: Path, four: tuple[Path, str], slow_folder: Path) -> None:
     """Weights that stay, and peaks of the process's own memory (RssAnon) above what it held before
     it loaded. Running, libraries and activations of some 45 MB come on top of the shards."""
@@ -194,6 +196,7 @@ def test_no_rank_ever_holds_the_model(two: Path, four: tuple[Path, str], slow_fo
     assert peaks[1] < peaks[0] - 0.1 * whole
 
 
+@pytest.mark.long
 def test_a_group_keeps_a_copy_between_its_ranks(four: tuple[Path, str], slow_folder: Path) -> None:
     """Besides its quarter, each of four ranks keeps half, of which its peer has the other."""
     whole = (slow_folder / "model.safetensors").stat().st_size / 1e6

@@ -150,5 +150,5 @@ def test_the_check_at_load_sees_it_too(make_model: Callable[[str], Any]) -> None
     """Functions with parameters cannot be tried before the weights are there."""
     decoder = make_model("llama").get_decoder()
     decoder.layers[2].mlp.act_fn = nn.Sigmoid()
-    with pytest.raises(UserError, match=r"layer 2: its activation function, Sigmoid"):
+    with pytest.raises(UserError, match=r"layer 2: its activation function: Sigmoid"):
         check_hook_points(decoder, find_hook_points(decoder), TOKENS)

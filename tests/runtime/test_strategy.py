@@ -122,6 +122,7 @@ def test_idle_ranks_are_named() -> None:
     assert "2 conditions left for 7 ranks, so ranks 0, 2-4, 6 will be idle" in line
 
 
+@pytest.mark.long
 def test_srun_without_torchrun(run_options: list[str], tmp_path: Path) -> None:
     """Two tasks, started as srun starts them: the same bits; more tasks than parts is no error."""
     few = [*run_options, "--locate.parts_per_group", "1", "--corpus.values", "[thrift]"]

@@ -95,7 +95,7 @@ class _Trial:
     def check_functions(self, device: torch.device, dtype: torch.dtype) -> None:
         for layer, function in enumerate(self._hook_points.activations):
             if (fault := find_fault(function, self._units, device, dtype)) is not None:
-                self.faults.append(f"layer {layer}: its activation function, {fault}")
+                self.faults.append(f"layer {layer}: its activation function: {fault}")
 
     def read(self, layer: int) -> Any:
         def hook(_: nn.Module, inputs: tuple[Any, ...], output: torch.Tensor) -> None:

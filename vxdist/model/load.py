@@ -64,7 +64,7 @@ def describe_model(source: ModelSource) -> ModelShape:
     function = hook_points.activations[0]
     fault = find_fault(function, hook_points.num_units) if is_fixed(function) else None
     if fault is not None:
-        raise UserError(f"model.path: the activation function of {source.name}, {fault}")
+        raise UserError(f"model.path: the activation function of {source.name}: {fault}")
     embedding: Any = model.get_input_embeddings()
     return ModelShape(
         architecture=type(model).__name__,
