@@ -1,5 +1,6 @@
 """Any history of a store (ranks, kills, resumes, damage, repairs) ends in what one run gives."""
 
+import asyncio
 import contextlib
 import os
 import random
@@ -23,6 +24,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from zarr.core.sync import sync
 
 from vxdist.plan import assign
 from vxstore import schema, statistics
@@ -82,9 +84,17 @@ def killed(after: int | None) -> Iterator[None]:
     with (
         mock.patch.object(folder.DurableStore, "_set", set_file),
         mock.patch.object(folder.Folder, "write", write_file),
-        contextlib.suppress(Killed),
     ):
-        yield
+        with contextlib.suppress(Killed):
+            yield
+        sync(end_writes())
+
+
+async def end_writes() -> None:
+    """Wait for what zarr still does in the background, which a kill would have ended too."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    if others:
+        await asyncio.wait(others, timeout=60)
 
 
 def counts_of(part: int) -> PartCounts:
