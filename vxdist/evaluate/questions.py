@@ -1,12 +1,14 @@
 """Building all questions of an evaluation, to see that they can be asked, before any hours."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from vxdist.config import Config
-from vxdist.corpus import Corpus
+from vxdist.corpus import Corpus, EvaluationItem
 from vxdist.evaluate.checks import find_items, make_outcome
 from vxdist.evaluate.identity import choose_today
+from vxdist.evaluate.outcomes import Outcome, Question
 from vxdist.evaluate.prompting import Prompter
 from vxdist.model.load import ModelShape, check_embedded, describe_model, load_tokenizer
 from vxdist.model.source import ModelSource, find_config
@@ -28,6 +30,22 @@ def find_reader(config: Config) -> Reader:
     return Reader(source=source, shape=describe_model(source), tokenizer=load_tokenizer(source))
 
 
+def ask(
+    outcome: Outcome,
+    items: Sequence[EvaluationItem],
+    prompter: Prompter,
+    source: ModelSource,
+    shape: ModelShape,
+) -> Sequence[Question]:
+    """All questions about `items`. Raises UserError as `Outcome.ask` does, and if the model has no
+    embedding for a token.
+    """
+    questions = outcome.ask(items, prompter, shape.max_length)
+    named = ((f"dilemma {items[q.at[0]].id}", q.token_ids_T) for q in questions)
+    check_embedded(named, source, shape)
+    return questions
+
+
 def check_questions(config: Config, corpus: Corpus, reader: Reader) -> None:
     """Ask all questions as evaluate will.
 
@@ -36,9 +54,7 @@ def check_questions(config: Config, corpus: Corpus, reader: Reader) -> None:
     """
     items = find_items(config, corpus)
     prompter = Prompter(reader.tokenizer, config.evaluate, choose_today(config, {}))
-    asked = make_outcome(config.evaluate).ask(items, prompter, reader.shape.max_length)
-    named = ((f"dilemma {items[q.at[0]].id}", q.token_ids_T) for q in asked)
-    check_embedded(named, reader.source, reader.shape)
+    asked = ask(make_outcome(config.evaluate), items, prompter, reader.source, reader.shape)
     pack(
         [len(question.token_ids_T) for question in asked],
         tokens_per_batch=config.evaluate.tokens_per_batch,

@@ -30,10 +30,11 @@ from vxdist.evaluate.identity import (
 )
 from vxdist.evaluate.outcomes import Question
 from vxdist.evaluate.prompting import Prompter
+from vxdist.evaluate.questions import ask
 from vxdist.evaluate.recorded import read_recorded
 from vxdist.evaluate.trial import Trial, pick_questions
 from vxdist.evaluate.work import EvaluateWork
-from vxdist.model.load import check_embedded, describe_model, load_tokenizer
+from vxdist.model.load import describe_model, load_tokenizer
 from vxdist.model.source import ModelSource, find_model
 from vxdist.output import Output
 from vxdist.runtime.identity import describe_computation
@@ -75,9 +76,7 @@ def run(config: Config, output: Output) -> None:
         make_way(this, identity)
     shape = describe_model(source)
     prompter = Prompter(load_tokenizer(source), this.settings, today)
-    questions = this.outcome.ask(this.items, prompter, shape.max_length)
-    named = ((f"dilemma {this.items[q.at[0]].id}", q.token_ids_T) for q in questions)
-    check_embedded(named, source, shape)
+    questions = ask(this.outcome, this.items, prompter, source, shape)
     if launch.rank == 0:
         begin(this, identity, prompter, questions, output)
     if _missing(config.store, this.name) > 0:

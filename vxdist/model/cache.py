@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from vxstore.io.sync import sync
+
 DIGESTS = "digests.json"
 """SHA-256 of every other file of the folder."""
 
@@ -37,21 +39,13 @@ def make_folder(folder: Path, write: Callable[[Path], None]) -> None:
         digests = {file.name: hash_file(file) for file in sorted(partial.iterdir())}
         (partial / DIGESTS).write_text(json.dumps(digests, indent=1), encoding="utf-8")
         for path in (*partial.iterdir(), partial):
-            _sync(path)
+            sync(path)
         if folder.exists():
             shutil.rmtree(folder)
         partial.rename(folder)
-        _sync(folder.parent)
+        sync(folder.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def is_intact(folder: Path) -> bool:

@@ -12,6 +12,7 @@ from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore
 
 from vxstore.io.inside import find_inside
+from vxstore.io.sync import sync
 
 
 class Folder:
@@ -37,7 +38,7 @@ class Folder:
         file = find_inside(self._root, name)
         partial = self._partial(file, data)
         partial.replace(file)
-        _sync_folder(file.parent)
+        sync(file.parent)
 
     def create(self, name: str, data: bytes) -> bool:
         """Write a file unless there is one already; whether it was written."""
@@ -49,7 +50,7 @@ class Folder:
             return False
         finally:
             partial.unlink()
-        _sync_folder(file.parent)
+        sync(file.parent)
         return True
 
     @staticmethod
@@ -141,7 +142,7 @@ class DurableStore(LocalStore):
             os.fsync(opened.fileno())
         folder = file.parent
         while folder != self.root.parent:
-            _sync_folder(folder)
+            sync(folder)
             folder = folder.parent
 
     def get_sync(
@@ -164,11 +165,3 @@ class DurableStore(LocalStore):
         """`delete`, without waiting."""
         find_inside(self.root, key)
         super().delete_sync(key)
-
-
-def _sync_folder(folder: Path) -> None:
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
