@@ -1,0 +1,103 @@
+"""Tests of a neuron's scores between values, all from the sums of the scores by value.
+
+The scores have mean 0 and mean square 1 over P clusters (`vxdist.stats.normal_scores`), or are all
+0. p is one-sided: more active for the value.
+
+N: neuron, V: value, P: cluster.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from vxdist.stats.design import Design
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+LEAST_LABELS = 8
+"""Values from which their spread can be told: below, none can stand out."""
+
+
+def one_against_rest(sum_NV: Floats, spread_V: Floats, design: Design) -> Floats:
+    """t of each value against all others, on `design.degrees`; NaN where confounds leave nothing.
+
+    The correlation of scores and indicator, rho = sum_v / (P sd_v), as t = rho sqrt(df / (1 - rho^2)).
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rho_NV = sum_NV / (design.num_clusters * np.where(spread_V > 1e-6, spread_V, np.nan))
+        rho_NV = np.clip(rho_NV, -0.999999, 0.999999)
+        return np.asarray(rho_NV * np.sqrt(design.degrees / (1 - rho_NV**2)))
+
+
+def upper_tail(t: Floats, degrees: int) -> Floats:
+    """p of a t or more; 1 for a t of exactly 0, which only constant scores have."""
+    return np.asarray(np.where(t == 0, 1.0, stats.t.sf(t, degrees)))
+
+
+def two_sided(t: Floats, degrees: int) -> Floats:
+    """p of a t so far from 0; 1 for 0."""
+    return np.asarray(2 * stats.t.sf(np.abs(t), degrees))
+
+
+def between(sum_NV: Floats, design: Design) -> tuple[Floats, int, int]:
+    """F of the one-way analysis of variance (N,), and its degrees of freedom. F = 0 if constant."""
+    clusters, labels = design.num_clusters, design.num_labels
+    explained_N = (sum_NV**2 / design.counts_V).sum(axis=1)
+    left_N = np.maximum(clusters - explained_N, 1e-12)
+    of = labels - 1
+    rest = clusters - labels - (design.basis_PK.shape[1] - 1)
+    return explained_N / of / (left_N / rest), of, rest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exclusive:
+    """The value with the largest mean score, and its lead over the runner-up in standard errors."""
+
+    own_N: Integers
+    rival_N: Integers
+    t_N: Floats
+
+
+def exclusive(sum_NV: Floats, counts_V: Integers, clusters: int) -> Exclusive:
+    """t = (m_a - m_b) / (s_w sqrt(1/n_a + 1/n_b)), s_w^2 = SSW / (P - V), of the two largest means.
+
+    Significant, it is more active for one value than for every other: an intersection-union test.
+    """
+    mean_NV = sum_NV / counts_V
+    first_N2 = np.argpartition(-mean_NV, 1, axis=1)[:, :2]
+    lead_N2 = np.take_along_axis(mean_NV, first_N2, axis=1)
+    swap_N = (lead_N2[:, 0] < lead_N2[:, 1]) | (
+        (lead_N2[:, 0] == lead_N2[:, 1]) & (first_N2[:, 0] > first_N2[:, 1])
+    )
+    first_N2[swap_N] = first_N2[swap_N, ::-1]
+    own_N, rival_N = first_N2.T
+    within_N = clusters - (mean_NV**2 * counts_V).sum(axis=1)
+    s_N = np.sqrt(np.maximum(within_N, 1e-9) / (clusters - len(counts_V)))
+    at = np.arange(len(mean_NV))
+    lead_N = mean_NV[at, own_N] - mean_NV[at, rival_N]
+    error_N = s_N * np.sqrt(1 / counts_V[own_N] + 1 / counts_V[rival_N])
+    return Exclusive(own_N=own_N, rival_N=rival_N, t_N=lead_N / error_N)
+
+
+def beyond_others(sum_NV: Floats, counts_V: Integers) -> Floats:
+    """t, on V - 2 degrees, of each value's mean score among the means of the other values.
+
+    t = (m_v - mu) / (s sqrt(1 + 1/(V-1))), mu and s of the others: values as draws of topics.
+    """
+    mean_NV = sum_NV / counts_V
+    others = len(counts_V) - 1
+    mu_NV = (mean_NV.sum(axis=1, keepdims=True) - mean_NV) / others
+    square_NV = (mean_NV**2).sum(axis=1, keepdims=True) - mean_NV**2
+    variance_NV = np.maximum(square_NV / others - mu_NV**2, 1e-12) * others / (others - 1)
+    return np.asarray((mean_NV - mu_NV) / np.sqrt(variance_NV * (1 + 1 / others)))
+
+
+def rank_auc(rank_sum_NV: Floats, counts_V: Integers) -> Floats:
+    """P(a cluster of the value ranks above another) = 1/2 + (mean rank in v - mean outside) / P."""
+    clusters = int(counts_V.sum())
+    all_N1 = np.full((len(rank_sum_NV), 1), clusters * (clusters + 1) / 2)
+    outside_NV = (all_N1 - rank_sum_NV) / (clusters - counts_V)
+    return np.asarray(0.5 + (rank_sum_NV / counts_V - outside_NV) / clusters)

@@ -1,0 +1,63 @@
+"""Normal scores: what a neuron's rates over clusters become before they are tested.
+
+A t test of them holds its level where that of the rates themselves does not, for rates have heavy
+tails and differ in spread.
+
+N: neuron, P: cluster.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+Floats = NDArray[np.float64]
+
+
+def midranks(x_NP: Floats) -> Floats:
+    """Ranks of each row, from 1; ties share the mean of theirs. Rows must be free of NaN."""
+    order_NP = np.argsort(x_NP, axis=1)
+    rank_NP = np.empty(x_NP.shape)
+    place_P = np.arange(1.0, x_NP.shape[1] + 1)
+    np.put_along_axis(rank_NP, order_NP, np.broadcast_to(place_P, x_NP.shape), axis=1)
+    sorted_NP = np.take_along_axis(x_NP, order_NP, axis=1)
+    same_NP = sorted_NP[:, 1:] == sorted_NP[:, :-1]
+    tied_N = np.flatnonzero(same_NP.any(axis=1))
+    if tied_N.size:
+        middle = _middles(same_NP[tied_N])
+        rank = np.empty(middle.shape)
+        np.put_along_axis(rank, order_NP[tied_N], middle, axis=1)
+        rank_NP[tied_N] = rank
+    return rank_NP
+
+
+def _middles(same_NP: NDArray[np.bool_]) -> Floats:
+    """Mean place, from 1, of the run of ties that each place of a sorted row belongs to.
+
+    `same_NP` says, from the second place on, whether a place ties with the one before.
+    """
+    rows, places = same_NP.shape[0], same_NP.shape[1] + 1
+    place_P = np.arange(places)
+    edge_N1 = np.ones((rows, 1), dtype=bool)
+    first_NP = np.where(np.hstack([edge_N1, ~same_NP]), place_P, 0)
+    first_NP = np.maximum.accumulate(first_NP, axis=1)
+    last_NP = np.where(np.hstack([~same_NP, edge_N1]), place_P, places)
+    last_NP = np.minimum.accumulate(last_NP[:, ::-1], axis=1)[:, ::-1]
+    return np.asarray((first_NP + last_NP) / 2 + 1)
+
+
+def normal_scores(rank_NP: Floats) -> Floats:
+    """Van der Waerden's scores of midranks, each row centred and of unit variance; 0 if constant.
+
+    Phi^-1((rank - 1/2) / P).
+    """
+    clusters = rank_NP.shape[1]
+    table = special.ndtri((np.arange(2, 2 * clusters + 1) / 2 - 0.5) / clusters)
+    return standardise(table[(2 * rank_NP).astype(np.int64) - 2])
+
+
+def standardise(z_NP: Floats) -> Floats:
+    """Rows centred, and divided by their standard deviations; 0 where a row is constant."""
+    centred_NP = z_NP - z_NP.mean(axis=1, keepdims=True)
+    sd_N1 = np.sqrt(np.mean(centred_NP**2, axis=1, keepdims=True))
+    sd_N1[sd_N1 < 1e-9] = np.inf
+    return np.asarray(centred_NP / sd_N1)
