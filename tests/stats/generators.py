@@ -59,7 +59,7 @@ def overdispersed(
     that is `delta` higher in the clusters of one value each.
     """
     value_C, cluster_C = _clusters(values, clusters)
-    eta_CN = _logits(rng, value_C.size, neurons, topics)
+    eta_CN = rng.normal(-0.5, 1.6, neurons) + _deviations(rng, value_C.size, neurons, topics)
     truth_NV = _choose(rng, np.arange(neurons), planted, neurons, values)
     eta_CN += delta * truth_NV.T[value_C]
     return _count(
@@ -201,11 +201,6 @@ def shuffle_values(record: Synthetic, rng: np.random.Generator) -> Synthetic:
 def _clusters(values: int, clusters: int) -> tuple[Ints, Ints]:
     """Value and number of every cluster."""
     return np.repeat(np.arange(values), clusters), np.tile(np.arange(clusters), values)
-
-
-def _logits(rng: np.random.Generator, parts: int, neurons: int, topics: int) -> Floats:
-    """Logits of rates: neurons differ widely, and vary between parts."""
-    return rng.normal(-0.5, 1.6, neurons) + _deviations(rng, parts, neurons, topics)
 
 
 def _deviations(rng: np.random.Generator, parts: int, neurons: int, topics: int) -> Floats:
