@@ -24,7 +24,7 @@ LEAST_LABELS = 8
 def one_against_rest(sum_NV: Floats, spread_V: Floats, design: Design) -> Floats:
     """t of each value against all others, on `design.degrees`; NaN where confounds leave nothing.
 
-    The correlation of scores and indicator, rho = sum_v / (P sd_v), as t = rho sqrt(df / (1 - rho^2)).
+    t = rho sqrt(df / (1 - rho^2)), rho = sum_v / (P sd_v) that of scores and the value's indicator.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         rho_NV = sum_NV / (design.num_clusters * np.where(spread_V > 1e-6, spread_V, np.nan))

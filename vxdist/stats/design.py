@@ -52,7 +52,7 @@ class Design:
     @property
     def degrees(self) -> int:
         """Degrees of freedom of the one-against-the-rest test: P - 2 without confounds."""
-        return self.num_clusters - self.basis_PK.shape[1] - 1
+        return int(self.num_clusters - self.basis_PK.shape[1] - 1)
 
     def adjust(self, z_NP: Floats) -> Floats:
         """Scores without what the confounds explain of them."""

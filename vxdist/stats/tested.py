@@ -41,7 +41,7 @@ class Scored:
 
 def score(x_NP: Floats, design: Design) -> Scored:
     """Score rates by cluster (`Tellings.rates`); a neuron that lacks one is not known."""
-    known_N = ~np.isnan(x_NP).any(axis=1)
+    known_N = np.asarray(~np.isnan(x_NP).any(axis=1))
     rank_NP = midranks(np.where(known_N[:, None], x_NP, 0.0))
     plain_NP = normal_scores(rank_NP)
     z_NP = standardise(design.adjust(plain_NP)) if design.confounds_PK.size else plain_NP

@@ -1,0 +1,224 @@
+"""The tests of a score: made block by block, then judged together, and written into its group.
+
+S: part, L: layer, N: neuron, P: cluster, V: value, G: language.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+from numpy.typing import NDArray
+
+from vxdist.reduce.blocks import Tile, layer_steps, read_tiles
+from vxdist.reduce.clusters import STANCES, Compared, LanguageParts
+from vxdist.reduce.language_tests import LanguageTests, Looked, Rates
+from vxdist.reduce.testing import BY_VALUE, TESTS
+from vxdist.stats.multiplicity import bh_q
+from vxdist.stats.stability import assignments
+from vxstore.schema import POOLED
+
+Floats = NDArray[np.float64]
+Arrays = Mapping[str, zarr.Array[Any]]
+
+IN_PLACE = ("q_beyond", "q_exclusive", "q_stance")
+"""Arrays that hold p until all neurons are tested, and q afterwards."""
+LEVELS = {1: "q_value", 2: "q_beyond", 3: "q_exclusive", 4: "q_stance"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestResults:
+    """The finished tests of one language, as a selector reads them."""
+
+    arrays: Arrays
+    language: int
+    fdr: float
+
+    def read(self, name: str, layers: slice) -> NDArray[np.float32]:
+        """One of the arrays by value, of some layers: (layer, neuron, value)."""
+        return np.asarray(self.arrays[name][layers][..., self.language])
+
+
+class Tests:
+    """All tests of the languages of a store, written into `arrays` of a score's group.
+
+    `languages` has those that are tested, by their position among all labels.
+    """
+
+    def __init__(
+        self,
+        record: xr.Dataset,
+        parts: Sequence[LanguageParts],
+        languages: Mapping[int, LanguageTests],
+        arrays: Arrays,
+    ) -> None:
+        self._record, self._parts = record, parts
+        self._languages, self._arrays = languages, arrays
+        shape_LNVG = arrays["p_value"].shape
+        self._shape_LNG = (shape_LNVG[0], shape_LNVG[1], shape_LNVG[3])
+        self._omnibus_LNG = np.full(self._shape_LNG, np.nan, dtype=np.float32)
+        self._rival_LNG = np.full(self._shape_LNG, -1, dtype=np.int32)
+
+    def run(self, threads: int | None, advance: Callable[[int], object]) -> None:
+        """Test every neuron, and conclude. `advance` is called with the layers just done."""
+        with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
+            for layers in layer_steps(self._record, self._arrays["p_value"].chunks[0]):
+                self._test_layers(layers, pool)
+                advance(layers.stop - layers.start)
+        self._conclude()
+
+    def _test_layers(self, layers: slice, pool: ThreadPoolExecutor) -> None:
+        """Test the neurons of some layers, and write their p."""
+        num_layers = layers.stop - layers.start
+        by_value = {name: spec for name, spec in TESTS.items() if spec.dims == BY_VALUE}
+        written = {
+            name: np.full(
+                (num_layers * self._shape_LNG[1], *self._arrays[name].shape[2:]),
+                np.nan,
+                dtype=np.float32,
+            )
+            for name in by_value
+            if name not in ("q_value", "stability")
+        }
+        omnibus_NG = self._omnibus_LNG[layers].reshape(-1, self._shape_LNG[2])
+        rival_NG = self._rival_LNG[layers].reshape(-1, self._shape_LNG[2])
+        begun = layers.start * self._shape_LNG[1]
+        for tile, looked in pool.map(self._look, read_tiles(self._record, self._parts, layers)):
+            at = slice(int(tile.neuron_N[0]) - begun, int(tile.neuron_N[-1]) - begun + 1)
+            for g, found in looked.items():
+                self._languages[g].add(found, tile.neuron_N)
+                omnibus_NG[at, g] = found.arrays["q_omnibus"]
+                rival_NG[at, g] = found.arrays["rival"]
+                for name, array_NVG in written.items():
+                    array_NVG[at, :, g] = found.arrays[name]
+        for name, array_NVG in written.items():
+            target = self._arrays[name]
+            target[layers] = array_NVG.reshape(num_layers, *target.shape[1:])
+
+    def _look(self, tile: Tile) -> tuple[Tile, dict[int, Looked]]:
+        """Test a tile in every language, and pooled."""
+        rates = {of.language: _rates(of, tile) for of in self._parts}
+        found: dict[int, Looked] = {}
+        for g, tests in self._languages.items():
+            name = tests.compared.language
+            if name != POOLED:
+                found[g] = tests.look(rates[name], tile.neuron_N)
+        looked = {self._languages[g].compared.language: one for g, one in found.items()}
+        for g, tests in self._languages.items():
+            if tests.compared.language == POOLED:
+                pooled = _pool(tests.compared, self._parts, rates, looked)
+                found[g] = tests.look(pooled, tile.neuron_N)
+        return tile, found
+
+    def _conclude(self) -> None:
+        """From p to q, each language and level by itself."""
+        for level, name in LEVELS.items():
+            source = "p_value" if level == 1 else name
+            shape = self._arrays[name].shape
+            q_LNVG = np.full(shape, np.nan, dtype=np.float32)
+            for g, tests in self._languages.items():
+                p_LNV = _read(self._arrays[source], g)
+                q_LNVG[..., g] = _judge(tests, level, p_LNV)
+            _write(self._arrays[name], q_LNVG)
+        for g in self._languages:
+            self._omnibus_LNG[..., g] = bh_q(self._omnibus_LNG[..., g])
+        _write(self._arrays["q_omnibus"], self._omnibus_LNG)
+        _write(self._arrays["rival"], self._rival_LNG)
+
+
+def _read(array: zarr.Array[Any], g: int) -> NDArray[np.float32]:
+    """One language of an array, a chunk of layers at a time."""
+    found = np.empty(array.shape[:-1], dtype=array.dtype)
+    for layers in _chunks(array):
+        found[layers] = np.asarray(array[layers])[..., g]
+    return found
+
+
+def _write(array: zarr.Array[Any], data: NDArray[Any]) -> None:
+    for layers in _chunks(array):
+        array[layers] = data[layers]
+
+
+def _chunks(array: zarr.Array[Any]) -> Iterator[slice]:
+    step = array.chunks[0]
+    for n in range(0, array.shape[0], step):
+        yield slice(n, min(n + step, array.shape[0]))
+
+
+def _judge(tests: LanguageTests, level: int, p: NDArray[np.float32]) -> NDArray[np.float32]:
+    """q of a level; where its null check failed, the p of the largest statistic instead."""
+    tally = tests.tallies.get(level)
+    made = int(np.count_nonzero(~np.isnan(p)))
+    if tally is None or tally.summary(made, tests.settings.fdr)["calibrated"]:
+        return bh_q(p)
+    return tally.familywise(p.astype(np.float64)).astype(np.float32)
+
+
+def _rates(of: LanguageParts, tile: Tile) -> Rates:
+    active_NS, given_NS = tile.active_NS[of.language], tile.given_NS[of.language]
+    both = of.tellings.both(STANCES)
+    return Rates(
+        x_NP=of.tellings.rates(active_NS, given_NS),
+        difference_NP=of.tellings.differences(active_NS, given_NS, STANCES) if both.size else None,
+        active_NP=of.tellings.sums(active_NS),
+        given_NP=of.tellings.sums(given_NS),
+        alive_N=active_NS.sum(axis=1) > 0,
+    )
+
+
+def _pool(
+    compared: Compared,
+    parts: Sequence[LanguageParts],
+    rates: Mapping[str, Rates],
+    looked: Mapping[str, Looked],
+) -> Rates:
+    """Languages together: sums of the scores that a neuron has in each, of clusters in all."""
+    at = {of.language: of.positions(compared.keys) for of in parts}
+    x_NP = sum(_plain(looked[of.language].scored)[:, at[of.language]] for of in parts)
+    difference_NP: Any = None
+    stance_keys = [compared.keys[p] for p in compared.stance_P.tolist()]
+    if compared.stance is not None:
+        for of in parts:
+            scored = looked[of.language].stance_scored
+            assert scored is not None, "pooled clusters are told in both stances in each language"
+            told = of.told_in_both()
+            plain_NP = _plain(scored)[:, [told.index(key) for key in stance_keys]]
+            difference_NP = plain_NP if difference_NP is None else difference_NP + plain_NP
+    return Rates(
+        x_NP=np.asarray(x_NP),
+        difference_NP=difference_NP,
+        active_NP=_total([rates[n].active_NP[:, p] for n, p in at.items()]),
+        given_NP=_total([rates[n].given_NP[:, p] for n, p in at.items()]),
+        alive_N=np.any([rates[n].alive_N for n in at], axis=0),
+    )
+
+
+def _plain(scored: Any) -> Floats:
+    """Scores before adjustment; NaN where the neuron is not known."""
+    return np.where(scored.known_N[:, None], scored.plain_NP, np.nan)
+
+
+def _total(arrays: Sequence[Floats]) -> Floats:
+    return np.asarray(np.sum(np.broadcast_arrays(*arrays), axis=0))
+
+
+def selected_stability(
+    tests: LanguageTests, size_V: NDArray[np.int64], num_values: int
+) -> tuple[dict[int, float], dict[str, float]]:
+    """Share of half-samples by assignment (neuron x V + value), and how alike halves are."""
+    if tests.rule is None or not tests.num_halves:
+        return {}, {}
+    chosen = assignments(tests.leaders.first(size_V))
+    code_K, count_K = np.unique(np.concatenate(chosen[: tests.num_halves]), return_counts=True)
+    shares = (count_K / tests.num_halves).tolist()
+    from vxdist.stats.stability import mean_jaccard
+
+    alike = {
+        "observed": mean_jaccard(chosen[: tests.num_halves]),
+        "shuffled": mean_jaccard(chosen[tests.num_halves :]),
+    }
+    return dict(zip(code_K.tolist(), shares, strict=True)), alike

@@ -1,0 +1,189 @@
+"""What VAPE would list if the labels of the dilemmas were shuffled, or with half of the dilemmas.
+
+The thresholds are those of the real list: they hardly depend on the labels.
+
+N: neuron, P: cluster, V: value, C: labeling, K: one assignment or neuron of the list.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vxdist.reduce.selectors import Selection
+from vxdist.reduce.selectors.vape import entropy
+from vxdist.stats import labelings
+from vxdist.stats.design import Design
+from vxdist.stats.labelings import Labeling
+from vxdist.stats.stability import Leaders, jaccard, mean_jaccard
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+MOST_VALUES = 40
+"""Values that can be told apart in a code beside the number of a neuron."""
+EDGES = np.concatenate([[0.0], np.logspace(-7, 0, 29)])
+"""Edges of the histogram of 1 - entropy / maximum."""
+DRAWN = 20
+"""Shuffles behind the histogram."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """VAPE's list in one language, (neuron, value) as neuron x V + value, and what decided it."""
+
+    filter_threshold: float
+    activation_threshold: float
+    entropy_cut: float
+    most: int
+    assignment_K: Integers
+
+    @classmethod
+    def of(cls, selection: Selection, num_values: int) -> "Listing | None":
+        """The list that VAPE made; None if it is empty."""
+        cut = selection.thresholds["entropy_cut"]
+        codes_K = np.flatnonzero(selection.selected_LNV.ravel())
+        if cut is None or not codes_K.size:
+            return None
+        return cls(
+            filter_threshold=float(selection.thresholds["filter_threshold"] or 0),
+            activation_threshold=float(selection.thresholds["activation_threshold"] or 0),
+            entropy_cut=float(cut),
+            most=len(np.unique(codes_K // num_values)),
+            assignment_K=codes_K,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class VapeTile:
+    """What a block of neurons adds: by labeling, numbers below the cut, and who comes first."""
+
+    below_C: Integers
+    bars_BC: Integers
+    number_C1N: NDArray[np.float32]
+    code_C1N: Integers
+
+
+class VapeNull:
+    """VAPE under shuffled labels, and in halves of the dilemmas with real and shuffled labels."""
+
+    def __init__(
+        self,
+        listing: Listing,
+        design: Design,
+        shuffled: list[Labeling],
+        halves: list[Labeling],
+        shuffled_halves: list[Labeling],
+    ) -> None:
+        own = Labeling(label_P=design.label_P, half_P=np.ones(design.num_clusters, dtype=bool))
+        self._labelings = [own, *shuffled, *halves, *shuffled_halves]
+        self._ends = np.cumsum([1, len(shuffled), len(halves)])
+        self._listing, self._design = listing, design
+        self._leaders = Leaders(len(self._labelings), 1, listing.most)
+        self._below_C = np.zeros(len(self._labelings), dtype=np.int64)
+        self._bars_BC = np.zeros((len(EDGES) - 1, 1 + DRAWN), dtype=np.int64)
+
+    def look(self, active_NP: Floats, given_NP: Floats, neuron_N: Integers) -> VapeTile:
+        """What a block of neurons would be; `given_NP` may have a first dimension of 1."""
+        rate_NP = active_NP / np.maximum(given_NP, 1)
+        able_N = np.flatnonzero(rate_NP.max(axis=1) > self._listing.filter_threshold)
+        if given_NP.shape[0] > 1:
+            given_NP = given_NP[able_N]
+        found = [self._look(active_NP[able_N], given_NP, of) for of in self._blocks()]
+        passed_CN = np.concatenate([one for one, _ in found])
+        code_CN = np.concatenate([one for _, one in found])
+        width = min(self._design.num_labels, MOST_VALUES)
+        code_CN += neuron_N[able_N] << width
+        drawn = passed_CN[: 1 + DRAWN]
+        most = np.log(self._design.num_labels)
+        bits = [np.histogram(1 - h[np.isfinite(h)] / most, EDGES)[0] for h in drawn]
+        kept_N = np.isfinite(passed_CN).any(axis=0)
+        return VapeTile(
+            below_C=(passed_CN <= self._listing.entropy_cut).sum(axis=1),
+            bars_BC=np.stack(bits, axis=1),
+            number_C1N=-passed_CN[:, None, kept_N].astype(np.float32),
+            code_C1N=code_CN[:, None, kept_N],
+        )
+
+    def _blocks(self) -> list[list[Labeling]]:
+        return [of for _, of in labelings.blocks(self._labelings)]
+
+    def _look(
+        self, active_NP: Floats, given_NP: Floats, of: list[Labeling]
+    ) -> tuple[Floats, Integers]:
+        """Entropy, infinite where the filter is not passed, and values as bits; both (C, N)."""
+        indicator_PCV = labelings.indicators(self._design, of).astype(np.float64)
+        labels = self._design.num_labels
+        active_NCV = (active_NP @ indicator_PCV).reshape(len(active_NP), len(of), labels)
+        given_NCV = (given_NP @ indicator_PCV).reshape(len(given_NP), len(of), labels)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            p_NCV = active_NCV / given_NCV
+        passed_NC = p_NCV.max(axis=-1) > self._listing.filter_threshold
+        entropy_NC = np.full(passed_NC.shape, np.inf)
+        entropy_NC[passed_NC] = entropy(p_NCV[passed_NC])
+        entropy_NC[np.isnan(entropy_NC)] = np.inf
+        bits_V = 1 << np.arange(min(labels, MOST_VALUES))
+        belongs_NCV = p_NCV[..., : len(bits_V)] > self._listing.activation_threshold
+        return entropy_NC.T, (belongs_NCV @ bits_V).astype(np.int64).T
+
+    def add(self, tile: VapeTile) -> None:
+        """Take in what a block of neurons adds."""
+        self._below_C += tile.below_C
+        self._bars_BC[:, : tile.bars_BC.shape[1]] += tile.bars_BC
+        if tile.number_C1N.shape[-1]:
+            self._leaders.add(tile.number_C1N, tile.code_C1N)
+
+    def summary(self) -> dict[str, Any]:
+        """What the null says of VAPE's list; see `store/FORMAT.md`."""
+        one, shuffled_end, halves_end = self._ends
+        below_B = self._below_C[one:shuffled_end]
+        labels = self._design.num_labels
+        first = self._leaders.first(np.array([self._listing.most]))
+        width = min(labels, MOST_VALUES)
+        neurons = [np.unique(of[0] >> width) for of in first]
+        members = [_members(of[0], width, labels) for of in first]
+        listed_K = np.unique(self._listing.assignment_K // labels)
+        overlap = [jaccard(listed_K, one) for one in neurons[one:shuffled_end]]
+        listed = len(listed_K)
+        return {
+            "listed": listed,
+            "assignments": len(self._listing.assignment_K),
+            "values_per_neuron": len(self._listing.assignment_K) / listed,
+            "below_cut_mean": float(below_B.mean()),
+            "below_cut_95": [float(n) for n in np.quantile(below_B, [0.05, 0.95])],
+            "false_share": min(1.0, float(below_B.mean()) / listed),
+            "noise_overlap": float(np.mean(overlap)),
+            "shuffled_jaccard": mean_jaccard(neurons[one:shuffled_end]),
+            "split_jaccard": mean_jaccard(neurons[shuffled_end:halves_end]),
+            "split_jaccard_assignments": mean_jaccard(members[shuffled_end:halves_end]),
+            "split_jaccard_shuffled": mean_jaccard(members[halves_end:]),
+        }
+
+    def histogram(self) -> dict[str, list[float]]:
+        """1 - entropy / maximum of the neurons that pass the filter, observed and shuffled."""
+        drawn = min(DRAWN, int(self._ends[1]) - 1)
+        shuffled_B = self._bars_BC[:, 1 : 1 + drawn].mean(axis=1)
+        return {
+            "edges": EDGES.tolist(),
+            "observed": self._bars_BC[:, 0].tolist(),
+            "shuffled": shuffled_B.tolist(),
+        }
+
+    def stability(self) -> Mapping[int, float]:
+        """By assignment (neuron x V + value), the share of halves in which it is listed."""
+        _, start, end = self._ends
+        labels = self._design.num_labels
+        width = min(labels, MOST_VALUES)
+        first = self._leaders.first(np.array([self._listing.most]))[start:end]
+        found = [_members(of[0], width, labels) for of in first]
+        code_K, count_K = np.unique(np.concatenate(found), return_counts=True)
+        return dict(zip(code_K.tolist(), (count_K / len(found)).tolist(), strict=True))
+
+
+def _members(code_K: Integers, width: int, labels: int) -> Integers:
+    """Assignments of coded neurons, as neuron x V + value, in ascending order."""
+    belongs_KV = (code_K[:, None] >> np.arange(width)) & 1
+    at, value = np.nonzero(belongs_KV)
+    return np.sort((code_K[at] >> width) * labels + value)
