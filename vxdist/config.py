@@ -83,14 +83,29 @@ class LocateConfig:
     """Statistics to record for every neuron; active_count must be among them."""
 
 
+def _default_adjust() -> list[Literal["length", "setting"]]:
+    return ["length"]
+
+
 @dataclass(kw_only=True)
 class ReduceConfig:
     """Scoring neurons, and selecting those of each value."""
 
     name: str | None = None
     """Name of the score in the store; null takes the name of the selector."""
-    selector: str = "vape"
+    selector: str = "contrast"
     """How neurons are scored and selected."""
+    fdr: float = 0.1
+    """False discovery rate at which something is claimed of a neuron."""
+    shuffles: int = 200
+    """Shuffles of the dilemmas' values that the tests are checked with; 0 computes no null."""
+    halves: int = 10
+    """Times that the dilemmas are halved, to see how alike the selections of both halves are."""
+    adjust: list[Literal["length", "setting"]] = field(default_factory=_default_adjust)
+    """What the tests of levels 1 to 3 are adjusted for: the length of the stories, their setting
+    (recorded with locate.parts_per_group: null)."""
+    seed: int = 0
+    """Seed of the shuffles and halves."""
 
 
 @dataclass(kw_only=True)

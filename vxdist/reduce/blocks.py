@@ -40,9 +40,7 @@ def layer_steps(record: xr.Dataset, chunk_layers: int) -> list[slice]:
     return [slice(n, min(n + step, num_layers)) for n in range(0, num_layers, step)]
 
 
-def read_tiles(
-    record: xr.Dataset, parts: Sequence[LanguageParts], layers: slice
-) -> Iterator[Tile]:
+def read_tiles(record: xr.Dataset, parts: Sequence[LanguageParts], layers: slice) -> Iterator[Tile]:
     """The counts of some layers, tile by tile."""
     active: dict[str, NDArray[Any]] = {}
     given: dict[str, NDArray[Any]] = {}

@@ -7,6 +7,7 @@ from vxdist.config import Config
 from vxdist.corpus import Corpus
 from vxdist.errors import UserError
 from vxdist.reduce.selectors import SELECTORS, Selector
+from vxdist.reduce.testing import Testing
 from vxstore.identity import check_name
 
 
@@ -15,6 +16,7 @@ def make_selector(config: Config) -> Selector:
     settings = config.reduce
     selector: Selector = make_component(SELECTORS, settings.selector, settings, "reduce.selector")
     selector.check()
+    Testing.of(config).check()
     check_name(config.score_name, "reduce.name")
     return selector
 

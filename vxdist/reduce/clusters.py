@@ -192,10 +192,7 @@ class _Labels:
         least = int(count_V.argmin())
         if count_V[least] >= LEAST_CLUSTERS:
             return None
-        return (
-            f"fewer than {LEAST_CLUSTERS} {what} of {self.values[least]} "
-            f"({count_V[least]})"
-        )
+        return f"fewer than {LEAST_CLUSTERS} {what} of {self.values[least]} ({count_V[least]})"
 
     def _absent(self, stance_keys: Sequence[Key]) -> dict[str, str]:
         absent = {}

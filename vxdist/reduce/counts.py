@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from vxdist.reduce.results import TestResults
 from vxstore.experts import count_experts, share, tokens_given
 from vxstore.read import Store
 from vxstore.schema import POOLED, layered_chunks
@@ -20,12 +21,14 @@ from vxstore.schema import POOLED, layered_chunks
 class LanguageCounts:
     """Statistics of a complete store in `language`, read some layers at a time.
 
-    `language` is one that was recorded, or `pooled`: the sums over all languages.
+    `language` is one that was recorded, or `pooled`: the sums over all languages. `tests` are those
+    of the language; None if it could not be tested.
     """
 
     store: Store
     root: xr.Dataset
     language: str
+    tests: TestResults | None = None
 
     @property
     def values(self) -> list[str]:

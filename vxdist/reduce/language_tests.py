@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vxdist.reduce.clusters import Compared
-from vxdist.reduce.testing import Testing
+from vxdist.reduce.testing import CLAIMS, Testing
 from vxdist.reduce.vape_null import Listing, VapeNull, VapeTile
 from vxdist.stats import labelings
 from vxdist.stats.contrasts import one_against_rest, upper_tail
@@ -75,6 +75,7 @@ class LanguageTests:
         assert compared.design is not None
         self.compared, self.design, self.settings = compared, compared.design, settings
         self.rule = rule if rule in RULES else None
+        self.lists_vape = rule == "vape"
         rng = np.random.default_rng([settings.seed, *compared.language.encode()])
         values, shuffles = self.design.num_labels, settings.shuffles
         self._shuffles = Shuffles(
@@ -101,11 +102,7 @@ class LanguageTests:
                 }
         self._ranked, self._halves = ranked, [*halves[False], *halves[True]]
         self.leaders = Leaders(len(self._halves), values, most)
-        self.levels = tuple(
-            level
-            for level, array in ((1, "q_value"), (2, "q_beyond"), (3, "q_exclusive"), (4, "q_stance"))
-            if array not in compared.absent
-        )
+        self.levels = tuple(level for level, _, name in CLAIMS if name not in compared.absent)
         self.tallies: dict[int, Tally] = new_tallies(
             self.levels if shuffles else (), shuffles, num_neurons * values, settings.fdr
         )
@@ -117,7 +114,7 @@ class LanguageTests:
         """Test a block of neurons, and see what they do under other labels."""
         scored = score(rates.x_NP, self.design)
         tested = test(scored, self.design)
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             "t_value": tested.t_NV,
             "p_value": tested.p_NV,
             "auc": tested.auc_NV,
@@ -187,9 +184,7 @@ class LanguageTests:
             found += shuffled_stance(stance_NP, self._stance_shuffles, self.tallies[4].cut)
         return found
 
-    def _in_halves(
-        self, z_NP: Floats, able_N: NDArray[np.bool_]
-    ) -> NDArray[np.float32] | None:
+    def _in_halves(self, z_NP: Floats, able_N: NDArray[np.bool_]) -> NDArray[np.float32] | None:
         if self.rule is None or not self._halves or not z_NP.size:
             return None
         number_CVN = rank_in_halves(z_NP, self._ranked, self._halves, self.rule)
@@ -228,9 +223,7 @@ class LanguageTests:
         if self.compared.topic is None:
             return None
         p = {name: np.sort(np.concatenate(kept)) for name, kept in self._topic_p.items()}
-        found = {
-            name: bh_count(p[name], self._topic_tests[name], self.settings.fdr) for name in p
-        }
+        found = {name: bh_count(p[name], self._topic_tests[name], self.settings.fdr) for name in p}
         top = max(1, round(0.001 * self._topic_tests["setting"]))
         edge = p["setting"][top - 1] if top <= p["setting"].size else np.nan
         beyond = float((p["value"] < edge).sum() / max(1, self._topic_tests["value"]) / 0.001)
@@ -242,7 +235,7 @@ class LanguageTests:
             "excess_at_999": None if np.isnan(edge) else beyond,
         }
 
-    def histogram(self) -> dict[str, list[float]]:
+    def t_histogram(self) -> dict[str, list[float]]:
         """t of one value against the rest, observed and in the mean shuffle."""
         drawn = max(1, min(DRAWN, self.settings.shuffles))
         return {

@@ -4,7 +4,7 @@ L: layer, N: neuron, V: value, G: language.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,16 @@ import zarr
 
 from vxdist.errors import UserError
 from vxdist.reduce.counts import LanguageCounts
+from vxdist.reduce.run_tests import Reading, Tested, run_tests
 from vxdist.reduce.selectors import Selection, Selector
+from vxdist.reduce.selectors.vape import Vape, VapeSettings
+from vxdist.reduce.testing import TESTS, Testing
 from vxstore.defaults import DEFAULT_SELECTOR
 from vxstore.errors import StoreError
-from vxstore.groups import begin_group
+from vxstore.groups import DerivedGroup, begin_group
 from vxstore.identity import check_name, finished_alike
 from vxstore.read import Store, open_store
-from vxstore.schema import POOLED, SCORES
+from vxstore.schema import POOLED, SCORES, ArraySpec
 
 Thresholds = dict[str, dict[str, Any]]
 """What a selector reports, by language."""
@@ -32,39 +35,87 @@ def write_score(
     *,
     kind: str = DEFAULT_SELECTOR,
     config: Mapping[str, Any] | None = None,
+    testing: Testing | None = None,
+    listing: VapeSettings | None = None,
+    threads: int | None = None,
+    advance: Callable[[int], object] = lambda _: None,
 ) -> Thresholds:
-    """Score each language of a complete store, and all of them pooled, and write scores/NAME.
+    """Score and test each language of a complete store, and all pooled, and write scores/NAME.
 
     `kind` is the selector's name in the table, `config` the sections of the configuration to keep
-    with the score. Returns the thresholds by language, also of a score that is there already and
-    was made with the same settings. Raises StoreError if the store is missing or not complete, or
-    the name is taken by other settings; UserError if a setting is out of range, or the store has
-    one value only, no tokens of one, or not the statistics that the selector needs.
+    with the score, `testing` how neurons are tested (None: as by default), `listing` the settings
+    of the VAPE list that the null is shown for (None: the selector's own, or the defaults). Returns
+    the thresholds by language, also of a score that is there already and was made with the same
+    settings. `advance` is called with the layers just tested.
+
+    Raises StoreError if the store is missing or not complete, or the name is taken by other
+    settings; UserError if a setting is out of range, or the store has one value only, no tokens of
+    one, not the statistics that the selector needs, or too few dilemmas for the tests it needs.
     """
+    testing = testing or Testing()
     check_name(name, "reduce.name")
     selector.check()
+    testing.check()
     store = open_store(path)
     root = store.root()
     settings = {} if selector.settings is None else dataclasses.asdict(selector.settings)
-    identity = {"settings": {"name": name, **settings}, "selector": kind}
+    identity = {
+        "settings": {"name": name, **settings},
+        "selector": kind,
+        "testing": dataclasses.asdict(testing),
+    }
     group = f"scores/{name}"
-    if finished_alike(path, group, identity, "reduce.name", absent={"selector": DEFAULT_SELECTOR}):
+    absent = {"selector": DEFAULT_SELECTOR, "testing": identity["testing"]}
+    if finished_alike(path, group, identity, "reduce.name", absent=absent):
         return _thresholds_of(store, name, selector)
     _check_root(path, root, selector)
+    reading = Reading.of(store, root, testing)
+    reading.check(selector)
     languages = [*(str(label) for label in root.language.values), POOLED]
-    selections = {
-        language: selector.select(LanguageCounts(store=store, root=root, language=language))
-        for language in languages
+    counts = [LanguageCounts(store=store, root=root, language=name) for name in languages]
+    chosen: Any = selector
+    own = isinstance(chosen, Vape)
+    vape = chosen if own else Vape(listing or VapeSettings())
+    lists = [vape.select(of) for of in counts] if own or reading.testable else []
+    labels = _labels(root, languages)
+    written = begin_group(store.path, group, labels)
+    found: Tested | None = None
+    if reading.testable:
+        arrays = {n: _create(written, n, spec, labels) for n, spec in TESTS.items()}
+        found = run_tests(reading, selector, lists, arrays, testing, threads, advance)
+        counts = [dataclasses.replace(of, tests=found.results.get(of.language)) for of in counts]
+    selections = lists if own else [selector.select(of) for of in counts]
+    for array, spec in {**selector.arrays, **SCORES}.items():
+        _fill(_create(written, array, spec, labels), [_array(one, array) for one in selections])
+    thresholds = {
+        of.language: dict(one.thresholds) for of, one in zip(counts, selections, strict=True)
     }
-    thresholds = {language: dict(found.thresholds) for language, found in selections.items()}
-    attrs = {
-        **identity,
-        **_describe_ranking(selector),
-        "thresholds": thresholds,
-        **({} if config is None else {"config": dict(config)}),
-    }
-    _write(store, name, root, selector, selections, attrs)
+    about = reading.untested if found is None else found.conclude(selections, arrays)
+    written.finish(
+        {
+            **identity,
+            **_describe_ranking(selector),
+            "thresholds": thresholds,
+            **about,
+            **({} if config is None else {"config": dict(config)}),
+        }
+    )
     return thresholds
+
+
+def _labels(root: xr.Dataset, languages: Sequence[str]) -> dict[str, Sequence[str] | range]:
+    return {
+        "layer": range(root.sizes["layer"]),
+        "neuron": range(root.sizes["neuron"]),
+        "value": [str(label) for label in root.value.values],
+        "language": languages,
+    }
+
+
+def _create(
+    group: DerivedGroup, name: str, spec: ArraySpec, labels: Mapping[str, Sequence[str] | range]
+) -> zarr.Array[Any]:
+    return group.create_array(name, spec, tuple(len(labels[dim]) for dim in spec.dims))
 
 
 def _thresholds_of(store: Store, name: str, selector: Selector) -> Thresholds:
@@ -107,28 +158,6 @@ def _describe_ranking(selector: Selector) -> dict[str, Any]:
         "ascending": selector.ascending,
         **({} if among is None else {"ranked_among": among}),
     }
-
-
-def _write(
-    store: Store,
-    name: str,
-    root: xr.Dataset,
-    selector: Selector,
-    selections: Mapping[str, Selection],
-    attrs: dict[str, Any],
-) -> None:
-    labels: dict[str, Sequence[str] | range] = {
-        "layer": range(root.sizes["layer"]),
-        "neuron": range(root.sizes["neuron"]),
-        "value": [str(label) for label in root.value.values],
-        "language": list(selections),
-    }
-    group = begin_group(store.path, f"scores/{name}", labels)
-    for array, spec in {**selector.arrays, **SCORES}.items():
-        shape = tuple(len(labels[dim]) for dim in spec.dims)
-        target = group.create_array(array, spec, shape)
-        _fill(target, [_array(selection, array) for selection in selections.values()])
-    group.finish(attrs)
 
 
 def _array(selection: Selection, name: str) -> Any:

@@ -9,6 +9,7 @@ from vxdist.components import find_class, settings_of
 from vxdist.errors import UserError
 from vxdist.reduce.score import write_score
 from vxdist.reduce.selectors import SELECTORS
+from vxdist.reduce.testing import Testing
 from vxdist.settings import parse_options
 from vxstore.declared import find_selector
 from vxstore.defaults import DEFAULT_SELECTOR
@@ -45,7 +46,8 @@ def select(
             found = f"scores/{base} was made with {key} {inherited[key]}"
             print(f"note: {found}; {name} is made with {fixed}", file=sys.stderr)
     selector = component() if settings is None else component(settings)
-    thresholds = write_score(store.path, name, selector, kind=kind)
+    testing = Testing(**attrs.get("testing", {}))
+    thresholds = write_score(store.path, name, selector, kind=kind, testing=testing)
     return {
         "store": store.path,
         "score": name,

@@ -2,15 +2,18 @@
 
 from vxdist.config import Config
 from vxdist.output import Output
+from vxdist.progress import WorkProgress
 from vxdist.ranks import is_first_rank
 from vxdist.reduce.checks import make_selector
 from vxdist.reduce.score import write_score
+from vxdist.reduce.summary import summary_lines
+from vxdist.reduce.testing import Testing
 from vxstore.read import open_store
 from vxstore.schema import POOLED
 
 
 def run(config: Config, output: Output) -> None:
-    """Score each language, and all of them pooled, and write scores/NAME.
+    """Score and test each language, and all of them pooled, and write scores/NAME.
 
     Raises UserError if the store is missing or not complete, a setting is out of range, or the
     name is taken by other settings.
@@ -19,13 +22,43 @@ def run(config: Config, output: Output) -> None:
         return
     kind, name = config.reduce.selector, config.score_name
     selector = make_selector(config)
-    known = open_store(config.store).names("scores")
-    kept = config.kept("reduce")
-    thresholds = write_score(config.store, name, selector, kind=kind, config=kept)
+    store = open_store(config.store)
+    known, layers = store.names("scores"), store.root().sizes["layer"]
+    progress = WorkProgress(
+        "testing",
+        layers,
+        "layers",
+        shown=output.shown,
+        seconds=config.trainer.progress_seconds,
+        by_minute=True,
+    )
+    progress.start()
+    try:
+        thresholds = write_score(
+            config.store,
+            name,
+            selector,
+            kind=kind,
+            config=config.kept("reduce"),
+            testing=Testing.of(config),
+            listing=getattr(config.reduce, "vape", None),
+            threads=config.trainer.threads,
+            advance=progress.advance,
+        )
+    finally:
+        progress.stop()
+    attrs = open_store(config.store).scores(name).attrs
     if name in known:
         output.say(f"reduce: scores/{name} exists already")
+        if "testing" not in attrs:
+            output.say(
+                "reduce: an earlier version made it, without tests; give another reduce.name to "
+                "have the neurons tested"
+            )
         return
     for language, found in thresholds.items():
         if language == POOLED and len(thresholds) == 2:
             continue  # of one language: the same again
         output.say(f"reduce: {language}: {selector.describe(found)}")
+        for line in summary_lines(language, attrs):
+            output.say(f"reduce: {language}: {line}")

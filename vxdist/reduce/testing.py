@@ -42,8 +42,7 @@ class Testing:
                 raise UserError(f"reduce.{key}: found {found}, expected at least 0")
         if 0 < self.shuffles < 20:
             raise UserError(
-                f"reduce.shuffles: found {self.shuffles}, expected at least 20, of which a rate can "
-                "be told, or 0 for no null"
+                f"reduce.shuffles: found {self.shuffles}, expected at least 20, or 0 for no null"
             )
 
 

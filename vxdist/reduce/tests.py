@@ -3,10 +3,10 @@
 S: part, L: layer, N: neuron, P: cluster, V: value, G: language.
 """
 
+import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,6 @@ from vxdist.reduce.clusters import STANCES, Compared, LanguageParts
 from vxdist.reduce.language_tests import LanguageTests, Looked, Rates
 from vxdist.reduce.testing import BY_VALUE, TESTS
 from vxdist.stats.multiplicity import bh_q
-from vxdist.stats.stability import assignments
 from vxstore.schema import POOLED
 
 Floats = NDArray[np.float64]
@@ -28,19 +27,6 @@ Arrays = Mapping[str, zarr.Array[Any]]
 IN_PLACE = ("q_beyond", "q_exclusive", "q_stance")
 """Arrays that hold p until all neurons are tested, and q afterwards."""
 LEVELS = {1: "q_value", 2: "q_beyond", 3: "q_exclusive", 4: "q_stance"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class TestResults:
-    """The finished tests of one language, as a selector reads them."""
-
-    arrays: Arrays
-    language: int
-    fdr: float
-
-    def read(self, name: str, layers: slice) -> NDArray[np.float32]:
-        """One of the arrays by value, of some layers: (layer, neuron, value)."""
-        return np.asarray(self.arrays[name][layers][..., self.language])
 
 
 class Tests:
@@ -65,13 +51,14 @@ class Tests:
 
     def run(self, threads: int | None, advance: Callable[[int], object]) -> None:
         """Test every neuron, and conclude. `advance` is called with the layers just done."""
-        with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
+        threads = threads or len(os.sched_getaffinity(0))
+        with ThreadPoolExecutor(threads) as pool:
             for layers in layer_steps(self._record, self._arrays["p_value"].chunks[0]):
-                self._test_layers(layers, pool)
+                self._test_layers(layers, pool, at_once=2 * threads)
                 advance(layers.stop - layers.start)
         self._conclude()
 
-    def _test_layers(self, layers: slice, pool: ThreadPoolExecutor) -> None:
+    def _test_layers(self, layers: slice, pool: ThreadPoolExecutor, at_once: int) -> None:
         """Test the neurons of some layers, and write their p."""
         num_layers = layers.stop - layers.start
         by_value = {name: spec for name, spec in TESTS.items() if spec.dims == BY_VALUE}
@@ -87,7 +74,8 @@ class Tests:
         omnibus_NG = self._omnibus_LNG[layers].reshape(-1, self._shape_LNG[2])
         rival_NG = self._rival_LNG[layers].reshape(-1, self._shape_LNG[2])
         begun = layers.start * self._shape_LNG[1]
-        for tile, looked in pool.map(self._look, read_tiles(self._record, self._parts, layers)):
+        tiles = read_tiles(self._record, self._parts, layers)
+        for tile, looked in _map(pool, self._look, tiles, at_once):
             at = slice(int(tile.neuron_N[0]) - begun, int(tile.neuron_N[-1]) - begun + 1)
             for g, found in looked.items():
                 self._languages[g].add(found, tile.neuron_N)
@@ -121,16 +109,24 @@ class Tests:
             shape = self._arrays[name].shape
             q_LNVG = np.full(shape, np.nan, dtype=np.float32)
             for g, tests in self._languages.items():
-                p_LNV = _read(self._arrays[source], g)
+                p_LNV = read_language(self._arrays[source], g)
                 q_LNVG[..., g] = _judge(tests, level, p_LNV)
-            _write(self._arrays[name], q_LNVG)
+            write_layers(self._arrays[name], q_LNVG)
         for g in self._languages:
             self._omnibus_LNG[..., g] = bh_q(self._omnibus_LNG[..., g])
-        _write(self._arrays["q_omnibus"], self._omnibus_LNG)
-        _write(self._arrays["rival"], self._rival_LNG)
+        write_layers(self._arrays["q_omnibus"], self._omnibus_LNG)
+        write_layers(self._arrays["rival"], self._rival_LNG)
 
 
-def _read(array: zarr.Array[Any], g: int) -> NDArray[np.float32]:
+def _map(
+    pool: ThreadPoolExecutor, look: Callable[[Tile], Any], tiles: Iterator[Tile], at_once: int
+) -> Iterator[Any]:
+    """Results in order, of no more than `at_once` tiles in memory at a time."""
+    while some := list(itertools.islice(tiles, at_once)):
+        yield from pool.map(look, some)
+
+
+def read_language(array: zarr.Array[Any], g: int) -> NDArray[np.float32]:
     """One language of an array, a chunk of layers at a time."""
     found = np.empty(array.shape[:-1], dtype=array.dtype)
     for layers in _chunks(array):
@@ -138,7 +134,8 @@ def _read(array: zarr.Array[Any], g: int) -> NDArray[np.float32]:
     return found
 
 
-def _write(array: zarr.Array[Any], data: NDArray[Any]) -> None:
+def write_layers(array: zarr.Array[Any], data: NDArray[Any]) -> None:
+    """Write all of an array, whole chunks of layers at a time."""
     for layers in _chunks(array):
         array[layers] = data[layers]
 
@@ -204,21 +201,3 @@ def _plain(scored: Any) -> Floats:
 
 def _total(arrays: Sequence[Floats]) -> Floats:
     return np.asarray(np.sum(np.broadcast_arrays(*arrays), axis=0))
-
-
-def selected_stability(
-    tests: LanguageTests, size_V: NDArray[np.int64], num_values: int
-) -> tuple[dict[int, float], dict[str, float]]:
-    """Share of half-samples by assignment (neuron x V + value), and how alike halves are."""
-    if tests.rule is None or not tests.num_halves:
-        return {}, {}
-    chosen = assignments(tests.leaders.first(size_V))
-    code_K, count_K = np.unique(np.concatenate(chosen[: tests.num_halves]), return_counts=True)
-    shares = (count_K / tests.num_halves).tolist()
-    from vxdist.stats.stability import mean_jaccard
-
-    alike = {
-        "observed": mean_jaccard(chosen[: tests.num_halves]),
-        "shuffled": mean_jaccard(chosen[tests.num_halves :]),
-    }
-    return dict(zip(code_K.tolist(), shares, strict=True)), alike

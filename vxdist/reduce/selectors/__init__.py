@@ -16,6 +16,9 @@ from vxdist.reduce.counts import LanguageCounts
 from vxstore.schema import ArraySpec
 
 SELECTORS = {
+    "contrast": "vxdist.reduce.selectors.claimed:Contrast",
+    "exclusive": "vxdist.reduce.selectors.claimed:Exclusive",
+    "stance": "vxdist.reduce.selectors.claimed:Stance",
     "vape": "vxdist.reduce.selectors.vape:Vape",
 }
 

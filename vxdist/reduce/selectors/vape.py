@@ -39,6 +39,7 @@ class Vape:
 
     Settings = VapeSettings
     needs = ("active_count",)
+    rule = "vape"
     ranked_by = "entropy"
     ascending = True
     ranked_among = "passed_filter"

@@ -1,0 +1,40 @@
+"""What the tests found in a language, in lines for the terminal."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from vxdist.reduce.testing import CLAIMS
+
+
+def summary_lines(language: str, attrs: Mapping[str, Any]) -> Iterator[str]:
+    """What can be claimed, and what the same rules find under shuffled labels."""
+    tests = attrs.get("tests", {}).get(language, {})
+    if reason := tests.get("untested"):
+        yield f"not tested: {reason}"
+        return
+    found = tests.get("found", {})
+    claims = [
+        f"{found[str(level)]['assignments']:,} {name}"
+        for level, name, _ in CLAIMS
+        if str(level) in found
+    ]
+    yield f"(neuron, value) at an FDR of {attrs['fdr']:g}: {', '.join(claims)}"
+    null = attrs.get("null", {}).get(language)
+    if null is None:
+        yield "no null was computed"
+        return
+    rates = [
+        f"{levels['any_rate']:.0%} {name}"
+        for level, name, _ in CLAIMS
+        if (levels := null["levels"].get(str(level)))
+    ]
+    yield f"shuffled labels find any in: {', '.join(rates)} ({null['shuffles']} shuffles)"
+    for level, name, _ in CLAIMS:
+        if not null["levels"].get(str(level), {"calibrated": True})["calibrated"]:
+            yield f"warning: {name} is found too often under shuffled labels; q is p of the max"
+    if listed := null.get("vape"):
+        yield (
+            f"VAPE's list: {listed['assignments_supported']:,} of {listed['assignments']:,} "
+            f"(neuron, value) differ; {listed['false_share']:.0%} of its neurons would be listed "
+            "under shuffled labels"
+        )
