@@ -147,7 +147,7 @@ def test_settings_of_the_wrong_kind(refused: Callable[..., str]) -> None:
     assert "tokens_per_batch: 20 is less than the longest text" in refused(
         "--locate.tokens_per_batch", "20"
     )
-    assert "is more than the 4 stories" in refused("--locate.parts_per_group", "5")
+    assert "must be at least 1, or null" in refused("--locate.parts_per_group", "0")
 
 
 def test_evaluate_before_reduce(refused: Callable[..., str], run_options: list[str]) -> None:

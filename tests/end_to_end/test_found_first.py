@@ -34,7 +34,7 @@ MISTAKES = [
     (["--reduce.selector", "best"], "reduce.selector: found 'best', expected one of"),
     (["--report.top_neurons", "0"], "report.top_neurons: found 0, expected at least 1"),
     (["--locate.tokens_per_batch", "0"], "locate.tokens_per_batch: 0 must be at least 1"),
-    (["--locate.parts_per_group", "99"], "locate.parts_per_group: 99 is more than the 4 stories"),
+    (["--locate.parts_per_group", "0"], "locate.parts_per_group: 0 must be at least 1, or null"),
     (["--locate.statistics", "[mood]"], "locate.statistics: found 'mood', expected names among"),
     (["--trainer.threads", "0"], "trainer.threads: 0 must be at least 1"),
     (["--trainer.offload", "cpu"], "trainer.offload: cpu needs sharded weights"),

@@ -84,7 +84,7 @@ def test_the_earlier_name_of_the_command_still_works(capsys: pytest.CaptureFixtu
         # The checks of the stages themselves.
         ([*MACHINE, "--evaluate.values", "[freedom,freedom]"], "at least one value, each once"),
         ([*MACHINE, "--evaluate.controls", "-1"], "evaluate.controls: -1 must be 0 or more"),
-        ([*MACHINE, "--locate.parts_per_group", "99"], "99 is more than the 24 stories of"),
+        ([*MACHINE, "--locate.parts_per_group", "0"], "0 must be at least 1, or null for one"),
         ([*MACHINE, "--trainer.shard_group", "3"], "3 must be 2 or more and divide the 8 ranks"),
     ],
 )

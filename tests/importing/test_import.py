@@ -91,6 +91,17 @@ def test_digests_know_labels_contents_and_denominator(make_file: MakeFile, tmp_p
         assert found == alike, key
 
 
+def test_digests_are_those_of_earlier_versions(make_file: MakeFile, store: str) -> None:
+    file = make_file("calm.pt", 1)
+    options = ("--language", "zh", "--denominator", "tokens", "--store", store)
+    assert main(["import", "lape", file, *options]) == 0
+    content = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    mark = ["calm", "zh", "unspecified", None, None, content]
+    attrs = vxstore.open(store).attrs
+    for key, marked in (("corpus_digest", [mark]), ("plan_digest", ["tokens", mark])):
+        assert attrs[key] == hashlib.sha256(json.dumps(marked).encode()).hexdigest()
+
+
 def test_lapes_own_files(make_file: MakeFile, store: str) -> None:
     """`n` for tokens, no questions, moments that nobody asked for."""
     more = {"token_num": None, "question_num": None, "sum1": torch.ones(3, 40)}

@@ -467,6 +467,33 @@ class TestRefuseOther:
             assert words in message
         assert message.count(" there") == sum(words.count(" there") for words in told)
 
+    @pytest.mark.parametrize(
+        ("record", "fix"),
+        [
+            (3, "finish it with the vxdist that began it"),
+            (None, "the stages after locate can use it as it is"),
+        ],
+    )
+    def test_parts_that_another_version_cut(
+        self,
+        make_store: Callable[..., str],
+        run_attrs: dict[str, Any],
+        record: int | None,
+        fix: str,
+    ) -> None:
+        """Whatever the settings are: restoring them would not help."""
+        path = make_store(record=record)
+        settings = {"parts_per_group": 12, "span": "all"}
+        here = {"plan_version": 2, "plan_digest": "p1", "plan_settings": settings}
+        with pytest.raises(StoreError) as caught:
+            refuse_other(path, {**run_attrs, **here})
+        assert str(caught.value) == (
+            f"{path} was made by an earlier version of vxdist, whose parts hold other stories "
+            f"(plan 1, here 2). Choose another store, or {fix}"
+        )
+        with pytest.raises(StoreError, match="model is tiny there, huge here"):
+            refuse_other(path, {**run_attrs, **here, "model": "huge", "model_fingerprint": "f1"})
+
 
 class TestDerivedGroups:
     def test_is_marked_complete_last(self, make_store: MakeStore) -> None:
