@@ -67,9 +67,9 @@ class CorpusConfig:
 class LocateConfig:
     """Recording how often each neuron is active (`vxdist locate`)."""
 
-    parts_per_group: int = 4
-    """Number of parts that each (value, language, stance) is cut into. A stopped run resumes at the
-    first part that is not recorded."""
+    parts_per_group: int | None = 12
+    """Number of parts that the dilemmas of each value are dealt to, in every language and stance;
+    null makes each dilemma a part. A stopped run resumes at the first part that is not recorded."""
     tokens_per_batch: int = 4096
     """Largest number of tokens in a batch, padding included."""
     max_padding: float = 0.05

@@ -99,9 +99,11 @@ def make_texts(vocabulary: int, tokens_per_batch: int, batches: int) -> Plan:
             stories.append(
                 TokenizedStory(
                     id=f"{value}-{n}",
+                    pair=f"{value}-{n}",
                     value=value,
                     language="en",
                     stance="aligned",
+                    setting="",
                     token_ids_T=rng.integers(3, vocabulary, length, dtype=np.int32),
                     counted_T=np.arange(length) > 0,
                 )

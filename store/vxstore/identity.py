@@ -5,7 +5,7 @@ from typing import Any
 
 from vxstore.errors import StoreError
 from vxstore.io import arrays
-from vxstore.io.metadata import FILE, is_listed, read_root
+from vxstore.io.metadata import FILE, STATE_COMPLETE, is_listed, read_root
 from vxstore.io.storage import OF_WINDOWS, find_storage
 from vxstore.read import STATE_CREATING, read_root_attrs
 from vxstore.statistics import recorded_names
@@ -50,6 +50,8 @@ def refuse_other(path: str, attrs: Mapping[str, Any]) -> None:
         shown.append(f"locate.statistics is {old} there, {new} here")
     if not differ and not shown:
         return
+    if differ == ["plan_digest"]:
+        _refuse_other_plan(path, there, attrs)
     for key in differ:
         if key == "plan_digest" and len(differ) > 1:
             continue  # another model or corpus always means another plan
@@ -58,6 +60,22 @@ def refuse_other(path: str, attrs: Mapping[str, Any]) -> None:
         f"{path} was made by another run: {'; '.join(shown)}. Choose another store, or restore "
         "these settings"
     )
+
+
+def _refuse_other_plan(path: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    """Raise StoreError if another version cut the stories into parts, in its own way."""
+    old, new = (of.get("plan_version", 1) for of in (there, here))
+    if old != new:
+        whose = "an earlier" if old < new else "a later"
+        fix = (
+            "the stages after locate can use it as it is"
+            if there["state"] == STATE_COMPLETE
+            else "finish it with the vxdist that began it"
+        )
+        raise StoreError(
+            f"{path} was made by {whose} version of vxdist, whose parts hold other stories (plan "
+            f"{old}, here {new}). Choose another store, or {fix}"
+        )
 
 
 def refuse_other_computation(path: str, here: Mapping[str, Any]) -> None:

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from zarr.abc.store import Store as ZarrStore
 
-from vxstore import experts, statistics
+from vxstore import clusters, experts, statistics
 from vxstore.errors import StoreError
 from vxstore.io import arrays
 from vxstore.io.guard import LARGEST_CHUNK, guarded
@@ -132,7 +133,10 @@ class Store:
         return self._open("")
 
     def record(self) -> xr.Dataset:
-        """Counts by (part, layer, neuron), with value, language and stance along part."""
+        """Counts by (part, layer, neuron), with value, language and stance along part.
+
+        Also `cluster` and `setting`, if the store has them.
+        """
         return self._open("record", whole=self.complete)
 
     def scores(self, name: str) -> xr.Dataset:
@@ -186,14 +190,24 @@ class Store:
         root = read_root(self.path)
         read_group(self.path, group, root)
         store = arrays.zarr_store(self.path, whole=whole)
-        with guarded():
-            dataset: xr.Dataset = xr.open_zarr(store, group=group, consolidated=False)
         what = f"{self.path}/{group}".rstrip("/")
+        dataset = _open_group(what, store, group)
         num_experts = experts.count_experts(root["attributes"])
         if group in ("", "record"):
             experts.check_layout(what, dataset, num_experts)
         _check_coordinates(what, dataset, num_experts)
+        if group == "record":
+            dataset = clusters.as_coordinate(what, dataset)
         return _for_users(dataset, group, root["attributes"]["format_version"])
+
+
+def _open_group(what: str, store: ZarrStore, group: str) -> xr.Dataset:
+    try:
+        with guarded():
+            opened: xr.Dataset = xr.open_zarr(store, group=group, consolidated=False)
+    except ValueError as error:  # such as arrays of different lengths along one dimension
+        raise StoreError(f"{what}: {clean(error)}; its metadata are damaged") from error
+    return opened
 
 
 def _check_coordinates(what: str, dataset: xr.Dataset, num_experts: int) -> None:

@@ -96,6 +96,16 @@ RECORD: Mapping[str, ArraySpec] = {
     ),
 }
 
+CLUSTER = ArraySpec(
+    dims=("part",),
+    dtype="int32",
+    units="1",
+    long_name="number of the part's dilemmas within its value: all tellings of one have the same",
+)
+"""`/record/cluster`: which parts tell the same dilemmas. In a store only if all parts have one; a
+coordinate in memory. It is not named in the group attribute `coordinates`: earlier versions take
+any whole numbers named there for a running number."""
+
 COORDINATES: Mapping[str, str] = {
     "layer": "decoder layer, from 0",
     "neuron": "hidden unit of the feed-forward block, from 0",
@@ -107,6 +117,7 @@ COORDINATES: Mapping[str, str] = {
     "part_value": "human value of the part's stories",
     "part_language": "language of the part's stories",
     "stance": "stance of the stories towards the value",
+    "setting": "setting of the part's stories",
     "part": "part of the corpus, from 0",
     "expert": "expert that the neuron belongs to, from 0",
     "unit": "unit of its expert that the neuron is, from 0",

@@ -11,6 +11,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from vxstore.clusters import check_clusters, write_clusters
 from vxstore.errors import StoreError
 from vxstore.experts import describe_experts, write_labels
 from vxstore.identity import holds_store
@@ -50,6 +51,11 @@ class PartLabels:
     value: str
     language: str
     stance: str
+    cluster: int | None = None
+    """Number of its dilemmas within the value, from 0: all tellings of one are in parts of one
+    number. Written only if all parts have one."""
+    setting: str = ""
+    """The setting of its stories; written only if all parts have one."""
     token_count: int | None = None
     story_count: int | None = None
 
@@ -71,10 +77,11 @@ def create(
     that are recorded (default: `vxstore.statistics.DEFAULT`), and `experts_per_token` how many
     experts of a layer each token is routed to. `num_experts` is of each layer, 0 of a dense model.
     A creation cut short is begun again. Raises StoreError if something else already
-    lies at `path`, ValueError if neurons cannot be shared out evenly over the experts, or if a
-    statistic is not known.
+    lies at `path`, ValueError if neurons cannot be shared out evenly over the experts, a
+    statistic is not known, or the number of a cluster is below 0 or more than int32 holds.
     """
     _refuse_occupied(path)
+    check_clusters([part.cluster for part in parts])
     attrs = {**attrs, **describe_experts(num_experts, num_neurons, attrs)}
     specs = root_arrays(attrs)
     shape = {
@@ -124,9 +131,11 @@ def _create_record(
         arrays.create_array(record, name, spec, full, chunks=chunks, shards=sharded)
     of_neuron = _write_numbers(record, ("part", "layer", "neuron"), shape)
     on_disk = names_on_disk("record", FORMAT_VERSION)
-    names = {label: on_disk.get(label, label) for label in OF_PART}
+    of_part = (*OF_PART, *(("setting",) if parts and all(p.setting for p in parts) else ()))
+    names = {label: on_disk.get(label, label) for label in of_part}
     for label, name in names.items():
         arrays.write_coordinate(record, name, [getattr(p, label) for p in parts], dim="part")
+    write_clusters(record, [p.cluster for p in parts])
     planned = {
         attribute: [getattr(part, name) for part in parts] for name, attribute in PLANNED.items()
     }

@@ -3,6 +3,7 @@
 import dataclasses
 from collections import Counter
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vxdist.errors import UserError
-from vxdist.plan import Plan, TokenizedStory, assign, make_plan
+from vxdist.plan import Part, Plan, TokenizedStory, assign, make_plan
 
 VALUES, LANGUAGES, STANCES = ("calm", "zeal"), ("zh", "en"), ("aligned", "violating")
 GROUPS = [(v, g, s) for v in VALUES for g in LANGUAGES for s in STANCES]
@@ -24,9 +25,16 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def make_story(number: int, group: tuple[str, str, str], length: int) -> TokenizedStory:
+def make_story(
+    number: int,
+    group: tuple[str, str, str],
+    length: int,
+    pair: int | None = None,
+    setting: str = "",
+) -> TokenizedStory:
     """A story of `length` tokens, the first of which is special."""
     value, language, stance = group
+    pair = number // 8 if pair is None else pair
     counted_T = np.ones(length, dtype=bool)
     counted_T[0] = False
     return TokenizedStory(
@@ -34,22 +42,28 @@ def make_story(number: int, group: tuple[str, str, str], length: int) -> Tokeniz
         value=value,
         language=language,
         stance=stance,
+        pair=f"{value}-{pair}",
+        setting=setting,
         token_ids_T=np.arange(number, number + length, dtype=np.int32),
         counted_T=counted_T,
     )
 
 
 @st.composite
-def corpora(draw: st.DrawFn) -> tuple[list[TokenizedStory], int]:
-    """Stories of some groups, mixed, and a number of parts that each group can fill."""
-    parts = draw(st.integers(1, 3))
-    zeal = [(v, g, s) for v, g, s in GROUPS if v == "zeal" and s == "violating"]
-    groups = GROUPS if draw(st.booleans()) else [g for g in GROUPS if g not in zeal]
-    labels = [g for g in groups for _ in range(draw(st.integers(parts, 4)))]
-    labels = draw(st.permutations(labels))
-    lengths = draw(st.lists(st.integers(2, 60), min_size=len(labels), max_size=len(labels)))
-    stories = [make_story(n, g, k) for n, (g, k) in enumerate(zip(labels, lengths, strict=True))]
-    return stories, parts
+def corpora(draw: st.DrawFn) -> tuple[list[TokenizedStory], int | None]:
+    """Stories, mixed: each group tells some of the value's dilemmas; and a number of parts."""
+    dilemmas = st.lists(st.integers(0, 4), max_size=5, unique=True)
+    told = draw(st.permutations([(g, pair) for g in GROUPS for pair in draw(dilemmas)]))
+    stories = [
+        make_story(n, group, draw(st.integers(2, 60)), pair, draw(st.sampled_from(("", "sea"))))
+        for n, (group, pair) in enumerate(told)
+    ]
+    return stories, draw(st.none() | st.integers(1, 6))
+
+
+def held_by(part: Part, stories: list[TokenizedStory]) -> list[TokenizedStory]:
+    """The stories of a part."""
+    return [stories[i] for batch in part.batches for i in batch]
 
 
 @pytest.fixture
@@ -61,7 +75,9 @@ def stories() -> list[TokenizedStory]:
 class TestMakePlan:
     @settings(max_examples=60)
     @given(corpora())
-    def test_every_story_is_in_one_part(self, corpus: tuple[list[TokenizedStory], int]) -> None:
+    def test_every_story_is_in_one_part(
+        self, corpus: tuple[list[TokenizedStory], int | None]
+    ) -> None:
         stories, parts = corpus
         plan = make_plan(stories, **{**SETTINGS, "parts_per_group": parts})
         planned = [i for part in plan.parts for batch in part.batches for i in batch]
@@ -70,63 +86,133 @@ class TestMakePlan:
 
     @settings(max_examples=60)
     @given(corpora())
-    def test_a_part_holds_one_group_and_a_group_its_parts(
-        self, corpus: tuple[list[TokenizedStory], int]
+    def test_a_part_holds_one_group_and_is_alone_with_its_number(
+        self, corpus: tuple[list[TokenizedStory], int | None]
     ) -> None:
         stories, parts = corpus
         plan = make_plan(stories, **{**SETTINGS, "parts_per_group": parts})
         for part in plan.parts:
-            held = [stories[i] for batch in part.batches for i in batch]
+            held = held_by(part, stories)
             assert {(s.value, s.language, s.stance) for s in held} == {
                 (part.value, part.language, part.stance)
             }
-        groups = Counter((s.value, s.language, s.stance) for s in stories)
-        made = Counter((p.value, p.language, p.stance) for p in plan.parts)
-        assert made == dict.fromkeys(groups, parts)
-        for group, size in groups.items():
-            sizes = [p.story_count for p in plan.parts
-                     if (p.value, p.language, p.stance) == group]  # fmt: skip
-            assert sum(sizes) == size
-            assert max(sizes) - min(sizes) <= 1
+            assert {s.setting for s in held} == {part.setting} or part.setting == ""
+        labels = [(p.value, p.language, p.stance, p.cluster) for p in plan.parts]
+        assert len(set(labels)) == len(labels)
+
+    @settings(max_examples=100)
+    @given(corpora(), st.randoms(use_true_random=False))
+    def test_all_tellings_of_a_dilemma_have_one_number(
+        self, corpus: tuple[list[TokenizedStory], int | None], random: Random
+    ) -> None:
+        """In whatever order each group lists its stories, and whichever of them it has."""
+        stories, parts = corpus
+        for _ in range(2):
+            plan = make_plan(stories, **{**SETTINGS, "parts_per_group": parts})
+            numbers: dict[str, set[int]] = {}
+            for part in plan.parts:
+                for story in held_by(part, stories):
+                    numbers.setdefault(story.pair, set()).add(part.cluster)
+            assert all(len(found) == 1 for found in numbers.values())
+            assert all(number < (parts or 5) for found in numbers.values() for number in found)
+            for group in GROUPS:
+                shuffle_group(stories, group, random)
 
     @settings(max_examples=60)
     @given(corpora())
-    def test_counts_add_up(self, corpus: tuple[list[TokenizedStory], int]) -> None:
+    def test_dilemmas_are_dealt_evenly(
+        self, corpus: tuple[list[TokenizedStory], int | None]
+    ) -> None:
+        stories, parts = corpus
+        plan = make_plan(stories, **{**SETTINGS, "parts_per_group": parts})
+        for value in VALUES:
+            found = {(p.cluster, s.pair) for p in plan.parts if p.value == value
+                     for s in held_by(p, stories)}  # fmt: skip
+            sizes = Counter(number for number, _ in found)
+            expected = len(found) if parts is None else min(parts, len(found))
+            assert sorted(sizes) == list(range(expected))
+            assert max(sizes.values(), default=0) - min(sizes.values(), default=0) <= 1
+
+    @settings(max_examples=60)
+    @given(corpora())
+    def test_without_a_number_each_dilemma_is_a_part(
+        self, corpus: tuple[list[TokenizedStory], int | None]
+    ) -> None:
+        stories, _ = corpus
+        plan = make_plan(stories, **{**SETTINGS, "parts_per_group": None})
+        assert all(part.story_count == 1 for part in plan.parts)
+        pairs = {s.value: len({t.pair for t in stories if t.value == s.value}) for s in stories}
+        for value, expected in pairs.items():
+            clusters = {part.cluster for part in plan.parts if part.value == value}
+            assert clusters == set(range(expected))
+
+    @settings(max_examples=60)
+    @given(corpora())
+    def test_counts_add_up(self, corpus: tuple[list[TokenizedStory], int | None]) -> None:
         stories, parts = corpus
         plan = make_plan(stories, **{**SETTINGS, "parts_per_group": parts})
         for part in plan.parts:
-            held = [stories[i] for batch in part.batches for i in batch]
+            held = held_by(part, stories)
             assert part.token_count == sum(int(s.counted_T.sum()) for s in held)
             assert part.work == sum(
                 len(b) * max(len(stories[i].token_ids_T) for i in b) for b in part.batches
             )
         assert plan.token_count == sum(len(s.token_ids_T) - 1 for s in stories)
         run = sum(part.work for part in plan.parts)
-        assert plan.padding == pytest.approx(1 - sum(len(s.token_ids_T) for s in stories) / run)
+        assert not stories or plan.padding == pytest.approx(
+            1 - sum(len(s.token_ids_T) for s in stories) / run
+        )
 
     def test_parts_come_by_value_then_language(self, stories: list[TokenizedStory]) -> None:
         plan = make_plan(stories, **{**SETTINGS, "values": ("zeal", "calm")})
         labels = [(p.value, p.language) for p in plan.parts]
         assert labels == [(v, g) for v in ("zeal", "calm") for g in LANGUAGES for _ in range(4)]
 
-    def test_the_languages_of_a_dilemma_meet_in_parts_of_one_number(self) -> None:
-        """Stories come dilemma by dilemma; story n of a group belongs to dilemma n."""
-        stories = [make_story(n, GROUPS[n % 8], 9) for n in range(40)]
+    def test_dilemmas_are_numbered_by_first_appearance_over_all_groups(self) -> None:
+        told = [("calm", "zh", "violating", 7), ("calm", "en", "aligned", 3),
+                ("calm", "zh", "aligned", 3), ("zeal", "en", "aligned", 9),
+                ("calm", "en", "aligned", 7), ("calm", "en", "aligned", 1)]  # fmt: skip
+        stories = [make_story(n, (v, g, s), 9, pair) for n, (v, g, s, pair) in enumerate(told)]
         plan = make_plan(stories, **SETTINGS)
-        number = Counter[tuple[str, str, str]]()
-        dilemmas: dict[tuple[str, str, int], set[int]] = {}
-        for part in plan.parts:
-            group = (part.value, part.language, part.stance)
-            held = {i // 8 for batch in part.batches for i in batch}
-            first = dilemmas.setdefault((part.value, part.stance, number[group]), held)
-            assert first == held
-            number[group] += 1
+        found = [(p.value, p.language, p.stance, p.cluster, p.batches) for p in plan.parts]
+        assert found == [
+            ("calm", "zh", "aligned", 1, ((2,),)),
+            ("calm", "zh", "violating", 0, ((0,),)),
+            ("calm", "en", "aligned", 0, ((4, 5),)),
+            ("calm", "en", "aligned", 1, ((1,),)),
+            ("zeal", "en", "aligned", 0, ((3,),)),
+        ]
 
-    def test_too_few_stories_are_refused(self, stories: list[TokenizedStory]) -> None:
-        with pytest.raises(UserError, match=r"parts_per_group: 5 .* 4 stories of calm/zh/aligned"):
-            make_plan(stories, **{**SETTINGS, "parts_per_group": 5})
-        with pytest.raises(UserError, match="parts_per_group: 0"):
-            make_plan(stories, **{**SETTINGS, "parts_per_group": 0})
+    def test_a_part_has_the_setting_that_all_its_stories_share(self) -> None:
+        group = ("calm", "zh", "aligned")
+        settings_of = ("sea", "sea", "sea", "hill", "", "")
+        stories = [make_story(n, group, 9, n // 2, s) for n, s in enumerate(settings_of)]
+        plan = make_plan(stories, **{**SETTINGS, "parts_per_group": 3})
+        assert [part.setting for part in plan.parts] == ["sea", "", ""]
+
+    def test_more_parts_than_dilemmas_leave_some_out(self, stories: list[TokenizedStory]) -> None:
+        many, one_each = (
+            make_plan(stories, **{**SETTINGS, "parts_per_group": n}) for n in (99, None)
+        )
+        assert many == one_each
+        assert len(many.parts) == len(stories)
+
+    @pytest.mark.parametrize("number", [0, -1])
+    def test_fewer_than_one_part_is_refused(
+        self, stories: list[TokenizedStory], number: int
+    ) -> None:
+        with pytest.raises(UserError, match=f"parts_per_group: {number} must be at least 1"):
+            make_plan(stories, **{**SETTINGS, "parts_per_group": number})
+
+
+def shuffle_group(
+    stories: list[TokenizedStory], group: tuple[str, str, str], random: Random
+) -> None:
+    """Put the stories of one group into another order, in the places that the group has."""
+    places = [n for n, s in enumerate(stories) if (s.value, s.language, s.stance) == group]
+    shuffled = [stories[n] for n in random.sample(places, len(places))]
+    for place, story in zip(places, shuffled, strict=True):
+        stories[place] = story
 
 
 def change(stories: list[TokenizedStory], at: int, **fields: Any) -> list[TokenizedStory]:
@@ -158,6 +244,7 @@ CHANGES: dict[str, Callable[[list[TokenizedStory]], Plan]] = {
     "the order of values": lambda s: make_plan(s, **{**SETTINGS, "values": ("zeal", "calm")}),
     "the order of languages": lambda s: make_plan(s, **{**SETTINGS, "languages": ("en", "zh")}),
     "the number of parts": lambda s: make_plan(s, **{**SETTINGS, "parts_per_group": 3}),
+    "the dilemma of a story": lambda s: make_plan(change(s, 7, pair="calm-1"), **SETTINGS),
     "the batches": lambda s: make_plan(s, **{**SETTINGS, "tokens_per_batch": 30}),
     "the padding": lambda s: make_plan(s, **{**SETTINGS, "max_padding": 0.1}),
     "fewer stories": lambda s: make_plan(s[:-1], **SETTINGS),
@@ -201,10 +288,10 @@ class TestDigest:
         assert make_plan(stories, **wide).digest == make_plan(stories, **wider).digest
 
     def test_stays_the_same_from_version_to_version(self) -> None:
-        """A store written today must be known again tomorrow: change it only with the format."""
+        """A store written today must be known again tomorrow: change it only with PLAN_VERSION."""
         stories = [make_story(n, GROUPS[n % 8], 5 + n) for n in range(16)]
         digest = make_plan(stories, **SETTINGS).digest
-        assert digest == "425808a5a71755a21c5375e57171e06428701c20ad10d01e9e855cdd3bc69fd7"
+        assert digest == "c2911f8abcc44e000eaf8b47e69f3cd57e2d0477d71db5b816eb352126137fb3"
 
 
 WORK = st.dictionaries(st.integers(0, 500), st.integers(0, 1000), max_size=40)

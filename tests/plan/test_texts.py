@@ -198,8 +198,8 @@ class TestRefusals:
     def fit(words: Any, too_long: Any, *items: ActivationItem) -> Sequence[str]:
         """Ids of the stories that are kept of these, with a limit of 12 tokens."""
         stories = tokenize_stories(items, words, span="all")
-        kept = fit_stories(items, stories, max_length=12, too_long=too_long)
-        assert fit_stories(items, stories, max_length=None, too_long=too_long) == stories
+        kept = fit_stories(stories, max_length=12, too_long=too_long)
+        assert fit_stories(stories, max_length=None, too_long=too_long) == stories
         return [story.id for story in kept]
 
     def test_too_long(self, words: Any) -> None:

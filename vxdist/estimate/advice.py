@@ -6,6 +6,7 @@ from vxdist.estimate.estimate import Estimate
 from vxdist.estimate.memory import Memory, Planner
 from vxdist.estimate.units import show_bytes
 from vxdist.estimate.work import Load, cut_questions, cut_stories
+from vxdist.plan import deal
 
 MOST_NODES = 1024
 """Largest number of nodes that is tried."""
@@ -141,14 +142,22 @@ def _ranks(estimate: Estimate) -> Iterator[str]:
             continue
         idle = ranks - len(load.tasks)
         if load.title == "locate":
-            groups = estimate.lengths.stories.values()
-            enough = -(-ranks // len(groups))
-            possible = enough <= min(map(len, groups))
-            remedy = f"raise locate.parts_per_group to {enough}, or " if possible else ""
-            noun = "parts"
+            remedy, noun = _more_parts(estimate, ranks), "parts"
         else:
             remedy, noun = "raise evaluate.controls, or ", "conditions"
         yield (
             f"{load.title}: {len(load.tasks)} {noun} leave {idle} of {ranks} devices idle; "
             f"{remedy}use fewer devices"
         )
+
+
+def _more_parts(estimate: Estimate, ranks: int) -> str:
+    """How to have a part for every rank, as the beginning of a sentence; empty if nothing does."""
+    stories = estimate.lengths.stories
+    groups = {(story.value, story.language, story.stance) for story in stories}
+    enough = -(-ranks // len(groups))
+    if len(deal(stories, enough)) >= ranks:
+        return f"raise locate.parts_per_group to {enough}, or "
+    if len(deal(stories, None)) >= ranks:
+        return "set locate.parts_per_group to null, or "
+    return ""

@@ -50,10 +50,12 @@ def measure_store(
     outcome: type[Outcome],
     assume: Assumptions,
     statistics: Sequence[str] = DEFAULT,
+    of_part: Sequence[str] = (),
 ) -> tuple[Group, ...]:
     """Every group of a store with one score and, if `conditions` is not 0, one evaluation.
 
-    `controls` are the control draws of each mask.
+    `controls` are the control draws of each mask, `of_part` labels of parts beside value, language
+    and stance.
     """
     sizes = {
         "part": parts,
@@ -71,7 +73,7 @@ def measure_store(
     experts = describe_experts(shape.num_experts, shape.num_neurons, {})
     attrs = {**experts, "statistics": list(statistics)}
     neuron_labels = ("layer", "neuron", *(LABELS if experts else ()))
-    groups = _recorded_groups(attrs, neuron_labels, selector, sizes)
+    groups = _recorded_groups(attrs, neuron_labels, ("stance", *of_part), selector, sizes)
     if conditions:
         groups += _evaluation_groups(neuron_labels, outcome, sizes)
     return tuple(group.measure(assume) for group in groups)
@@ -80,18 +82,19 @@ def measure_store(
 def _recorded_groups(
     attrs: Mapping[str, Any],
     neuron_labels: Sequence[str],
+    of_part: Sequence[str],
     selector: type[Selector],
     sizes: Mapping[str, int],
 ) -> "list[_Group]":
     """Root, record and scores; `attrs` are those of the root that decide its arrays."""
     routed = ("routed_expert",) if sizes["routed_expert"] else ()
-    by_part = {**sizes, **dict.fromkeys(("value", "language", "stance"), sizes["part"])}
+    by_part = {**sizes, **dict.fromkeys((*OF_TEXT, *of_part), sizes["part"])}
     pooled = {**sizes, "language": sizes["language"] + 1}
     labels = (*neuron_labels, *routed, *OF_TEXT)
     scores = {**selector.arrays, **SCORES}
     return [
         _Group("root", root_arrays(attrs), labels, _layers, sizes),
-        _Group("record", record_arrays(attrs), ("part", *labels, "stance"), _part, by_part),
+        _Group("record", record_arrays(attrs), ("part", *labels, *of_part), _part, by_part),
         _Group("scores/NAME", scores, (*neuron_labels, *OF_TEXT), _layers, pooled),
     ]
 

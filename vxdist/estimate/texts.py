@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vxdist.components import make_component
@@ -17,7 +17,7 @@ from vxdist.evaluate.outcomes import OUTCOMES, Outcome
 from vxdist.evaluate.prompting import Prompter
 from vxdist.model.load import ModelShape, load_tokenizer
 from vxdist.model.source import ModelSource
-from vxdist.plan import Group, fit_stories, tokenize_stories
+from vxdist.plan import Telling, fit_stories, tokenize_stories
 from vxdist.plan.texts import join_story
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
@@ -27,10 +27,22 @@ MOST = 10_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lengths:
-    """Number of tokens of each story, by (value, language, stance), and question, by language."""
+class StoryLength:
+    """Number of tokens of a story, and what decides its part."""
 
-    stories: Mapping[Group, Sequence[int]]
+    pair: str
+    value: str
+    language: str
+    stance: str
+    setting: str
+    tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lengths:
+    """Number of tokens of each story, in order, and of each question, by language."""
+
+    stories: Sequence[StoryLength]
     questions: Mapping[str, Sequence[int]]
     story_source: str
     """Where the lengths of stories come from: `counted`, `estimated` or `given`."""
@@ -72,7 +84,7 @@ def measure_texts(
         measured = _estimate(config, corpus, dilemmas, assume)
     per_dilemma = questions_per_dilemma(_outcome(config))
     return Lengths(
-        stories=_resize(
+        stories=_resize_stories(
             measured.stories, corpus_size.stories, corpus_size.tokens_per_story, assume
         ),
         questions=_resize(
@@ -96,7 +108,6 @@ def _count(
     tokenizer: Any = load_tokenizer(source)
     limit = shape.max_length
     stories = fit_stories(
-        corpus.activation,
         tokenize_stories(corpus.activation, tokenizer, span=config.locate.span),
         max_length=limit,
         too_long=config.locate.too_long,
@@ -104,7 +115,7 @@ def _count(
     prompter = Prompter(tokenizer, config.evaluate, choose_today(config, {}))
     questions = _outcome(config).ask(dilemmas, prompter, limit)
     return Lengths(
-        stories=_gather(((s.value, s.language, s.stance), len(s.token_ids_T)) for s in stories),
+        stories=[_measured(s, len(s.token_ids_T)) for s in stories],
         questions=_gather((q.language, len(q.token_ids_T)) for q in questions),
         story_source="counted",
         question_source="counted",
@@ -120,10 +131,7 @@ def _estimate(
         return 1 + round(len(text) / rates.get(language, rates["other"]))
 
     return Lengths(
-        stories=_gather(
-            ((s.value, s.language, s.stance), tokens(join_story(s), s.language))
-            for s in corpus.activation
-        ),
+        stories=[_measured(s, tokens(join_story(s), s.language)) for s in corpus.activation],
         questions=_gather(
             (item.language, assume.template_tokens + tokens(text, item.language))
             for item in dilemmas
@@ -143,6 +151,33 @@ def _outcome(config: Config) -> Outcome:
     settings = config.evaluate
     outcome: Outcome = make_component(OUTCOMES, settings.outcome, settings, "evaluate.outcome")
     return outcome
+
+
+def _measured(story: Telling, tokens: int) -> StoryLength:
+    return StoryLength(
+        pair=story.pair,
+        value=story.value,
+        language=story.language,
+        stance=story.stance,
+        setting=story.setting,
+        tokens=tokens,
+    )
+
+
+def _resize_stories(
+    stories: Sequence[StoryLength], texts: int | None, mean: float | None, assume: Assumptions
+) -> Sequence[StoryLength]:
+    """As `_resize`. A number of stories is given: those of every group tell the same dilemmas."""
+    groups = _gather(((s.value, s.language, s.stance), s.tokens) for s in stories)
+    resized = _resize(groups, texts, mean, assume)
+    if texts is None:
+        lengths = {group: iter(tokens) for group, tokens in resized.items()}
+        return [replace(s, tokens=next(lengths[s.value, s.language, s.stance])) for s in stories]
+    return [
+        StoryLength(pair=f"{n}", value=v, language=g, stance=s, setting="", tokens=tokens)
+        for (v, g, s), lengths in resized.items()
+        for n, tokens in enumerate(lengths)
+    ]
 
 
 def _gather(pairs: Any) -> dict[Any, list[int]]:

@@ -1,6 +1,6 @@
 """The tasks of the stages (parts, conditions), cut into batches as the stages cut them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from vxdist.config import Config
@@ -8,7 +8,7 @@ from vxdist.corpus import Corpus
 from vxdist.estimate.texts import Lengths
 from vxdist.evaluate.checks import check_controls, check_dilemmas, check_values
 from vxdist.evaluate.conditions import make_conditions
-from vxdist.plan import Group, assign, deal, pack
+from vxdist.plan import Telling, assign, deal, pack, share_setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +67,12 @@ class Load:
 def cut_stories(config: Config, lengths: Lengths, tokens_per_batch: int | None = None) -> Load:
     """Locate's parts.
 
-    Raises UserError if a group has fewer stories than parts, or a story is longer than a batch.
+    Raises UserError if `parts_per_group` is not at least 1, or a story is longer than a batch.
     """
     settings = config.locate
-    parts = [part for _, part in deal(lengths.stories, settings.parts_per_group)]
+    dealt = deal(lengths.stories, settings.parts_per_group).values()
     limit = tokens_per_batch or settings.tokens_per_batch
+    parts = [[lengths.stories[n].tokens for n in part] for part in dealt]
     cut = [_cut([part], limit, settings.max_padding) for part in parts]
     return _join("locate", [length for part in parts for length in part], cut)
 
@@ -151,6 +152,13 @@ def _join(title: str, lengths: Sequence[int], cuts: Sequence[_Cut]) -> Load:
     )
 
 
-def count_labels(stories: Mapping[Group, Sequence[int]]) -> tuple[int, int]:
+def count_labels(stories: Sequence[Telling]) -> tuple[int, int]:
     """Numbers of values and of languages of the stories."""
-    return len({group[0] for group in stories}), len({group[1] for group in stories})
+    return len({story.value for story in stories}), len({story.language for story in stories})
+
+
+def label_parts(config: Config, lengths: Lengths) -> tuple[str, ...]:
+    """Labels of locate's parts beside value, language and stance."""
+    dealt = deal(lengths.stories, config.locate.parts_per_group).values()
+    shared = all(share_setting(lengths.stories[n] for n in part) for part in dealt)
+    return ("cluster", "setting") if shared else ("cluster",)

@@ -1,6 +1,5 @@
 """Writing imported counts as a store. L: layer, N: neuron; a part is one file."""
 
-import dataclasses
 import hashlib
 import json
 import sys
@@ -159,7 +158,11 @@ def _describe_import(
     parts: Sequence[ImportedPart], kind: str, denominator: Denominator, model: str
 ) -> dict[str, Any]:
     """Attributes of the store. No model has an empty fingerprint, so none is taken for this one."""
-    marks = [[*dataclasses.astuple(p.labels), p.counts.sha256] for p in parts]
+    marks = [
+        # The counts planned of a part, of which an import has none, are part of these digests.
+        [p.labels.value, p.labels.language, p.labels.stance, None, None, p.counts.sha256]
+        for p in parts
+    ]
     return {
         "model": model,
         "model_revision": None,

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from vxdist.config import Config
-from vxdist.corpus import ActivationItem, Corpus
+from vxdist.corpus import Corpus
 from vxdist.hooks.measures import choose
-from vxdist.plan import Group, deal
+from vxdist.plan import check_parts_per_group
 from vxdist.runtime.checks import check_batches, check_model_run
 
 
@@ -16,10 +16,7 @@ def check_settings(config: Config, corpus: Corpus | None) -> None:
     settings = config.locate
     choose(settings.statistics)
     check_batches("locate", settings.tokens_per_batch, settings.max_padding)
-    groups: dict[Group, list[ActivationItem]] = {}
-    for item in () if corpus is None else corpus.activation:
-        groups.setdefault((item.value, item.language, item.stance), []).append(item)
-    deal(groups, settings.parts_per_group)
+    check_parts_per_group(settings.parts_per_group)
 
 
 def check_inputs(config: Config, corpus: Corpus | None, stages: Sequence[str]) -> None:

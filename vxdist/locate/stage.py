@@ -14,7 +14,7 @@ from vxdist.model.identify import digest_model
 from vxdist.model.load import ModelShape, describe_model
 from vxdist.model.source import ModelSource, find_model, read_ahead
 from vxdist.output import Output
-from vxdist.plan import Plan, fit_stories, make_plan
+from vxdist.plan import PLAN_VERSION, Plan, fit_stories, make_plan
 from vxdist.progress import WorkProgress
 from vxdist.runtime.identity import describe_computation
 from vxdist.runtime.launch import find_launch
@@ -72,7 +72,6 @@ def run(config: Config, output: Output) -> None:
 def plan_run(config: Config, corpus: Corpus, source: ModelSource, shape: ModelShape) -> Plan:
     """The plan of this corpus under this model's tokenizer."""
     stories = fit_stories(
-        corpus.activation,
         read_stories(config, corpus, source, shape),
         max_length=shape.max_length,
         too_long=config.locate.too_long,
@@ -110,6 +109,7 @@ def describe_run(
         "dtype": config.model.dtype,
         "corpus": corpus.path,
         "corpus_digest": corpus.activation_digest(),
+        "plan_version": PLAN_VERSION,
         "plan_digest": plan.digest,
         "plan_settings": {
             "parts_per_group": config.locate.parts_per_group,
@@ -190,6 +190,8 @@ def create_store(
                 value=part.value,
                 language=part.language,
                 stance=part.stance,
+                cluster=part.cluster,
+                setting=part.setting,
                 token_count=part.token_count,
                 story_count=part.story_count,
             )

@@ -122,6 +122,8 @@ def _load(folder: Path, items: Sequence[ActivationItem]) -> Sequence[TokenizedSt
             value=item.value,
             language=item.language,
             stance=item.stance,
+            pair=item.pair,
+            setting=item.setting,
             token_ids_T=token_ids[start:end],
             counted_T=counted[start:end],
         )

@@ -1,19 +1,34 @@
 """The plan: which part and which batch each text is in. Pure functions; no torch."""
 
 from vxdist.plan.batches import pack
-from vxdist.plan.parts import Group, Part, Plan, assign, deal, make_plan
+from vxdist.plan.parts import (
+    PLAN_VERSION,
+    Group,
+    Part,
+    Plan,
+    Telling,
+    assign,
+    check_parts_per_group,
+    deal,
+    make_plan,
+    share_setting,
+)
 from vxdist.plan.texts import TokenizedStory, Tokenizer, fit_stories, tokenize_stories
 
 __all__ = [
+    "PLAN_VERSION",
     "Group",
     "Part",
     "Plan",
+    "Telling",
     "TokenizedStory",
     "Tokenizer",
     "assign",
+    "check_parts_per_group",
     "deal",
     "fit_stories",
     "make_plan",
     "pack",
+    "share_setting",
     "tokenize_stories",
 ]

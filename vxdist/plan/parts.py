@@ -2,10 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
-from typing import TypeVar
+from typing import Protocol
 
 from vxdist.errors import UserError
 from vxdist.plan.batches import pack
@@ -13,7 +12,24 @@ from vxdist.plan.texts import TokenizedStory
 
 Group = tuple[str, str, str]
 """(value, language, stance)."""
-Item = TypeVar("Item")
+PLAN_VERSION = 2
+"""How stories are cut into parts: 1, of earlier versions, dealt each group's by their order in it,
+wherever other groups had the same dilemmas."""
+
+
+class Telling(Protocol):
+    """What decides the part of a story: one telling, in a language and a stance, of a dilemma."""
+
+    @property
+    def pair(self) -> str: ...
+    @property
+    def value(self) -> str: ...
+    @property
+    def language(self) -> str: ...
+    @property
+    def stance(self) -> str: ...
+    @property
+    def setting(self) -> str: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +43,10 @@ class Part:
     value: str
     language: str
     stance: str
+    cluster: int
+    """Number of its dilemmas within the value, from 0: all tellings of a dilemma have the same."""
+    setting: str
+    """The setting of all its stories; empty if they have none, or differ."""
     batches: tuple[tuple[int, ...], ...]
     story_count: int
     token_count: int
@@ -60,54 +80,69 @@ def make_plan(
     *,
     values: Sequence[str],
     languages: Sequence[str],
-    parts_per_group: int,
+    parts_per_group: int | None,
     tokens_per_batch: int,
     max_padding: float,
 ) -> Plan:
-    """Cut each (value, language, stance) into `parts_per_group` parts, dealing stories in turn.
+    """Cut stories into parts by `deal`, and each part into batches.
 
-    Dealing in corpus order puts the languages of one dilemma into parts of the same number. The
-    result depends only on the arguments, never on the number of ranks. Raises UserError if a
-    group has fewer stories than parts.
+    Parts come by value, then language, stance and number. The result depends only on the
+    arguments, never on the number of ranks. Raises UserError if `parts_per_group` is not at least
+    1, or a story is longer than a batch.
     """
-    groups: dict[Group, list[int]] = {}
-    for position, story in enumerate(stories):
-        groups.setdefault((story.value, story.language, story.stance), []).append(position)
-    stances = sorted({stance for _, _, stance in groups})
-    # Not every value comes in every stance.
-    ordered = {g: groups[g] for g in product(values, languages, stances) if g in groups}
+
+    def place(key: tuple[Group, int]) -> tuple[int, int, str, int]:
+        (value, language, stance), number = key
+        return values.index(value), languages.index(language), stance, number
+
+    dealt = deal(stories, parts_per_group)
     parts = tuple(
-        _make_part(n, group, dealt, stories, tokens_per_batch, max_padding)
-        for n, (group, dealt) in enumerate(deal(ordered, parts_per_group))
+        _make_part(n, key, dealt[key], stories, tokens_per_batch, max_padding)
+        for n, key in enumerate(sorted(dealt, key=place))
     )
     return Plan(stories=stories, parts=parts, digest=_digest(stories, parts))
 
 
-def deal(
-    groups: Mapping[Group, Sequence[Item]], parts_per_group: int
-) -> list[tuple[Group, Sequence[Item]]]:
-    """Deal the items of each group in turn to its parts; returns group and items of each part.
+def check_parts_per_group(parts_per_group: int | None) -> None:
+    """Raise UserError if stories cannot be dealt to so many parts; None is one dilemma a part."""
+    if parts_per_group is not None and parts_per_group < 1:
+        raise UserError(
+            f"locate.parts_per_group: {parts_per_group} must be at least 1, or null for one "
+            "dilemma a part"
+        )
 
-    Raises UserError if a group has fewer items than parts.
+
+def deal(
+    stories: Sequence[Telling], parts_per_group: int | None
+) -> dict[tuple[Group, int], list[int]]:
+    """Positions of the stories of each part, by group and number of the part.
+
+    The number is that of the story's dilemma among those of its value, by first appearance in
+    `stories` over all languages and stances, modulo `parts_per_group`; so all tellings of a dilemma
+    have the same. Numbers of which a group has no story are left out. Raises UserError as
+    `check_parts_per_group` does.
     """
-    if parts_per_group < 1:
-        raise UserError(f"locate.parts_per_group: {parts_per_group} must be at least 1")
-    for group, items in groups.items():
-        if len(items) < parts_per_group:
-            raise UserError(
-                f"locate.parts_per_group: {parts_per_group} is more than the {len(items)} "
-                f"stories of {'/'.join(group)}; lower it to that at most"
-            )
-    return [
-        (group, items[n::parts_per_group])
-        for group, items in groups.items()
-        for n in range(parts_per_group)
-    ]
+    check_parts_per_group(parts_per_group)
+    ranks: dict[str, dict[str, int]] = {}
+    parts: dict[tuple[Group, int], list[int]] = {}
+    for position, story in enumerate(stories):
+        of_value = ranks.setdefault(story.value, {})
+        rank = of_value.setdefault(story.pair, len(of_value))
+        number = rank if parts_per_group is None else rank % parts_per_group
+        group = (story.value, story.language, story.stance)
+        parts.setdefault((group, number), []).append(position)
+    return parts
+
+
+def share_setting(stories: Iterable[Telling]) -> str:
+    """The setting that all stories have; empty if there is none, or they differ."""
+    settings = {story.setting for story in stories}
+    return settings.pop() if len(settings) == 1 else ""
 
 
 def _make_part(
     index: int,
-    group: Group,
+    key: tuple[Group, int],
     positions: Sequence[int],
     stories: Sequence[TokenizedStory],
     tokens_per_batch: int,
@@ -115,12 +150,14 @@ def _make_part(
 ) -> Part:
     lengths = [len(stories[p].token_ids_T) for p in positions]
     packed = pack(lengths, tokens_per_batch=tokens_per_batch, max_padding=max_padding)
-    value, language, stance = group
+    (value, language, stance), number = key
     return Part(
         index=index,
         value=value,
         language=language,
         stance=stance,
+        cluster=number,
+        setting=share_setting(stories[p] for p in positions),
         batches=tuple(tuple(positions[i] for i in batch) for batch in packed),
         story_count=len(positions),
         token_count=sum(stories[p].counted for p in positions),
@@ -130,9 +167,10 @@ def _make_part(
 
 def _digest(stories: Sequence[TokenizedStory], parts: Sequence[Part]) -> str:
     """SHA-256 of the labels and batches of every part, down to the tokens."""
-    sha = hashlib.sha256(b"vxdist plan 1\n")
+    sha = hashlib.sha256(f"vxdist plan {PLAN_VERSION}\n".encode())
     for part in parts:
-        sha.update(json.dumps([part.value, part.language, part.stance]).encode())
+        labels = [part.value, part.language, part.stance, part.cluster]
+        sha.update(json.dumps(labels).encode())
         for batch in part.batches:
             for position in batch:
                 story = stories[position]

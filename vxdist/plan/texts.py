@@ -38,6 +38,8 @@ class TokenizedStory:
     value: str
     language: str
     stance: str
+    pair: str
+    setting: str
     token_ids_T: NDArray[np.int32]
     counted_T: NDArray[np.bool_]
 
@@ -115,6 +117,8 @@ def _tokenize(
             value=item.value,
             language=item.language,
             stance=item.stance,
+            pair=item.pair,
+            setting=item.setting,
             token_ids_T=ids_T,
             counted_T=counted_T,
         )
@@ -134,13 +138,12 @@ def _unknown(
 
 
 def fit_stories(
-    items: Sequence[ActivationItem],
     stories: Sequence[TokenizedStory],
     *,
     max_length: int | None,
     too_long: Literal["refuse", "leave_out"],
 ) -> tuple[TokenizedStory, ...]:
-    """The stories of the dilemmas that fit the model; `stories` are those of `items`, in order.
+    """The stories of the dilemmas that fit the model.
 
     A dilemma is left out in all its languages and stances if one of them is longer than
     `max_length` tokens: what is compared stays comparable. Raises UserError, naming the first of
@@ -157,8 +160,8 @@ def fit_stories(
             f"{max_length:,}; shorten or remove {'it' if len(long) == 1 else 'them'}, or set "
             "locate.too_long: leave_out to leave the dilemma out"
         )
-    pairs = {item.pair for item in items if item.id in set(long)}
-    kept = [s for item, s in zip(items, stories, strict=True) if item.pair not in pairs]
+    pairs = {story.pair for story in stories if story.id in set(long)}
+    kept = [story for story in stories if story.pair not in pairs]
     lost = {_group(story) for story in stories} - {_group(story) for story in kept}
     if lost:
         raise UserError(
