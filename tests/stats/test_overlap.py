@@ -1,13 +1,10 @@
-"""Label matching: exact by enumeration, quiet on shuffled labels, and finding what was planted.
-
-The two tellings of `twins` stand for two languages.
-"""
+"""Label matching, in which the two tellings of `twins` stand for two languages."""
 
 import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -61,6 +58,7 @@ def match(g: np.ndarray, h: np.ndarray, seed: int = 0, permutations: int = 999) 
 
 
 @settings(deadline=None)
+@example(seed=131071, values=3)  # nothing overlaps
 @given(SEEDS, st.integers(3, 5))
 def test_few_values_are_enumerated(seed: int, values: int) -> None:
     """By the definition: p is the fraction of all permutations that share as much."""
@@ -68,22 +66,22 @@ def test_few_values_are_enumerated(seed: int, values: int) -> None:
     found = match(g, h, permutations=120)
     overlap_LVV = [[[np.sum(a[:, v] & b[:, u]) for u in range(values)] for v in range(values)]
                    for a, b in zip(g, h, strict=True)]  # fmt: skip
-    np.testing.assert_array_equal(found.overlap_VV, np.sum(overlap_LVV, axis=0))
     orders = list(itertools.permutations(range(values)))
     by_order = np.array([[sum(o[v][order[v]] for v in range(values)) for o in overlap_LVV]
                          for order in orders])  # fmt: skip
     total = by_order.sum(axis=1)
-    assert found.p_value == pytest.approx(np.mean(total >= total[0]), nan_ok=total.std() == 0)
+    expected = np.mean(total >= total[0]) if np.ptp(total) else np.nan
+    assert found.p_value == pytest.approx(expected, nan_ok=True)
     off_diagonal = found.overlap_VV.sum() - np.trace(found.overlap_VV)
-    mean_other = off_diagonal / (values * (values - 1))
-    assert found.expected_other == pytest.approx(mean_other * values)
-    np.testing.assert_array_equal(found.shared_L, by_order[0])
+    assert found.expected_other == pytest.approx(off_diagonal / (values - 1))
+    assert found.overlap_VV.tolist() == np.sum(overlap_LVV, axis=0).tolist()
+    assert found.shared_L.tolist() == by_order[0].tolist()
     with np.errstate(invalid="ignore"):
         score = (by_order - by_order.mean(axis=0)) / by_order.std(axis=0)
     most = np.nanmax(score, axis=1, initial=-np.inf)
     for layer, p in enumerate(found.p_layer_L):
         expected = np.mean(most >= score[0, layer] - 1e-9)
-        assert p == pytest.approx(expected, nan_ok=by_order[:, layer].std() == 0)
+        assert p == pytest.approx(expected if np.ptp(by_order[:, layer]) else np.nan, nan_ok=True)
 
 
 def test_drawn_permutations_agree_with_all() -> None:
@@ -183,8 +181,7 @@ def test_too_few_values_have_no_p(values: int) -> None:
     g, h = random_selections(0, values)
     found = match(g, h)
     assert np.isnan(found.p_value)
-    assert np.isnan(found.p_layer_L).all()
-    assert found.shared_L.shape == (3,)
+    assert np.isnan(found.p_layer_L).tolist() == [True] * 3
     assert np.isnan(found.expected_other) == (values == 1)
 
 
