@@ -7,6 +7,7 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
     "scores": {"language": "scored_language"},
     "evaluation": {"value": "dilemma_value"},
     "effect": {"value": "dilemma_value"},
+    "languages": {"language": "compared_language"},
 }
 """By kind of group, name in memory to name on disk.
 
@@ -21,4 +22,5 @@ def names_on_disk(group: str, version: int) -> Mapping[str, str]:
     `version` is the store's own: in stores of formats 1 and 2 there are none.
     """
     kind, *below = group.split("/")
-    return RENAMED.get("effect" if "effect" in below[1:] else kind, {}) if version >= 3 else {}
+    own = [name for name in below[1:] if name in RENAMED]
+    return RENAMED.get(own[0] if own else kind, {}) if version >= 3 else {}

@@ -143,6 +143,10 @@ class Store:
         """The score `name`. Raises StoreError, listing the known ones, if there is none."""
         return self._derived("scores", name)
 
+    def languages(self, name: str) -> xr.Dataset:
+        """What languages share of the score `name`. Raises StoreError if they were not compared."""
+        return self._derived("scores", name, "languages")
+
     def evaluation(self, name: str) -> xr.Dataset:
         """Log-odds by (condition, dilemma, order) of the evaluation `name`."""
         return self._derived("evaluation", name)
@@ -181,7 +185,8 @@ class Store:
             )
         group = "/".join((kind, name, *below))
         if not is_listed(read_root(self.path), group):
-            raise StoreError(f"{self.path} has no finished {group}; run `vxdist evaluate`")
+            stage = "reduce" if kind == "scores" else "evaluate"
+            raise StoreError(f"{self.path} has no finished {group}; run `vxdist {stage}`")
         return self._open(group)
 
     def _open(self, group: str, *, whole: bool = True) -> xr.Dataset:

@@ -5,6 +5,7 @@ S: part, P: cluster, V: value.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 
 import numpy as np
 import xarray as xr
@@ -108,10 +109,29 @@ def read_parts(record: xr.Dataset, values: Sequence[str], language: str) -> Lang
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two languages, by position and name, and the clusters that both tell.
+
+    `at` says where those are among the clusters of each language.
+    """
+
+    first: int
+    second: int
+    names: tuple[str, str]
+    design: Design
+    at: tuple[Integers, Integers]
+
+    @property
+    def label(self) -> str:
+        """The pair's name, such as zh-en."""
+        return "-".join(self.names)
+
+
 def compare_clusters(
     record: xr.Dataset, parts: Sequence[LanguageParts], values: Sequence[str], adjust: Sequence[str]
-) -> list[Compared]:
-    """What is compared in each language, and pooled over them all.
+) -> tuple[list[Compared], list[Pair]]:
+    """What is compared in each language, and pooled over them all; and the pairs of languages.
 
     Raises UserError if it is to be adjusted for settings that the store does not record.
     """
@@ -122,8 +142,23 @@ def compare_clusters(
         )
     labels = _Labels.read(record, values, adjust)
     languages = [labels.compare(of.language, of.keys, [of]) for of in parts]
-    shared = set(parts[0].keys).intersection(*(of.keys for of in parts[1:]))
-    return [*languages, labels.compare(POOLED, sorted(shared), parts)]
+    pairs = [
+        Pair(
+            first=g,
+            second=h,
+            names=(one.language, other.language),
+            design=both.design,
+            at=(one.positions(both.keys), other.positions(both.keys)),
+        )
+        for (g, one), (h, other) in combinations(enumerate(parts), 2)
+        if (both := labels.compare(POOLED, _shared(one, other), [one, other])).design is not None
+    ]
+    return [*languages, labels.compare(POOLED, _shared(*parts), parts)], pairs
+
+
+def _shared(*parts: LanguageParts) -> list[Key]:
+    """The clusters that all languages tell."""
+    return sorted(set(parts[0].keys).intersection(*(of.keys for of in parts[1:])))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,15 +13,17 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from vxdist.errors import UserError
-from vxdist.reduce.clusters import Compared, LanguageParts, compare_clusters, read_parts
+from vxdist.reduce.clusters import Compared, LanguageParts, Pair, compare_clusters, read_parts
 from vxdist.reduce.language_tests import LanguageTests
+from vxdist.reduce.languages import LanguageFindings
 from vxdist.reduce.results import TestResults
 from vxdist.reduce.selectors import Selection, Selector
-from vxdist.reduce.testing import CLAIMS, Testing, describe_claims
+from vxdist.reduce.testing import CLAIMS, Testing, describe_claims, known
 from vxdist.reduce.tests import Arrays, Tests, read_language, write_layers
 from vxdist.reduce.vape_null import Listing
 from vxdist.stats.stability import assignments, mean_jaccard
 from vxstore.read import Store
+from vxstore.schema import POOLED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,7 @@ class Reading:
     record: xr.Dataset
     parts: Sequence[LanguageParts]
     compared: Sequence[Compared]
+    pairs: Sequence[Pair]
     values: Sequence[str]
     num_neurons: int
 
@@ -41,10 +44,12 @@ class Reading:
         values = [str(label) for label in root.value.values]
         languages = [str(label) for label in root.language.values]
         parts = [read_parts(record, values, language) for language in languages]
+        compared, pairs = compare_clusters(record, parts, values, testing.adjust)
         return cls(
             record=record,
             parts=parts,
-            compared=compare_clusters(record, parts, values, testing.adjust),
+            compared=compared,
+            pairs=pairs,
             values=values,
             num_neurons=root.sizes["layer"] * root.sizes["neuron"],
         )
@@ -78,8 +83,30 @@ class Tested:
     listings: Mapping[int, Listing | None]
     compared: Sequence[Compared]
     results: Mapping[str, TestResults]
+    interactions: Sequence[NDArray[np.float32]]
     values: Sequence[str]
     testing: Testing
+
+    def findings(
+        self, selections: Sequence[Selection], arrays: Arrays
+    ) -> dict[int, LanguageFindings]:
+        """What was found in each language that was tested, but not pooled, by position."""
+        found = {}
+        for g, of in self.languages.items():
+            if of.compared.language == POOLED:
+                continue
+            selected_LNV = selections[g].selected_LNV
+            listing = self.listings[g]
+            listed_LNV = np.zeros_like(selected_LNV)
+            if listing is not None:
+                listed_LNV.reshape(-1)[listing.assignment_K] = True
+            found[g] = LanguageFindings(
+                p_LNV=read_language(arrays["p_value"], g),
+                q_LNV=read_language(arrays["q_value"], g),
+                selected_LNV=selected_LNV,
+                listed_LNV=listed_LNV,
+            )
+        return found
 
     def conclude(self, selections: Sequence[Selection], arrays: Arrays) -> dict[str, Any]:
         """Write what depends on the selection, and return the attributes of the score."""
@@ -134,7 +161,8 @@ def run_tests(
             most=1 if most is None else most(reading.num_neurons, values),
             listing=listings[g],
         )
-    Tests(reading.record, reading.parts, languages, arrays).run(threads, advance)
+    tests = Tests(reading.record, reading.parts, languages, reading.pairs, arrays)
+    tests.run(threads, advance)
     results = {
         of.compared.language: TestResults(arrays=arrays, language=g, fdr=testing.fdr)
         for g, of in languages.items()
@@ -144,6 +172,7 @@ def run_tests(
         listings=listings,
         compared=reading.compared,
         results=results,
+        interactions=tests.interactions,
         values=reading.values,
         testing=testing,
     )
@@ -226,7 +255,8 @@ def _stability(
     if of.lists_vape and of.vape is not None:
         about = of.vape.summary()
         observed, by_chance = about["split_jaccard_assignments"], about["split_jaccard_shuffled"]
-        return of.vape.stability(), {"observed": known(observed), "shuffled": known(by_chance)}
+        shares = of.vape.stability() if of.num_halves else None
+        return shares, {"observed": observed, "shuffled": by_chance}
     if of.rule is None or not of.num_halves:
         return None, None
     size_V = selection.selected_LNV.sum(axis=(0, 1))
@@ -260,8 +290,3 @@ def robust_sd(
         low, high = stats.norm.isf(stats.t.sf(quartiles, degrees))
         found[value] = known(float(high - low) / 1.349)
     return found
-
-
-def known(number: float) -> float | None:
-    """The number, or None, which JSON can hold, for NaN."""
-    return None if np.isnan(number) else number

@@ -10,15 +10,18 @@ from typing import Any
 import numpy as np
 import xarray as xr
 import zarr
+from numpy.typing import NDArray
 
 from vxdist.errors import UserError
 from vxdist.reduce.counts import LanguageCounts
+from vxdist.reduce.languages import write_languages
 from vxdist.reduce.run_tests import Reading, Tested, run_tests
 from vxdist.reduce.selectors import Selection, Selector
 from vxdist.reduce.selectors.vape import Vape, VapeSettings
 from vxdist.reduce.testing import TESTS, Testing
 from vxstore.defaults import DEFAULT_SELECTOR
 from vxstore.errors import StoreError
+from vxstore.experts import share
 from vxstore.groups import DerivedGroup, begin_group
 from vxstore.identity import check_name, finished_alike
 from vxstore.read import Store, open_store
@@ -91,6 +94,17 @@ def write_score(
         of.language: dict(one.thresholds) for of, one in zip(counts, selections, strict=True)
     }
     about = reading.untested if found is None else found.conclude(selections, arrays)
+    if found is not None and reading.pairs:
+        about["languages"] = write_languages(
+            path,
+            f"{group}/languages",
+            reading.pairs,
+            found.interactions,
+            found.findings(selections, arrays),
+            _activity(counts[-1]),
+            labels,
+            testing,
+        )
     written.finish(
         {
             **identity,
@@ -101,6 +115,15 @@ def write_score(
         }
     )
     return thresholds
+
+
+def _activity(pooled: LanguageCounts) -> NDArray[np.float64]:
+    """Share of all tokens on which each neuron is active, (layer, neuron); NaN without any."""
+    activity_LN = np.empty(pooled.shape_LN)
+    for layers in pooled.blocks():
+        active_LN = pooled.total("active_count", layers).sum(axis=-1)
+        activity_LN[layers] = share(active_LN, pooled.tokens(layers).sum(axis=-1))
+    return activity_LN
 
 
 def _labels(root: xr.Dataset, languages: Sequence[str]) -> dict[str, Sequence[str] | range]:

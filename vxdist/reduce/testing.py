@@ -1,5 +1,6 @@
 """Settings of the tests of a score, and the arrays and attributes that hold what they find."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -94,6 +95,11 @@ TESTS: Mapping[str, ArraySpec] = {
     ),
 }
 """Arrays that the tests add to a score; NaN where a neuron was not tested."""
+
+
+def known(number: float) -> float | None:
+    """The number, or None, which JSON can hold, for NaN."""
+    return None if math.isnan(number) else float(number)
 
 
 def describe_claims(fdr: float) -> dict[str, Any]:

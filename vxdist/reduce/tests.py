@@ -15,8 +15,9 @@ import zarr
 from numpy.typing import NDArray
 
 from vxdist.reduce.blocks import Tile, layer_steps, read_tiles
-from vxdist.reduce.clusters import STANCES, Compared, LanguageParts
+from vxdist.reduce.clusters import STANCES, Compared, LanguageParts, Pair
 from vxdist.reduce.language_tests import LanguageTests, Looked, Rates
+from vxdist.reduce.languages import interaction
 from vxdist.reduce.testing import BY_VALUE, TESTS
 from vxdist.stats.multiplicity import bh_q
 from vxstore.schema import POOLED
@@ -40,6 +41,7 @@ class Tests:
         record: xr.Dataset,
         parts: Sequence[LanguageParts],
         languages: Mapping[int, LanguageTests],
+        pairs: Sequence[Pair],
         arrays: Arrays,
     ) -> None:
         self._record, self._parts = record, parts
@@ -48,6 +50,8 @@ class Tests:
         self._shape_LNG = (shape_LNVG[0], shape_LNVG[1], shape_LNVG[3])
         self._omnibus_LNG = np.full(self._shape_LNG, np.nan, dtype=np.float32)
         self._rival_LNG = np.full(self._shape_LNG, -1, dtype=np.int32)
+        self._pairs = pairs
+        self.interactions = [np.full(shape_LNVG[:3], np.nan, dtype=np.float32) for _ in pairs]
 
     def run(self, threads: int | None, advance: Callable[[int], object]) -> None:
         """Test every neuron, and conclude. `advance` is called with the layers just done."""
@@ -75,8 +79,10 @@ class Tests:
         rival_NG = self._rival_LNG[layers].reshape(-1, self._shape_LNG[2])
         begun = layers.start * self._shape_LNG[1]
         tiles = read_tiles(self._record, self._parts, layers)
-        for tile, looked in _map(pool, self._look, tiles, at_once):
+        for tile, looked, t_NVs in _map(pool, self._look, tiles, at_once):
             at = slice(int(tile.neuron_N[0]) - begun, int(tile.neuron_N[-1]) - begun + 1)
+            for t_NV, t_LNV in zip(t_NVs, self.interactions, strict=True):
+                t_LNV.reshape(-1, t_LNV.shape[2])[tile.neuron_N] = t_NV
             for g, found in looked.items():
                 self._languages[g].add(found, tile.neuron_N)
                 omnibus_NG[at, g] = found.arrays["q_omnibus"]
@@ -87,8 +93,8 @@ class Tests:
             target = self._arrays[name]
             target[layers] = array_NVG.reshape(num_layers, *target.shape[1:])
 
-    def _look(self, tile: Tile) -> tuple[Tile, dict[int, Looked]]:
-        """Test a tile in every language, and pooled."""
+    def _look(self, tile: Tile) -> tuple[Tile, dict[int, Looked], list[NDArray[np.float32]]]:
+        """Test a tile in every language, pooled, and between languages."""
         rates = {of.language: _rates(of, tile) for of in self._parts}
         found: dict[int, Looked] = {}
         for g, tests in self._languages.items():
@@ -100,7 +106,11 @@ class Tests:
             if tests.compared.language == POOLED:
                 pooled = _pool(tests.compared, self._parts, rates, looked)
                 found[g] = tests.look(pooled, tile.neuron_N)
-        return tile, found
+        t_NVs = [
+            interaction(pair, found[pair.first].scored, found[pair.second].scored)
+            for pair in self._pairs
+        ]
+        return tile, found, t_NVs
 
     def _conclude(self) -> None:
         """From p to q, each language and level by itself."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vxdist.reduce.selectors import Selection
 from vxdist.reduce.selectors.vape import entropy
+from vxdist.reduce.testing import known
 from vxdist.stats import labelings
 from vxdist.stats.design import Design
 from vxdist.stats.labelings import Labeling
@@ -155,10 +156,10 @@ class VapeNull:
             "below_cut_95": [float(n) for n in np.quantile(below_B, [0.05, 0.95])],
             "false_share": min(1.0, float(below_B.mean()) / listed),
             "noise_overlap": float(np.mean(overlap)),
-            "shuffled_jaccard": mean_jaccard(neurons[one:shuffled_end]),
-            "split_jaccard": mean_jaccard(neurons[shuffled_end:halves_end]),
-            "split_jaccard_assignments": mean_jaccard(members[shuffled_end:halves_end]),
-            "split_jaccard_shuffled": mean_jaccard(members[halves_end:]),
+            "shuffled_jaccard": known(mean_jaccard(neurons[one:shuffled_end])),
+            "split_jaccard": known(mean_jaccard(neurons[shuffled_end:halves_end])),
+            "split_jaccard_assignments": known(mean_jaccard(members[shuffled_end:halves_end])),
+            "split_jaccard_shuffled": known(mean_jaccard(members[halves_end:])),
         }
 
     def histogram(self) -> dict[str, list[float]]:
@@ -177,6 +178,8 @@ class VapeNull:
         labels = self._design.num_labels
         width = min(labels, MOST_VALUES)
         first = self._leaders.first(np.array([self._listing.most]))[start:end]
+        if not first:
+            return {}
         found = [_members(of[0], width, labels) for of in first]
         code_K, count_K = np.unique(np.concatenate(found), return_counts=True)
         return dict(zip(code_K.tolist(), (count_K / len(found)).tolist(), strict=True))

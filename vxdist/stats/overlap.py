@@ -106,18 +106,15 @@ def shared(p_g: Floats, p_h: Floats, fdr: float) -> Bools:
     return np.asarray(bh_q(np.maximum(p_g, p_h)) <= fdr)
 
 
-def bound(
-    q_g: Floats, q_h: Floats, interaction: Floats, p_interaction: Floats, fdr: float
-) -> Bools:
+def bound(q_g: Floats, interaction: Floats, p_interaction: Floats, fdr: float) -> Bools:
     """Where g shows it, and significantly more than h does.
 
-    `interaction` is positive where g shows more, and `p_interaction` its two-sided p; BH over what
-    is significant in g or in h. To be significant in g and not in h is not enough. Since the same
-    data choose what is tested, more than `fdr` of what is returned may be false. Exchange g and h,
-    and the sign, for what is bound to h.
+    `interaction` is positive where g shows more, and `p_interaction` its two-sided p; BH over all
+    of them. Over those significant in g or in h alone it would not hold: the same data choose them.
+    To be significant in g and not in h is not enough. Exchange g and h, and the sign, for what is
+    bound to h.
     """
-    asked = (q_g <= fdr) | (q_h <= fdr)
-    q_interaction = bh_q(np.where(asked, p_interaction, np.nan))
+    q_interaction = bh_q(p_interaction)
     return np.asarray((q_g <= fdr) & (interaction > 0) & (q_interaction <= fdr))
 
 

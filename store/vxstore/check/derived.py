@@ -17,7 +17,7 @@ from vxstore.declared import (
 )
 from vxstore.errors import DAMAGE, StoreError
 from vxstore.io import arrays
-from vxstore.io.metadata import FILE, is_listed, read_root
+from vxstore.io.metadata import BELOW, FILE, is_listed, read_root
 from vxstore.io.storage import find_storage
 from vxstore.read import Store
 from vxstore.schema import RECORD
@@ -28,7 +28,7 @@ def check_group(store: Store, group: str, report: Report) -> None:
     try:
         bad = list(_check(store, group))
     except (StoreError, *DAMAGE) as error:
-        below = [group] if group.startswith("scores") else [group, f"{group}/effect"]
+        below = [group, *(f"{group}/{name}" for name in BELOW)]
         bad = [found for name in below for found in bad_labels(store.path, name)]
         bad = bad or [(group, str(error))]
     for array, what in bad:
@@ -40,7 +40,10 @@ def _check(store: Store, group: str) -> Iterator[tuple[str, str]]:
     kind, name = group.split("/")
     if kind == "scores":
         scores = store.scores(name)
-        yield from list(_bad_arrays(group, scores)) or _broken_score(store, group, scores)
+        bad = list(_bad_arrays(group, scores))
+        if is_listed(read_root(store.path), f"{group}/languages"):
+            bad += _bad_arrays(f"{group}/languages", store.languages(name))
+        yield from bad or _broken_score(store, group, scores)
         return
     datasets = {group: store.evaluation(name)}
     if is_listed(read_root(store.path), f"{group}/effect"):

@@ -18,6 +18,8 @@ from vxstore.io.storage import Storage, find_storage, is_foreign
 FILE = "zarr.json"
 OWN, OTHERS = "metadata_digest", "metadata_digests"
 DERIVED = ("scores", "evaluation")
+BELOW = ("effect", "languages")
+"""Groups below a derived one that are finished by themselves."""
 ZEROS = "0" * 64
 STATE_COMPLETE = "complete"
 
@@ -83,7 +85,7 @@ def read_group(path: str, group: str, root: Document) -> dict[str, Document]:
         if child == FILE or is_foreign(child) or storage.size(name) is None:
             continue
         if vouched and digests is not None and name not in digests:
-            if child in DERIVED or child == "effect":
+            if child in (*DERIVED, *BELOW):
                 continue  # a group that is being written
             raise StoreError(f"{path}/{prefix}{child} does not belong to the store; remove it")
         doc = _read_verified(storage, path, name, digests)

@@ -1,0 +1,181 @@
+"""What two languages share: neurons selected in both, and those bound to one of them.
+
+Twins tell the same dilemma, so what is shared shows the topic that they share as well.
+
+L: layer, N: neuron, P: cluster, V: value, G: language, R: pair of languages.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vxdist.reduce.clusters import Pair
+from vxdist.reduce.testing import Testing, known
+from vxdist.stats.contrasts import one_against_rest, two_sided
+from vxdist.stats.overlap import (
+    Matching,
+    bound,
+    expected_matched,
+    match_labels,
+    overlap_by_layer,
+    shared,
+)
+from vxdist.stats.tested import Scored, score
+from vxstore.groups import begin_group
+from vxstore.schema import ArraySpec
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+_BY_PAIR = ("layer", "neuron", "value", "language_pair")
+
+
+def _spec(dims: tuple[str, ...], dtype: str, long_name: str, units: str = "1") -> ArraySpec:
+    return ArraySpec(dims=dims, dtype=dtype, units=units, long_name=long_name)
+
+
+LANGUAGES: Mapping[str, ArraySpec] = {
+    "overlap": _spec(
+        ("value", "other_value", "language_pair"),
+        "int64",
+        "neurons selected for a value in the first language and for another in the second",
+        "neurons",
+    ),
+    "p_value": _spec(
+        ("language_pair",), "float64", "share of permutations of the values that share as much"
+    ),
+    "expected_other": _spec(
+        ("language_pair",),
+        "float64",
+        "neurons that equal values would share, were they like different ones",
+        "neurons",
+    ),
+    "expected_matched": _spec(
+        ("language_pair",),
+        "float64",
+        "neurons that equal values would share by chance, drawn by layer and activity",
+        "neurons",
+    ),
+    "shared_count": _spec(
+        ("layer", "language_pair"), "int64", "neurons that equal values share", "neurons"
+    ),
+    "p_layer": _spec(
+        ("layer", "language_pair"), "float64", "p of the layer's sharing, for all layers together"
+    ),
+    "interaction": _spec(
+        _BY_PAIR, "float32", "t of the value's contrast in the first language less the second"
+    ),
+    "shared": _spec(_BY_PAIR, "bool", "the neuron differs for the value in both languages"),
+    "bound": _spec(
+        ("layer", "neuron", "value", "language"),
+        "bool",
+        "the neuron differs for the value in the language, and more than in any other",
+    ),
+}
+
+
+def interaction(pair: Pair, first: Scored, second: Scored) -> NDArray[np.float32]:
+    """t (N, V) of each value against the rest, of scores in the first less those in the second."""
+    x_NP = first.plain_NP[:, pair.at[0]] - second.plain_NP[:, pair.at[1]]
+    z_NP = score(x_NP, pair.design).z_NP
+    sum_NV = z_NP @ pair.design.indicators(pair.design.label_P)
+    t_NV = one_against_rest(sum_NV, pair.design.spreads(pair.design.label_P), pair.design)
+    t_NV[~(first.known_N & second.known_N)] = np.nan
+    return t_NV.astype(np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageFindings:
+    """One language's tests and selections, as arrays (layer, neuron, value)."""
+
+    p_LNV: NDArray[np.float32]
+    q_LNV: NDArray[np.float32]
+    selected_LNV: Bools
+    listed_LNV: Bools
+
+
+def write_languages(
+    path: str,
+    group: str,
+    pairs: Sequence[Pair],
+    interactions: Sequence[NDArray[np.float32]],
+    findings: Mapping[int, LanguageFindings],
+    activity_LN: Floats,
+    labels: Mapping[str, Any],
+    testing: Testing,
+) -> dict[str, Any]:
+    """Compare the languages of each pair, write `group`, and return what was found by pair.
+
+    `findings` are by position among the labels; `labels` has layer, neuron, value and language.
+    """
+    rng = np.random.default_rng(testing.seed)
+    languages = [name for g, name in enumerate(labels["language"]) if g in findings]
+    numbers = {g: n for n, g in enumerate(findings)}
+    shape_LNV = next(iter(findings.values())).q_LNV.shape
+    data = {name: _empty(spec, shape_LNV, len(pairs)) for name, spec in LANGUAGES.items()}
+    data["bound"] = np.ones((*shape_LNV, len(findings)), dtype=bool)
+    about = {}
+    for r, (pair, t_LNV) in enumerate(zip(pairs, interactions, strict=True)):
+        one, other = findings[pair.first], findings[pair.second]
+        match = _match(one.selected_LNV, other.selected_LNV, rng)
+        _enter(data, r, match)
+        matched_L = expected_matched(one.selected_LNV, other.selected_LNV, activity_LN)
+        data["expected_matched"][r] = matched_L.sum()
+        data["interaction"][..., r] = t_LNV
+        data["shared"][..., r] = shared(one.p_LNV, other.p_LNV, testing.fdr)
+        p_LNV = two_sided(t_LNV.astype(np.float64), pair.design.degrees).astype(np.float32)
+        of_first = bound(one.q_LNV, t_LNV, p_LNV, testing.fdr)
+        of_second = bound(other.q_LNV, -t_LNV, p_LNV, testing.fdr)
+        data["bound"][..., numbers[pair.first]] &= of_first
+        data["bound"][..., numbers[pair.second]] &= of_second
+        about[pair.label] = {
+            "selected": _sizes(match, matched_L),
+            "vape": _sizes(_match(one.listed_LNV, other.listed_LNV, rng)),
+            "shared": int(data["shared"][..., r].sum()),
+            "bound": dict(
+                zip(pair.names, (int(of_first.sum()), int(of_second.sum())), strict=True)
+            ),
+        }
+    written = begin_group(
+        path,
+        group,
+        {
+            **{dim: labels[dim] for dim in ("layer", "neuron", "value")},
+            "language": languages,
+            "other_value": labels["value"],
+            "language_pair": [pair.label for pair in pairs],
+        },
+    )
+    for name, spec in LANGUAGES.items():
+        written.write_array(name, spec, data[name])
+    written.finish({})
+    return about
+
+
+def _empty(spec: ArraySpec, shape_LNV: tuple[int, ...], pairs: int) -> NDArray[Any]:
+    sizes = dict(zip(("layer", "neuron", "value"), shape_LNV, strict=True))
+    sizes |= {"other_value": shape_LNV[2], "language_pair": pairs, "language": 0}
+    return np.zeros([sizes[dim] for dim in spec.dims], dtype=spec.dtype)
+
+
+def _match(one_LNV: Bools, other_LNV: Bools, rng: np.random.Generator) -> Matching:
+    return match_labels(overlap_by_layer(one_LNV, other_LNV), rng)
+
+
+def _enter(data: dict[str, NDArray[Any]], r: int, match: Matching) -> None:
+    data["overlap"][..., r] = match.overlap_VV
+    data["p_value"][r], data["expected_other"][r] = match.p_value, match.expected_other
+    data["shared_count"][:, r], data["p_layer"][:, r] = match.shared_L, match.p_layer_L
+
+
+def _sizes(match: Matching, matched_L: Floats | None = None) -> dict[str, Any]:
+    """How many neurons equal values share, beside what they would if they were like others."""
+    return {
+        "shared": int(match.shared_L.sum()),
+        "expected_other": known(match.expected_other),
+        "p_value": known(match.p_value),
+        **({} if matched_L is None else {"expected_matched": float(matched_L.sum())}),
+    }
