@@ -6,6 +6,7 @@ from vxdist.components import make_component
 from vxdist.config import Config
 from vxdist.corpus import Corpus
 from vxdist.errors import UserError
+from vxdist.reduce.clusters import LEAST_CLUSTERS
 from vxdist.reduce.selectors import SELECTORS, Selector
 from vxdist.reduce.testing import Testing
 from vxstore.identity import check_name
@@ -35,9 +36,38 @@ def check_inputs(config: Config, corpus: Corpus | None, stages: Sequence[str]) -
             f"corpus.values: {corpus.values[0]} is the only value, and reduce scores neurons over "
             "at least two; add a value, or run `vxdist locate` alone"
         )
-    missing = [n for n in make_selector(config).needs if n not in config.locate.statistics]
+    selector = make_selector(config)
+    if getattr(selector, "needs_tests", ()):
+        _check_clusters(config, corpus)
+    missing = [n for n in selector.needs if n not in config.locate.statistics]
     if missing:
         raise UserError(
             f"reduce.selector: {config.reduce.selector} needs {', '.join(missing)}; add it to "
             "locate.statistics"
         )
+
+
+def _check_clusters(config: Config, corpus: Corpus) -> None:
+    """Raise UserError if no language will have enough clusters of every value to test neurons."""
+    told: dict[tuple[str, str], set[str]] = {}
+    for item in corpus.activation:
+        told.setdefault((item.language, item.value), set()).add(item.pair)
+    most = config.locate.parts_per_group
+    least = {
+        language: min((_clusters(told, language, value, most), value) for value in corpus.values)
+        for language in corpus.languages
+    }
+    number, value = max(least.values())
+    if number < LEAST_CLUSTERS:
+        raise UserError(
+            f"reduce.selector: {config.reduce.selector} tests neurons over at least "
+            f"{LEAST_CLUSTERS} clusters of dilemmas of each value, and {value} will have {number}; "
+            "raise corpus.stories_per_group or locate.parts_per_group, or set reduce.selector: vape"
+        )
+
+
+def _clusters(
+    told: dict[tuple[str, str], set[str]], language: str, value: str, most: int | None
+) -> int:
+    pairs = len(told.get((language, value), ()))
+    return pairs if most is None else min(pairs, most)
