@@ -88,7 +88,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("key", "given", "expected"),
         [
-            ("locate.parts_per_group", "many", "found many, expected a whole number"),
+            ("locate.tokens_per_batch", "many", "found many, expected a whole number"),
             ("locate.span", "some", "found some, expected 'all' or 'response'"),
             ("evaluate.choice.prompts", "x" * 900, "found " + "x" * 59 + "…, expected a mapping"),
             ("corpus.languages", "7", "found 7, expected a list such as [a, b] or null"),
