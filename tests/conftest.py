@@ -230,6 +230,8 @@ def run_options(model_folder: Path, corpus_folder: Path, tmp_path: Path) -> list
         "2",
         "--locate.tokens_per_batch",
         "256",
+        "--reduce.selector",
+        "vape",  # the corpus has too few dilemmas for tests
         "--reduce.vape.top_fraction",
         "0.1",
         "--reduce.vape.filter_quantile",

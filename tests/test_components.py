@@ -240,7 +240,9 @@ class TestTables:
         assert (section.vape.top_fraction, section.rate_difference.count) == (0.01, 4)
 
     def test_unknown_names_list_the_known(self) -> None:
-        with pytest.raises(UserError, match=r"reduce.selector: found 'lape', expected one of vape"):
+        with pytest.raises(
+            UserError, match=r"reduce.selector: found 'lape', expected one of contrast"
+        ):
             find_class(SELECTORS, "lape", "reduce.selector")
 
     def test_components_are_made_with_their_settings(self, components: None) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from vxdist.reduce.clusters import Compared
 from vxdist.reduce.testing import CLAIMS, Testing
@@ -16,7 +17,7 @@ from vxdist.reduce.vape_null import Listing, VapeNull, VapeTile
 from vxdist.stats import labelings
 from vxdist.stats.contrasts import one_against_rest, upper_tail
 from vxdist.stats.multiplicity import bh_count
-from vxdist.stats.null import Found, Shuffles, Tally, new_tallies, shuffled_stance, shuffled_values
+from vxdist.stats.null import Found, Tally, new_tallies, shuffled_stance, shuffled_values
 from vxdist.stats.stability import RULES, Leaders, rank_in_halves
 from vxdist.stats.tested import Scored, score, test, test_stance
 
@@ -25,7 +26,7 @@ Integers = NDArray[np.int64]
 
 T_EDGES = np.linspace(-8, 8, 33)
 """Edges of the histogram of t; the outermost bins hold all beyond."""
-DRAWN = 20
+DRAWN = 5
 """Shuffles behind the histogram."""
 
 
@@ -78,30 +79,18 @@ class LanguageTests:
         self.lists_vape = rule == "vape"
         rng = np.random.default_rng([settings.seed, *compared.language.encode()])
         values, shuffles = self.design.num_labels, settings.shuffles
-        self._shuffles = Shuffles(
-            design=self.design, labelings=labelings.shuffles(self.design, shuffles, rng)
-        )
-        halves = {
-            shuffled: labelings.halves(self.design, settings.halves, rng, shuffled=shuffled)
-            for shuffled in (False, True)
-        }
+        self._shuffles = labelings.shuffles(self.design, shuffles, rng)
+        halves = labelings.halves(self.design, settings.halves, rng)
         self.vape = None
         if listing is not None and shuffles:
-            self.vape = VapeNull(
-                listing, self.design, self._shuffles.labelings, halves[False], halves[True]
-            )
-        self._stance_shuffles, ranked = None, self.design
+            self.vape = VapeNull(listing, self._shuffles, halves)
+        self._stance_shuffles = None
         if compared.stance is not None:
-            made = labelings.shuffles(compared.stance, shuffles, rng)
-            self._stance_shuffles = Shuffles(design=compared.stance, labelings=made)
+            self._stance_shuffles = labelings.shuffles(compared.stance, shuffles, rng)
             if rule == "stance":
-                ranked = compared.stance
-                halves = {
-                    shuffled: labelings.halves(ranked, settings.halves, rng, shuffled=shuffled)
-                    for shuffled in (False, True)
-                }
-        self._ranked, self._halves = ranked, [*halves[False], *halves[True]]
-        self.leaders = Leaders(len(self._halves), values, most)
+                halves = labelings.halves(compared.stance, settings.halves, rng)
+        self._halves = halves
+        self.leaders = Leaders(len(halves.each), values, most)
         self.levels = tuple(level for level, _, name in CLAIMS if name not in compared.absent)
         self.tallies: dict[int, Tally] = new_tallies(
             self.levels if shuffles else (), shuffles, num_neurons * values, settings.fdr
@@ -171,9 +160,9 @@ class LanguageTests:
             z_NP = score(x_NP, design).z_NP
             sum_NV = z_NP @ design.indicators(design.label_P)
             t_NV = one_against_rest(sum_NV, design.spreads(design.label_P), design)
-            p = upper_tail(t_NV, design.degrees).ravel()
-            kept[name] = p[p <= self.settings.fdr]
-            tests[name] = int(np.count_nonzero(~np.isnan(p)))
+            t = t_NV[t_NV > stats.t.isf(self.settings.fdr, design.degrees)]
+            kept[name] = upper_tail(t, design.degrees)
+            tests[name] = int(np.count_nonzero(~np.isnan(t_NV)))
         return kept, tests
 
     def _under_shuffles(self, z_NP: Floats, stance_NP: Floats | None) -> list[Found]:
@@ -185,9 +174,9 @@ class LanguageTests:
         return found
 
     def _in_halves(self, z_NP: Floats, able_N: NDArray[np.bool_]) -> NDArray[np.float32] | None:
-        if self.rule is None or not self._halves or not z_NP.size:
+        if self.rule is None or not self._halves.each or not z_NP.size:
             return None
-        number_CVN = rank_in_halves(z_NP, self._ranked, self._halves, self.rule)
+        number_CVN = rank_in_halves(z_NP, self._halves, self.rule)
         whole_CVN = np.full((*number_CVN.shape[:2], len(able_N)), -np.inf, dtype=np.float32)
         whole_CVN[..., able_N] = number_CVN
         return whole_CVN
@@ -197,7 +186,7 @@ class LanguageTests:
         bars_2 = np.zeros((2, len(T_EDGES) - 1))
         inner = T_EDGES[-1] - 1e-9
         bars_2[0] = np.histogram(np.clip(t_NV[~np.isnan(t_NV)], -inner, inner), T_EDGES)[0]
-        for of in self._shuffles.labelings[:DRAWN]:
+        for of in self._shuffles.each[:DRAWN]:
             sum_NV = z_NP @ self.design.indicators(of.label_P)
             t_NV = one_against_rest(sum_NV, self.design.spreads(of.label_P), self.design)
             bars_2[1] += np.histogram(np.clip(t_NV[~np.isnan(t_NV)], -inner, inner), T_EDGES)[0]
@@ -247,4 +236,4 @@ class LanguageTests:
     @property
     def num_halves(self) -> int:
         """Half-samples with the real labels, the first of `leaders`."""
-        return len(self._halves) // 2
+        return len(self._halves.each) // 2

@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 import zarr
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from vxdist.reduce.blocks import Tile, layer_steps, read_tiles
 from vxdist.reduce.clusters import STANCES, Compared, LanguageParts, Pair
@@ -56,7 +57,8 @@ class Tests:
     def run(self, threads: int | None, advance: Callable[[int], object]) -> None:
         """Test every neuron, and conclude. `advance` is called with the layers just done."""
         threads = threads or len(os.sched_getaffinity(0))
-        with ThreadPoolExecutor(threads) as pool:
+        # Each thread multiplies by itself: those of a BLAS would wait for one another.
+        with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
             for layers in layer_steps(self._record, self._arrays["p_value"].chunks[0]):
                 self._test_layers(layers, pool, at_once=2 * threads)
                 advance(layers.stop - layers.start)

@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 from vxdist.reduce.selectors import Selection
 from vxdist.reduce.selectors.vape import entropy
 from vxdist.reduce.testing import known
-from vxdist.stats import labelings
-from vxdist.stats.design import Design
-from vxdist.stats.labelings import Labeling
+from vxdist.stats.labelings import Block, Labeling, Labelings
 from vxdist.stats.stability import Leaders, jaccard, mean_jaccard
 
 Floats = NDArray[np.float64]
@@ -70,20 +68,15 @@ class VapeTile:
 class VapeNull:
     """VAPE under shuffled labels, and in halves of the dilemmas with real and shuffled labels."""
 
-    def __init__(
-        self,
-        listing: Listing,
-        design: Design,
-        shuffled: list[Labeling],
-        halves: list[Labeling],
-        shuffled_halves: list[Labeling],
-    ) -> None:
+    def __init__(self, listing: Listing, shuffles: Labelings, halves: Labelings) -> None:
+        design = shuffles.design
         own = Labeling(label_P=design.label_P, half_P=np.ones(design.num_clusters, dtype=bool))
-        self._labelings = [own, *shuffled, *halves, *shuffled_halves]
-        self._ends = np.cumsum([1, len(shuffled), len(halves)])
+        self._labelings = Labelings(design, [own, *shuffles.each, *halves.each])
+        self._ends = np.cumsum([1, len(shuffles.each), len(halves.each) // 2])
         self._listing, self._design = listing, design
-        self._leaders = Leaders(len(self._labelings), 1, listing.most)
-        self._below_C = np.zeros(len(self._labelings), dtype=np.int64)
+        number = len(self._labelings.each)
+        self._leaders = Leaders(number, 1, listing.most)
+        self._below_C = np.zeros(number, dtype=np.int64)
         self._bars_BC = np.zeros((len(EDGES) - 1, 1 + DRAWN), dtype=np.int64)
 
     def look(self, active_NP: Floats, given_NP: Floats, neuron_N: Integers) -> VapeTile:
@@ -92,7 +85,7 @@ class VapeNull:
         able_N = np.flatnonzero(rate_NP.max(axis=1) > self._listing.filter_threshold)
         if given_NP.shape[0] > 1:
             given_NP = given_NP[able_N]
-        found = [self._look(active_NP[able_N], given_NP, of) for of in self._blocks()]
+        found = [self._look(active_NP[able_N], given_NP, of) for of in self._labelings.blocks]
         passed_CN = np.concatenate([one for one, _ in found])
         code_CN = np.concatenate([one for _, one in found])
         width = min(self._design.num_labels, MOST_VALUES)
@@ -108,17 +101,12 @@ class VapeNull:
             code_C1N=code_CN[:, None, kept_N],
         )
 
-    def _blocks(self) -> list[list[Labeling]]:
-        return [of for _, of in labelings.blocks(self._labelings)]
-
-    def _look(
-        self, active_NP: Floats, given_NP: Floats, of: list[Labeling]
-    ) -> tuple[Floats, Integers]:
+    def _look(self, active_NP: Floats, given_NP: Floats, block: Block) -> tuple[Floats, Integers]:
         """Entropy, infinite where the filter is not passed, and values as bits; both (C, N)."""
-        indicator_PCV = labelings.indicators(self._design, of).astype(np.float64)
+        indicator_PCV = block.indicator_PCV.astype(np.float64)
         labels = self._design.num_labels
-        active_NCV = (active_NP @ indicator_PCV).reshape(len(active_NP), len(of), labels)
-        given_NCV = (given_NP @ indicator_PCV).reshape(len(given_NP), len(of), labels)
+        active_NCV = (active_NP @ indicator_PCV).reshape(len(active_NP), -1, labels)
+        given_NCV = (given_NP @ indicator_PCV).reshape(len(given_NP), -1, labels)
         with np.errstate(invalid="ignore", divide="ignore"):
             p_NCV = active_NCV / given_NCV
         passed_NC = p_NCV.max(axis=-1) > self._listing.filter_threshold

@@ -6,8 +6,9 @@ costs a matrix product and no new scores.
 P: cluster, V: value, C: labeling, N: neuron.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,53 +28,81 @@ class Labeling:
     half_P: NDArray[np.bool_]
 
 
-def shuffles(design: Design, number: int, rng: np.random.Generator) -> list[Labeling]:
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """Some labelings, counted from `first`: a column of 0 and 1 for each and label, and the spread
+    of each column (see `Design.spreads`)."""
+
+    first: int
+    indicator_PCV: NDArray[np.float32]
+    spread_CV: Floats
+
+    def sums(self, number_NP: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Sums by labeling and label; (N, C, V)."""
+        return (number_NP @ self.indicator_PCV).reshape(len(number_NP), *self.spread_CV.shape)
+
+
+@dataclass(frozen=True)
+class Labelings:
+    """Labelings of one design, made once and used for all neurons."""
+
+    design: Design
+    each: Sequence[Labeling]
+
+    @cached_property
+    def blocks(self) -> list[Block]:
+        """The labelings, `AT_ONCE` at a time."""
+        found = []
+        for first in range(0, len(self.each), AT_ONCE):
+            some = self.each[first : first + AT_ONCE]
+            columns = [self.design.indicators(of.label_P) * of.half_P[:, None] for of in some]
+            spreads = [self.design.spreads(of.label_P) for of in some]
+            found.append(
+                Block(
+                    first=first,
+                    indicator_PCV=np.hstack(columns).astype(np.float32),
+                    spread_CV=np.stack(spreads),
+                )
+            )
+        return found
+
+    @cached_property
+    def counts_CV(self) -> NDArray[np.int64]:
+        """Clusters of each labeling and label that take part."""
+        labels = self.design.num_labels
+        return np.stack([np.bincount(of.label_P[of.half_P], minlength=labels) for of in self.each])
+
+    def sums_in_halves(self, z_NP: NDArray[np.float32]) -> Floats:
+        """Sums (N, C, V) of scores that are standardised within each half; 0 where constant."""
+        labels = self.design.num_labels
+        half_PC = np.stack([of.half_P for of in self.each], axis=1).astype(np.float32)
+        size_C = half_PC.sum(axis=0)
+        mean_NC = z_NP @ half_PC / size_C
+        square_NC = z_NP**2 @ half_PC / size_C
+        sd_NC = np.sqrt(np.maximum(square_NC - mean_NC**2, 0))
+        sd_NC[sd_NC < 1e-3] = np.inf
+        sum_NCV = np.concatenate([block.sums(z_NP) for block in self.blocks], axis=1)
+        sum_NCV = sum_NCV.reshape(len(z_NP), -1, labels)
+        centred_NCV = sum_NCV - mean_NC[..., None] * self.counts_CV
+        return np.asarray(centred_NCV / sd_NC[..., None], dtype=np.float64)
+
+
+def shuffles(design: Design, number: int, rng: np.random.Generator) -> Labelings:
     """Labels of whole clusters, exchanged within strata."""
     everyone_P = np.ones(design.num_clusters, dtype=bool)
-    return [Labeling(label_P=design.shuffle(rng), half_P=everyone_P) for _ in range(number)]
+    each = [Labeling(label_P=design.shuffle(rng), half_P=everyone_P) for _ in range(number)]
+    return Labelings(design, each)
 
 
-def halves(
-    design: Design, number: int, rng: np.random.Generator, *, shuffled: bool
-) -> list[Labeling]:
-    """`number` times two halves of the clusters that complete each other, one after the other.
+def halves(design: Design, number: int, rng: np.random.Generator) -> Labelings:
+    """Pairs of halves of the clusters that complete each other, one after the other.
 
-    Of the design's own labels, or of labels shuffled anew each time.
+    First `number` pairs with the design's own labels, then as many with labels shuffled anew.
     """
-    found = []
-    for _ in range(number):
-        label_P = design.shuffle(rng) if shuffled else design.label_P
-        half_P = design.halve(label_P, rng)
-        found += [Labeling(label_P=label_P, half_P=h) for h in (half_P, ~half_P)]
-    return found
-
-
-def blocks(labelings: list[Labeling]) -> Iterator[tuple[int, list[Labeling]]]:
-    """Labelings, `AT_ONCE` at a time, each with the number of the first."""
-    for first in range(0, len(labelings), AT_ONCE):
-        yield first, labelings[first : first + AT_ONCE]
-
-
-def indicators(design: Design, labelings: list[Labeling]) -> NDArray[np.float32]:
-    """A column of 0 and 1 for each labeling and label; (P, C x V)."""
-    columns = [design.indicators(of.label_P) * of.half_P[:, None] for of in labelings]
-    return np.hstack(columns).astype(np.float32)
-
-
-def sums(
-    number_NP: NDArray[np.float32], indicator_PCV: NDArray[np.float32], num_labels: int
-) -> NDArray[np.float32]:
-    """Sums by labeling and label; (N, C, V)."""
-    return (number_NP @ indicator_PCV).reshape(len(number_NP), -1, num_labels)
-
-
-def sums_in_half(z_NP: NDArray[np.float32], design: Design, labeling: Labeling) -> Floats:
-    """Sums (N, V) of scores standardised within the labeling's half; 0 where constant there."""
-    z_NP = z_NP[:, labeling.half_P]
-    label_P = labeling.label_P[labeling.half_P]
-    indicator_PV = design.indicators(label_P).astype(np.float32)
-    mean_N1 = z_NP.mean(axis=1, keepdims=True)
-    sd_N1 = np.sqrt(np.maximum(np.mean(z_NP**2, axis=1, keepdims=True) - mean_N1**2, 0))
-    sd_N1[sd_N1 < 1e-4] = np.inf
-    sum_NV = z_NP @ indicator_PV - mean_N1 * indicator_PV.sum(axis=0)
-    return np.asarray(sum_NV / sd_N1, dtype=np.float64)
+    each = []
+    for shuffled in (False, True):
+        for _ in range(number):
+            label_P = design.shuffle(rng) if shuffled else design.label_P
+            half_P = design.halve(label_P, rng)
+            each += [Labeling(label_P=label_P, half_P=h) for h in (half_P, ~half_P)]
+    return Labelings(design, each)

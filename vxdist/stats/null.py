@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from vxdist.stats import labelings
 from vxdist.stats.contrasts import exclusive, one_against_rest, two_sided, upper_tail
 from vxdist.stats.design import Design
-from vxdist.stats.labelings import Labeling
+from vxdist.stats.labelings import Block, Labelings
 from vxdist.stats.multiplicity import bh_count
 from vxdist.stats.tested import beyond_p, exclusive_p
 
@@ -90,14 +89,6 @@ class Tally:
         return np.where(np.isnan(p), np.nan, np.where(p > self.cut, 1.0, found))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shuffles:
-    """Shuffled labels of a design."""
-
-    design: Design
-    labelings: list[Labeling]
-
-
 def new_tallies(levels: tuple[int, ...], shuffles: int, tests: int, fdr: float) -> dict[int, Tally]:
     """A tally for each level. `tests`: (neuron, value) that are tested, at most."""
     cut = min(fdr, KEPT / max(tests, 1))
@@ -108,7 +99,7 @@ Found = Mapping[int, tuple[Integers, Floats]]
 """By level, the shuffle and the p of each (neuron, value) that a shuffle makes look significant."""
 
 
-def shuffled_values(z_NP: Floats, shuffles: Shuffles, cut: float) -> Iterator[Found]:
+def shuffled_values(z_NP: Floats, shuffles: Labelings, cut: float) -> Iterator[Found]:
     """Levels 1 to 3 (differs, stands out, exclusive) under each shuffle, some shuffles at a time.
 
     Only (neuron, value) whose p of level 1 is at most `cut` are looked at: that of level 2 is never
@@ -116,15 +107,15 @@ def shuffled_values(z_NP: Floats, shuffles: Shuffles, cut: float) -> Iterator[Fo
     """
     design = shuffles.design
     z32_NP = z_NP.astype(np.float32)
-    for first, of in labelings.blocks(shuffles.labelings):
-        sum_NBV, neuron_K, shuffle_K, value_K, t_K = _large(z32_NP, design, of, cut, sided=1)
+    for block in shuffles.blocks:
+        sum_NBV, neuron_K, shuffle_K, value_K, t_K = _large(z32_NP, design, block, cut, sided=1)
         sum_KV = sum_NBV[neuron_K, shuffle_K].astype(np.float64)
         p_K = upper_tail(t_K, design.degrees)
         at = np.arange(len(p_K))
         beyond_K = beyond_p(sum_KV, np.repeat(p_K[:, None], design.num_labels, axis=1), design)
         lead = exclusive(sum_KV, design.counts_V, design.num_clusters)
         alone_K = np.where(lead.own_N == value_K, exclusive_p(lead.t_N, design), np.inf)
-        shuffle_K = shuffle_K + first
+        shuffle_K = shuffle_K + block.first
         yield {
             1: (shuffle_K, p_K),
             2: (shuffle_K, beyond_K[at, value_K]),
@@ -132,21 +123,20 @@ def shuffled_values(z_NP: Floats, shuffles: Shuffles, cut: float) -> Iterator[Fo
         }
 
 
-def shuffled_stance(z_NP: Floats, shuffles: Shuffles, cut: float) -> Iterator[Found]:
+def shuffled_stance(z_NP: Floats, shuffles: Labelings, cut: float) -> Iterator[Found]:
     """Level 4, stance within a dilemma, under each shuffle; as `shuffled_values`."""
     design = shuffles.design
     z32_NP = z_NP.astype(np.float32)
-    for first, of in labelings.blocks(shuffles.labelings):
-        _, _, shuffle_K, _, t_K = _large(z32_NP, design, of, cut, sided=2)
-        yield {4: (shuffle_K + first, two_sided(t_K, design.degrees))}
+    for block in shuffles.blocks:
+        _, _, shuffle_K, _, t_K = _large(z32_NP, design, block, cut, sided=2)
+        yield {4: (shuffle_K + block.first, two_sided(t_K, design.degrees))}
 
 
 def _large(
-    z_NP: NDArray[np.float32], design: Design, of: list[Labeling], cut: float, *, sided: int
+    z_NP: NDArray[np.float32], design: Design, block: Block, cut: float, *, sided: int
 ) -> tuple[NDArray[np.float32], Integers, Integers, Integers, Floats]:
     """Sums (N, B, V) by labeling; and neuron, labeling, value and t where p is at most `cut`."""
-    sum_NBV = labelings.sums(z_NP, labelings.indicators(design, of), design.num_labels)
-    spread_BV = np.stack([design.spreads(labeling.label_P) for labeling in of])
+    sum_NBV, spread_BV = block.sums(z_NP), block.spread_CV
     t_cut = stats.t.isf(cut / sided, design.degrees)
     rho_cut = t_cut / np.sqrt(design.degrees + t_cut**2)
     # A little lower, for rounding: what is too large is dropped later.

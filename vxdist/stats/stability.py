@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vxdist.stats.contrasts import exclusive
-from vxdist.stats.design import Design
-from vxdist.stats.labelings import Labeling, sums_in_half
+from vxdist.stats.labelings import Labelings
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -43,15 +42,11 @@ RULES: Mapping[str, Callable[[Floats, Integers], Floats]] = {
 """By selector, the number that ranks each (neuron, value), from sums of scores by value."""
 
 
-def rank_in_halves(
-    z_NP: Floats, design: Design, labelings: list[Labeling], rule: str
-) -> NDArray[np.float32]:
-    """The numbers that rank neurons in the half of each labeling; (C, V, N)."""
-    z32_NP = z_NP.astype(np.float32)
-    numbers = []
-    for of in labelings:
-        counts_V = np.bincount(of.label_P[of.half_P], minlength=design.num_labels)
-        numbers.append(RULES[rule](sums_in_half(z32_NP, design, of), counts_V).T)
+def rank_in_halves(z_NP: Floats, halves: Labelings, rule: str) -> NDArray[np.float32]:
+    """The numbers that rank neurons in each half; (C, V, N)."""
+    sum_NCV = halves.sums_in_halves(z_NP.astype(np.float32))
+    by_half = zip(sum_NCV.swapaxes(0, 1), halves.counts_CV, strict=True)
+    numbers = [RULES[rule](sum_NV, counts_V).T for sum_NV, counts_V in by_half]
     return np.stack(numbers).astype(np.float32)
 
 

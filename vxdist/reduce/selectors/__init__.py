@@ -43,6 +43,10 @@ class Selector(Protocol):
     """Scores every neuron, and selects those of each value.
 
     A class with settings declares them as the dataclass `Settings`, and is made with an instance.
+    It may declare `needs_tests`, arrays of the tests of a score that it selects by
+    (`LanguageCounts.tests`): a store that cannot be tested is then refused. `rule` names how the
+    stability of its selection is computed (see `vxdist.stats.stability.RULES`), with `most`, a
+    method, for the neurons of each value that it selects at most.
     """
 
     settings: Any
@@ -54,7 +58,7 @@ class Selector(Protocol):
     """Arrays that it writes beside `selected`, with dimensions layer, neuron, perhaps value, and
     language."""
     ranked_by: ClassVar[str]
-    """The array that ranks neurons."""
+    """The array that ranks neurons: one of those, or of the tests."""
     ascending: ClassVar[bool]
     """Whether the lowest number ranks first."""
     ranked_among: ClassVar[str | None]
