@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from vxdist.errors import UserError
 from vxdist.reduce.counts import LanguageCounts
-from vxdist.reduce.languages import write_languages
-from vxdist.reduce.run_tests import Reading, Tested, run_tests
+from vxdist.reduce.reading import Reading
+from vxdist.reduce.run_tests import Tested, run_tests
 from vxdist.reduce.selectors import Selection, Selector
 from vxdist.reduce.selectors.vape import Vape, VapeSettings
 from vxdist.reduce.testing import TESTS, Testing
@@ -76,10 +76,7 @@ def write_score(
     reading.check(selector)
     languages = [*(str(label) for label in root.language.values), POOLED]
     counts = [LanguageCounts(store=store, root=root, language=name) for name in languages]
-    chosen: Any = selector
-    own = isinstance(chosen, Vape)
-    vape = chosen if own else Vape(listing or VapeSettings())
-    lists = [vape.select(of) for of in counts] if own or reading.testable else []
+    lists = _list_vape(selector, listing, counts) if reading.testable else []
     labels = _labels(root, languages)
     written = begin_group(store.path, group, labels)
     found: Tested | None = None
@@ -87,34 +84,27 @@ def write_score(
         arrays = {n: _create(written, n, spec, labels) for n, spec in TESTS.items()}
         found = run_tests(reading, selector, lists, arrays, testing, threads, advance)
         counts = [dataclasses.replace(of, tests=found.results.get(of.language)) for of in counts]
-    selections = lists if own else [selector.select(of) for of in counts]
+    selections = [selector.select(of) for of in counts]
     for array, spec in {**selector.arrays, **SCORES}.items():
         _fill(_create(written, array, spec, labels), [_array(one, array) for one in selections])
-    thresholds = {
-        of.language: dict(one.thresholds) for of, one in zip(counts, selections, strict=True)
-    }
-    about = reading.untested if found is None else found.conclude(selections, arrays)
-    if found is not None and reading.pairs:
-        about["languages"] = write_languages(
-            path,
-            f"{group}/languages",
-            reading.pairs,
-            found.interactions,
-            found.findings(selections, arrays),
-            _activity(counts[-1]),
-            labels,
-            testing,
-        )
-    written.finish(
-        {
-            **identity,
-            **_describe_ranking(selector),
-            "thresholds": thresholds,
-            **about,
-            **({} if config is None else {"config": dict(config)}),
-        }
-    )
+    thresholds = {name: dict(of.thresholds) for name, of in zip(languages, selections, strict=True)}
+    about = reading.untested
+    if found is not None:
+        about = found.conclude(selections)
+        about |= found.compare_languages(path, group, selections, _activity(counts[-1]), labels)
+    kept = {} if config is None else {"config": dict(config)}
+    ranking = _describe_ranking(selector)
+    written.finish({**identity, **ranking, "thresholds": thresholds, **about, **kept})
     return thresholds
+
+
+def _list_vape(
+    selector: Any, listing: VapeSettings | None, counts: Sequence[LanguageCounts]
+) -> list[Selection]:
+    """VAPE's list of each language: with the selector's settings, if that is VAPE."""
+    own = selector.settings if isinstance(selector, Vape) else None
+    vape = Vape(own or listing or VapeSettings())
+    return [vape.select(of) for of in counts]
 
 
 def _activity(pooled: LanguageCounts) -> NDArray[np.float64]:
