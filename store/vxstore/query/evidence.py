@@ -15,7 +15,10 @@ from vxstore.text import clean
 
 Facts = Mapping[str, Any]
 LARGEST = 1e300
-RETEST = "`vxdist reduce --store {path} --reduce.name NAME` makes one that is tested"
+UNKNOWN = (
+    "it was made by an earlier vxdist, or by other software; `vxdist reduce --reduce.name NAME` "
+    "makes one that is tested"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +86,10 @@ class Evidence:
         ]
         return found[0], found[1]
 
+    def histogram(self, name: str) -> Facts:
+        """`edges`, `observed` and `shuffled` of `t` or `entropy`; empty if not recorded."""
+        return mapping(mapping(self.null.get("histograms")).get(name))
+
     def by_value(self, name: str) -> dict[str, float]:
         """A number for each value, such as `z_sd` or `clusters`; empty if not recorded."""
         return {str(v): number(self.tests.get(name), v) for v in mapping(self.tests.get(name))}
@@ -117,8 +124,7 @@ def _why_untested(score: Score, tests: Facts) -> str:
         return clean(reason)
     if score.claims.claims:
         return "" if tests else "nothing of its tests is recorded"
-    path = score.store.path
-    return f"it was made by an earlier vxdist, or by other software; {RETEST.format(path=path)}"
+    return UNKNOWN
 
 
 def _level(claim: Claim, tests: Facts, null: Facts) -> LevelFacts:

@@ -219,7 +219,7 @@ class TestTop:
     def test_title_and_heading(self, ask: Ask, store: str) -> None:
         out = ask("top", store, "--score", "margin")
         assert out.startswith("selected neurons, highest margin margin first\n")
-        assert re.search(r"^language +layer +neuron +margin +values +which *$", out, re.M)
+        assert re.search(r"^language +layer +neuron +margin +level +values +which *$", out, re.M)
         out = ask("top", store, "--score", "vape")
         assert out.startswith("selected neurons, lowest vape entropy first\n")
 

@@ -121,7 +121,7 @@ class TestTop:
         add_scores(path)
         said = fail("top", path, "--level", "1")
         assert "the score vape is not tested, so nothing is claimed of its neurons" in said
-        assert f"`vxdist reduce --store {path} --reduce.name NAME` makes one that" in said
+        assert "`vxdist reduce --reduce.name NAME` makes one that is tested" in said
         reason = {"untested": "fewer than 6 clusters of calm"}
         tests = {"zh": reason, "en": {"untested": "no twins"}, "pooled": reason}
         add_tests(path, attrs={"tests": tests, "null": {}})
