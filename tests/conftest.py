@@ -251,3 +251,156 @@ def run_options(model_folder: Path, corpus_folder: Path, tmp_path: Path) -> list
         "--store",
         str(tmp_path / "run.zarr"),
     ]
+
+
+CLAIMS = [
+    {"level": 1, "name": "differs", "array": "q_value"},
+    {"level": 2, "name": "stands out", "array": "q_beyond"},
+    {"level": 3, "name": "exclusive", "array": "q_exclusive"},
+    {"level": 4, "name": "stance", "array": "q_stance"},
+]
+
+
+def _null_of(language: str, selector: str | None) -> dict[str, Any]:
+    """What shuffled labels of one language gave: 200 shuffles; level 3 does not hold its level."""
+    level = {"any_rate": 0.09, "any_rate_se": 0.02, "mean_selected": 0.25, "most_selected": 11}
+    edges = [-4.0, -2.0, 0.0, 2.0, 4.0]
+    return {
+        "shuffles": 200,
+        **{key: level[key] for key in ("any_rate", "any_rate_se", "mean_selected")},
+        "levels": {
+            "1": {**level, "calibrated": True},
+            "2": {**level, "any_rate": 0.0, "mean_selected": 0.0, "most_selected": 0,
+                  "calibrated": True},
+            "3": {**level, "any_rate": 0.455, "most_selected": 148, "calibrated": False},
+        },
+        "topic": {
+            "labels": ["school", "hospital"],
+            "clusters": 173,
+            "discoveries": 33414 if language == "en" else 12,
+            "value_discoveries_same_clusters": 14142,
+            "excess_at_999": 0.92,
+        },
+        "vape": {
+            "listed": 461, "assignments": 2265, "values_per_neuron": 4.9, "below_cut_mean": 80.4,
+            "below_cut_95": [53.0, 111.0], "false_share": 0.174, "noise_overlap": 0.404,
+            "shuffled_jaccard": 0.546, "split_jaccard": 0.554, "split_jaccard_assignments": 0.338,
+            "assignments_supported": 556,
+        } if selector == "vape" else {},
+        "stability": {"observed": 0.338, "shuffled": 0.352},
+        "length_F": 7.8,
+        "length_p": 1e-11,
+        "histograms": {
+            "t": {"edges": edges, "observed": [5, 40, 60, 39], "shuffled": [1.5, 70.5, 70.0, 2.0]},
+            "entropy": {"edges": [0.0, 0.5, 1.0], "observed": [20, 3], "shuffled": [22.5, 0.5]},
+        },
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def add_tests() -> Callable[..., dict[str, Any]]:
+    """Add to any score what tests of it write: arrays, `tests` and `null`; returns the arrays.
+
+    The numbers are random. Neuron 0 of layer 0 has claim 4 for the first value in every language,
+    neuron 1 of it has claims 1 and 4, nobody has claim 2, and claim 4 of `pooled` is not tested.
+    `attrs` replaces attributes.
+    """
+
+    def add(
+        path: str, name: str = "vape", *, seed: int = 0, attrs: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        import numpy as np
+
+        import vxstore
+        from vxstore.groups import write_group
+        from vxstore.schema import ArraySpec
+
+        opened = vxstore.open(path).scores(name).load()
+        kinds = {
+            str(n): ArraySpec(
+                dims=tuple(map(str, of.dims)), dtype=str(of.dtype), units="1", long_name=str(n)
+            )
+            for n, of in opened.data_vars.items()
+        }
+        data = {str(n): of.values for n, of in opened.data_vars.items()}
+        labels = {
+            dim: [str(label) for label in opened[dim].values] for dim in ("value", "language")
+        }
+        shape = opened.selected.transpose("layer", "neuron", "value", "language").shape
+        rng = np.random.default_rng(seed)
+        added = {n: rng.uniform(0.05, 1, shape) for n in ("q_value", "q_exclusive", "q_stance")}
+        added["q_beyond"] = np.ones(shape)
+        added["q_value"][0, 0, 0] = 0.9
+        added["q_value"][0, 1, 0] = added["q_stance"][0, :2, 0] = 0.01
+        if "pooled" in labels["language"]:
+            added["q_stance"][..., labels["language"].index("pooled")] = np.nan
+        added |= {"p_value": added["q_value"] / 4, "t_value": rng.normal(size=shape)}
+        added |= {n: rng.uniform(size=shape) for n in ("auc", "stability")}
+        added["q_omnibus"] = rng.uniform(size=(*shape[:2], shape[3]))
+        added["rival"] = rng.integers(-1, shape[2], (*shape[:2], shape[3]))
+        by_value = ("layer", "neuron", "value", "language")
+        by_language = ("layer", "neuron", "language")
+        for n, of in added.items():
+            dtype = "int32" if n == "rival" else "float32"
+            kinds[n] = ArraySpec(
+                dims=by_value if of.ndim == 4 else by_language, dtype=dtype, units="1", long_name=n
+            )
+            added[n] = data[n] = of.astype(dtype)
+        known = {k: v for k, v in opened.attrs.items() if k not in ("complete", "coordinates")}
+        selector = known.get("selector", None if "ranked_by" in known else "vape")
+        found = {
+            language: {
+                str(claim["level"]): {
+                    "assignments": int((of := added[str(claim["array"])][..., g] <= 0.1).sum()),
+                    "neurons": int(of.any(axis=2).sum()),
+                }
+                for claim in CLAIMS
+                if not (language == "pooled" and claim["level"] == 4)
+            }
+            for g, language in enumerate(labels["language"])
+        }
+        tests = {
+            language: {
+                "untested": None,
+                "clusters": dict.fromkeys(labels["value"], 24),
+                "degrees": 286,
+                "absent": {"q_stance": "fewer than 6 clusters of both stances"}
+                if language == "pooled"
+                else {},
+                "found": of,
+                "z_sd": {value: 1.25 + v / 4 for v, value in enumerate(labels["value"])},
+                "z_sd_stance": dict.fromkeys(labels["value"], 1.01),
+                "length": {"F": 7.8, "p": 1e-11},
+            }
+            for language, of in found.items()
+        }
+        known |= {
+            "claims": CLAIMS,
+            "fdr": 0.1,
+            "testing": {"fdr": 0.1, "shuffles": 200, "halves": 10, "adjust": [], "seed": 0},
+            "tests": tests,
+            "null": {language: _null_of(language, selector) for language in labels["language"]},
+        }
+        dims = {"layer": range(shape[0]), "neuron": range(shape[1]), **labels}
+        write_group(path, f"scores/{name}", kinds, data, dims, {**known, **(attrs or {})})
+        return added
+
+    return add
+
+
+@pytest.fixture(scope="session")
+def add_clusters() -> Callable[..., None]:
+    """Give the parts of a complete store numbers of dilemma clusters, within their values."""
+
+    def add(path: str, cluster: Iterable[int]) -> None:
+        from vxstore.io import arrays
+        from vxstore.io.metadata import commit
+        from vxstore.schema import ArraySpec
+
+        group = arrays.open_group(path, "record", mode="r+")
+        spec = ArraySpec(dims=("part",), dtype="int32", units="1", long_name="dilemma cluster")
+        numbers = list(cluster)
+        arrays.create_array(group, "cluster", spec, (len(numbers),), chunks=(1,))[...] = numbers
+        commit(path, {})
+
+    return add

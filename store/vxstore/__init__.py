@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING, Any
 from vxstore.errors import StoreError, UserError
 
 if TYPE_CHECKING:
+    from vxstore.query.claimed import claimed
+    from vxstore.query.clusters import clusters
     from vxstore.query.compare import compare
     from vxstore.query.describe import describe
     from vxstore.query.effects import effects
     from vxstore.query.export import export
     from vxstore.query.layers import layers
-    from vxstore.query.neurons import neuron, top
+    from vxstore.query.neurons import neuron
+    from vxstore.query.null import null
     from vxstore.query.settings import settings
+    from vxstore.query.top import top
     from vxstore.read import Store
     from vxstore.read import open_store as open
 
@@ -26,12 +30,15 @@ __all__ = [
     "Store",
     "StoreError",
     "UserError",
+    "claimed",
+    "clusters",
     "compare",
     "describe",
     "effects",
     "export",
     "layers",
     "neuron",
+    "null",
     "open",
     "settings",
     "top",

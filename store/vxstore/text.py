@@ -1,6 +1,7 @@
 """Text from files and stores, made safe to print."""
 
 import re
+from collections.abc import Sequence
 
 # C0 and C1 controls, directional overrides, line separators, and lone surrogates.
 UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -14,6 +15,11 @@ def clean(text: object) -> str:
 def plural(count: int, noun: str, nouns: str | None = None) -> str:
     """`1 part`, `2 parts`; `nouns` where the plural is not made with an s."""
     return f"{count:,} {noun if count == 1 else nouns or f'{noun}s'}"
+
+
+def listing(words: Sequence[str], last: str = "and") -> str:
+    """`a`, `a and b`, `a, b and c`; `last` is the word before the last."""
+    return f" {last} ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
 
 
 def shorten(item: object, most: int = 60) -> str:

@@ -41,6 +41,7 @@ def selection(belongs: list[list[bool]], **changes: object) -> Selection:
         "number_K": 0.1 * (1 + neuron_K),
         "probability_K": probability_SV[belongs_SV],
         "others_K": others_SV[belongs_SV] / max(1, belongs_SV.shape[1] - 1),
+        "level_K": np.zeros_like(neuron_K),
         "ascending": True,
         "ranked_count": 0,
         "unscored_count": 0,

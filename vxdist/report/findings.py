@@ -11,6 +11,7 @@ from vxdist.report.evaluation import Cell, Evaluation
 from vxdist.report.interventions import describe_intervention
 from vxdist.report.notes import SelectorNotes
 from vxdist.report.text import every, listing, percent, plural
+from vxstore.query import verdict as tests_verdict
 
 NO_VERDICT = (
     "Whether they go beyond the controls is not recorded by the vxdist that wrote this store; run "
@@ -39,6 +40,19 @@ def selected(content: Content, notes: SelectorNotes) -> str:
         f"{seen}of the values it belongs to and on {percent(others, 1)} of those of the other "
         f"values{where}."
     )
+
+
+def claimed(content: Content) -> tuple[str, ...]:
+    """The highest claims in each language, and topic; nothing of a score without tests."""
+    shown = {selection.language for selection in content.score.by_language}
+    said = [
+        f"In {of.language}: {' '.join(sentences)}"
+        for of in content.score.evidence
+        if of.language in shown
+        and not of.untested
+        and (sentences := list(filter(None, (tests_verdict.found(of), tests_verdict.topic(of)))))
+    ]
+    return (" ".join(said),) if said else ()
 
 
 def finding(evaluation: Evaluation) -> str:

@@ -13,9 +13,11 @@ import xarray as xr
 
 from vxdist.report.selection import Selection
 from vxdist.report.text import digits_for
+from vxstore.claims import Claims
 from vxstore.declared import Ranking, find_selector
 from vxstore.experts import ROUTED
 from vxstore.query import open_score, selected_rows
+from vxstore.query.evidence import Evidence, read_evidence
 from vxstore.query.lookup import Score as OpenScore
 from vxstore.query.ranking import column, layer_blocks, numbers, took_part
 from vxstore.read import Store
@@ -37,6 +39,9 @@ class Score:
     long_name: str
     units: str
     selections: tuple[Selection, ...]
+    claims: Claims
+    evidence: tuple[Evidence, ...]
+    """What tests of the selections found, in the same order."""
 
     @property
     def title(self) -> str:
@@ -87,6 +92,8 @@ def read_score(store: Store, name: str, root: xr.Dataset, values: Sequence[str])
             )
             for language in languages
         ),
+        claims=found.claims,
+        evidence=tuple(of for of in read_evidence(found) if of.language in languages),
     )
 
 
@@ -119,6 +126,7 @@ def _select(
         "number_K": rows[column(ranking.array)].to_numpy(np.float64),
         "probability_K": rows["probability"].to_numpy(np.float64),
         "others_K": rows["mean_other_probability"].to_numpy(np.float64),
+        "level_K": rows.get("level", pd.Series(0, index=rows.index)).to_numpy(np.int64),
         "ascending": ranking.ascending,
     }
 

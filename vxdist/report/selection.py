@@ -27,6 +27,8 @@ class TopNeuron:
     probability: float
     others: float
     value_count: int
+    level: int
+    """The highest level of claim that it has for the value; 0 is being listed."""
 
     @property
     def name(self) -> str:
@@ -42,8 +44,9 @@ class Selection:
     """The neurons selected in one language, or in all languages pooled.
 
     The arrays have one entry for each neuron and value it was selected for, in the order of layer
-    and neuron: the number that ranks it, its activation probability for the value, and the mean of
-    that over the other values. `ranked_count` neurons were ranked, `unscored_count` have no number.
+    and neuron: the number that ranks it, its activation probability for the value, the mean of
+    that over the other values, and the highest level of claim that it has. `ranked_count` neurons
+    were ranked, `unscored_count` have no number.
 
     With experts: the `units` of each (else 0), and for each neuron the fewest tokens of one value
     that were routed to its expert.
@@ -62,6 +65,7 @@ class Selection:
     ranked_count: int
     unscored_count: int
     thresholds: Mapping[str, Any]
+    level_K: Integers
     units: int = 0
     fewest_routed_K: Integers | None = None
 
@@ -135,6 +139,7 @@ class Selection:
                 probability=float(self.probability_K[k]),
                 others=float(self.others_K[k]),
                 value_count=int(self._value_count_K[k]),
+                level=int(self.level_K[k]),
             )
             for k in order
         ]

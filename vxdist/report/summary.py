@@ -11,7 +11,7 @@ from vxdist.ranks import is_first_rank
 from vxdist.report.checks import report_path
 from vxdist.report.content import Content, gather
 from vxdist.report.evaluation import Cell, Evaluation
-from vxdist.report.findings import describe_source, finding
+from vxdist.report.findings import claimed, describe_source, finding
 from vxdist.report.selection import Selection
 from vxdist.report.text import MINUS, interval, percent, printable, signed, span
 
@@ -100,13 +100,15 @@ def _effect(evaluation: Evaluation, cell: Cell | None) -> list[str]:
 def _notes(content: Content) -> list[str]:
     """What the columns mean, or why there are none."""
     evaluation = content.evaluation
+    tested = claimed(content)
     if evaluation is None:
-        return [content.missing]
+        return [*tested, content.missing]
     measure = evaluation.measure
     units = f", in {measure.units}" if measure.units else ""
     notes = [
+        *tested,
         f"own effect: mean shift of the {measure.long_name}{units}, on the value's own dilemmas, "
-        f"with its {percent(evaluation.confidence)} interval"
+        f"with its {percent(evaluation.confidence)} interval",
     ]
     if _has_ranks(evaluation):
         notes.append("rank: control draws whose shift is below the mask's, out of all draws")

@@ -7,6 +7,7 @@ import xarray as xr
 
 from vxstore.check.findings import RECOMPUTE, Report
 from vxstore.check.laws import broken_laws, broken_quotients, broken_ranking
+from vxstore.claims import find_claims
 from vxstore.declared import (
     array_laws,
     evaluation_laws,
@@ -110,6 +111,7 @@ def _broken_score(store: Store, group: str, scores: xr.Dataset) -> Iterator[tupl
     root = store.root()
     find_selected(scores)
     ranking = find_ranking(scores)
+    find_claims(scores)
     require_labels(scores, root)
     laws = score_laws(scores)
     for layer in range(scores.sizes["layer"]):

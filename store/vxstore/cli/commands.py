@@ -10,16 +10,18 @@ import pandas as pd
 from vxstore import query
 from vxstore.check.store import check as check_store
 from vxstore.check.store import describe_findings, repair
-from vxstore.cli import effect_tables, output, show, tables
+from vxstore.cli import claims, effect_tables, output, show, tables
 from vxstore.cli.effects import find_evaluations, gather, make_flat
 from vxstore.cli.pipeline import call
 from vxstore.cli.progress import layer_progress
 from vxstore.errors import StoreError
 from vxstore.io.lock import hold
+from vxstore.query.evidence import read_evidence
 from vxstore.read import Store, open_store
 from vxstore.text import clean, plural
 
 Arguments = argparse.Namespace
+KEYS = ["language", "value"]
 
 
 def info(arguments: Arguments) -> None:
@@ -43,27 +45,50 @@ def top(arguments: Arguments) -> None:
     """`vxstore top`"""
     store = _open(arguments.store)
     score = query.open_score(store, arguments.score)
-    neurons = query.top(
-        store,
-        value=arguments.value,
-        language=arguments.language,
-        k=arguments.k,
-        score=score.name,
-    )
+    asked = {"value": arguments.value, "language": arguments.language, "score": score.name}
+    neurons = query.top(store, k=arguments.k, level=arguments.level, **asked)
     chosen = f"neurons of {arguments.value}" if arguments.value else "selected neurons"
-    title = f"{chosen}, {score.ranking.first} {score.name} {score.ranking.array} first"
-    _answer(arguments, neurons, neurons, lambda: show.show_neurons(neurons, title))
+    if not arguments.level:
+        title = f"{chosen}, {score.ranking.first} {score.name} {score.ranking.array} first"
+        _answer(arguments, neurons, neurons, lambda: show.show_neurons(neurons, title))
+        return
+    of = f" for {arguments.value}" if arguments.value else ""
+    ranked_by = neurons.attrs["ranked_by"]
+    first = score.ranking.first if ranked_by == score.ranking.array else "highest"
+    title = f"neurons that have claim {score.claims.title(arguments.level)}{of}, {first} "
+    title += f"{score.name} {ranked_by} first"
+
+    def show_claimed() -> None:
+        show.show_neurons(neurons, title, none="")
+        claims.show_counts(query.claimed(store, **asked), read_evidence(score), arguments.level)
+
+    _answer(arguments, neurons, neurons, show_claimed)
 
 
 def neuron(arguments: Arguments) -> None:
     """`vxstore neuron`"""
-    about = query.neuron(
-        _open(arguments.store), arguments.layer, arguments.neuron, score=arguments.score
-    )
+    store = _open(arguments.store)
+    about = query.neuron(store, arguments.layer, arguments.neuron, score=arguments.score)
+    if arguments.clusters or arguments.format == "json":
+        about["clusters"] = query.clusters(store, arguments.layer, arguments.neuron)
+    if arguments.clusters:
+        table = about["clusters"]
+        _answer(arguments, about, table, lambda: claims.show_clusters(about))
+        return
     table = about["values"]
-    if "languages" in about:
-        table = table.merge(about["languages"], on="language", how="left")
+    if "claims" in about:
+        known = [name for name in about["claims"] if name not in table or name in KEYS]
+        table = table.merge(about["claims"][known], on=KEYS, how="left")
+    for name in ("languages", "rivals"):
+        if name in about:
+            table = table.merge(about[name], on="language", how="left")
     _answer(arguments, about, table, lambda: tables.show_neuron(about))
+
+
+def null(arguments: Arguments) -> None:
+    """`vxstore null`"""
+    found = query.null(_open(arguments.store), score=arguments.score)
+    _answer(arguments, found, found["levels"], lambda: claims.show_null(found))
 
 
 def layers(arguments: Arguments) -> None:

@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_info(command("info", about, "STORE"))
     _add_top(command("top", "the selected neurons that a score ranks first", "STORE"))
     _add_neuron(command("neuron", "everything known about one neuron", "STORE"))
+    _add_score(command("null", "what the tests find, and what they find in shuffled data", "STORE"))
     _add_layers(command("layers", "how many neurons are selected in each layer", "STORE"))
     _add_compare(command("compare", "how similar two selections of one model are", "A", "B"))
     _add_effects(command("effects", "what ablating each value's neurons did", "STORE"))
@@ -99,6 +100,13 @@ def _add_top(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--value", help="only neurons that belong to this value")
     _add_language(parser)
     parser.add_argument("--k", type=_positive, default=10, help="neurons per language; default: 10")
+    parser.add_argument(
+        "--level",
+        type=_level,
+        default=0,
+        help="neurons that have this claim, selected or not: 1 differs, 2 stands out, 3 exclusive, "
+        "4 stance; default: the selected ones",
+    )
     _add_score(parser)
 
 
@@ -111,6 +119,9 @@ def _add_neuron(parser: argparse.ArgumentParser) -> None:
         metavar="NEURON",
         help="LAYER NEURON or LAYER EXPERT.UNIT, all from 0; or as tables print neurons: "
         "L29/N1114, L3/E2/U5",
+    )
+    parser.add_argument(
+        "--clusters", action="store_true", help="only its rates in each dilemma cluster"
     )
     _add_score(parser)
 
@@ -247,4 +258,11 @@ def _positive(text: str) -> int:
     number = int(text)  # argparse reports a ValueError
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} must be at least 1")
+    return number
+
+
+def _level(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} must be at least 0")
     return number

@@ -104,10 +104,11 @@ def print_table(
     ends: Sequence[bool] = (),
     *,
     gap: int = 2,
+    whole: Sequence[str] = (),
 ) -> None:
     """Print `rows`; columns are (name, whether right-aligned), `ends` says where a section ends.
 
-    `gap` is the space between columns, at least 1.
+    `gap` is the space between columns, at least 1. Cells of the columns `whole` are never broken.
 
     Cells and names break between words only. The table may be wider than the terminal: a number
     is never truncated.
@@ -120,8 +121,9 @@ def print_table(
         padding=(0, gap - 1, 0, 0),
         header_style="bold",
     )
-    for (_, is_right), column in zip(header, zip(*cells, strict=True), strict=True):
-        longest = max(cell_len(word) for text in column for word in (text.split() or [""]))
+    for (name, is_right), column in zip(header, zip(*cells, strict=True), strict=True):
+        words = [w for t in column for w in ([t] if name in whole else t.split() or [""])]
+        longest = max(map(cell_len, words))
         justify: Any = "right" if is_right else "left"
         table.add_column(Text(column[0]), justify=justify, min_width=longest)
     for number, row in enumerate(cells[1:]):

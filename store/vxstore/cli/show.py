@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
+from vxstore.cli.claims import show_found, with_titles
 from vxstore.cli.output import (
     format_numbers,
     new_console,
@@ -48,6 +49,9 @@ NEURONS = {
     "mean_other_probability": "mean p(others)",
     "value_count": "values",
     "values": "which",
+    "level": "level",
+    "p_value": "p",
+    "q_value": "q",
 }
 
 
@@ -71,21 +75,23 @@ def _leaves(at: tuple[str, ...], item: Any) -> Iterator[tuple[tuple[str, ...], A
         yield at, item
 
 
-def show_neurons(neurons: pd.DataFrame, title: str) -> None:
-    """Print the result of `query.top`."""
+def show_neurons(neurons: pd.DataFrame, title: str, none: str = "none is selected") -> None:
+    """Print the result of `query.top`; `none` if it is empty."""
     console = new_console()
     print_title(console, title)
     if neurons.empty:
-        console.print("none is selected")
+        if none:
+            console.print(none)
         return
+    neurons = with_titles(neurons)
     names = [str(name) for name in neurons]
-    header = [(heading(name), name not in ("language", "values")) for name in names]
+    header = [(heading(name), name not in ("language", "values", "level")) for name in names]
     rows = [list(row.values()) for row in neurons.to_dict("records")]
     for at in (n for n, name in enumerate(names) if name not in NEURONS):
         for row, text in zip(rows, format_numbers([row[at] for row in rows]), strict=True):
             row[at] = text
     ends = [row[0] != after[0] for row, after in itertools.pairwise(rows)]
-    print_table(console, header, rows, ends)
+    print_table(console, header, rows, ends, whole=["level"])
 
 
 def heading(name: str) -> str:
@@ -119,6 +125,7 @@ def show_info(about: Mapping[str, Any]) -> None:
         )
         _show_settings(console, _mapping(score.get("settings")))
         _show_thresholds(console, _mapping(score.get("thresholds")))
+        show_found(console, score)
     for name, evaluation in about["evaluations"].items():
         console.print()
         print_title(console, f"evaluation/{name}")

@@ -8,6 +8,7 @@ import pandas as pd
 from rich.cells import cell_len
 from rich.console import Console
 
+from vxstore.cli.claims import show_claims
 from vxstore.cli.output import (
     format_numbers,
     new_console,
@@ -52,6 +53,7 @@ def show_neuron(about: Mapping[str, Any]) -> None:
         console.print()
     header = [(str(name), name not in ("language", "value", "selected")) for name in values]
     _print_frame(console, header, values, sections=True)
+    show_claims(console, about)
 
 
 def _show_ranks(

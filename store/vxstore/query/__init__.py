@@ -1,6 +1,8 @@
 """Queries of a store, answered as tables and plain dictionaries. Nothing here prints."""
 
 from vxstore.query.asked import asked
+from vxstore.query.claimed import claimed
+from vxstore.query.clusters import clusters
 from vxstore.query.compare import compare
 from vxstore.query.describe import counts, describe, parts
 from vxstore.query.dilemmas import dilemma_rows, flips, read_dilemmas
@@ -9,11 +11,15 @@ from vxstore.query.export import count_rows, export, selected_rows
 from vxstore.query.layers import layers
 from vxstore.query.lookup import default_evaluation, default_score, open_score
 from vxstore.query.mask import mask
-from vxstore.query.neurons import neuron, top
+from vxstore.query.neurons import neuron
+from vxstore.query.null import null
 from vxstore.query.settings import settings
+from vxstore.query.top import top
 
 __all__ = [
     "asked",
+    "claimed",
+    "clusters",
     "compare",
     "count_rows",
     "counts",
@@ -28,6 +34,7 @@ __all__ = [
     "layers",
     "mask",
     "neuron",
+    "null",
     "open_score",
     "parts",
     "read_dilemmas",

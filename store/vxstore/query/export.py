@@ -8,10 +8,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
 
 from vxstore import experts
+from vxstore.claims import ORDER, Claims, find_levels
 from vxstore.declared import SELECTED
 from vxstore.errors import StoreError
+from vxstore.query.claimed import level_columns
 from vxstore.query.dilemmas import dilemma_rows
 from vxstore.query.effects import effect_rows
 from vxstore.query.files import check_out, write_json, write_rows
@@ -83,7 +87,9 @@ def selected_rows(
     """One row for each selected (language, value, layer, neuron), in this order.
 
     Further columns: the number that ranks, called as its array is (entropy, in nats, for VAPE; of
-    the value, where each has its own ranking), probability (active tokens / tokens of the value),
+    the value, where each has its own ranking), then, if the score is tested, level (0 if nothing is
+    claimed), and p_value and the q of level 1 (called as its array is), probability (active tokens
+    / tokens of the value),
     mean_other_probability (mean over the other values; NaN if there is none). In a store with
     experts, expert and unit follow neuron, and a probability is of the tokens routed to the
     expert. None is all values, every recorded language, and `vxstore.query.default_score`;
@@ -108,7 +114,8 @@ def _selected_blocks(
     ranking = score.ranking
     value_V = np.array([score.values.index(name) for name in values], dtype=np.int64)
     language_G = [score.languages.index(name) for name in languages]
-    for first, block in layer_blocks(score, ranking.array, SELECTED):
+    claims, shown = score.claims, level_columns(score)
+    for first, block in layer_blocks(score, ranking.array, *shown, *claims.arrays, SELECTED):
         chosen = block.isel(language=language_G)
         g_K, v_K, layer_K, neuron_K = np.nonzero(selections(chosen)[:, value_V])
         number_GVLN = numbers(chosen, ranking)
@@ -122,9 +129,23 @@ def _selected_blocks(
             "neuron": neuron_K,
             **experts.columns(score.store.attrs, score.data.sizes["neuron"], neuron_K),
             column(ranking.array): number_GVLN[g_K, number_v_K, layer_K, neuron_K],
+            **{
+                name: of_GVLN[g_K, value_V[v_K], layer_K, neuron_K]
+                for name, of_GVLN in _claimed(chosen, claims, shown)
+            },
             "probability": probability_K,
             "mean_other_probability": others_K,
         }
+
+
+def _claimed(
+    block: xr.Dataset, claims: Claims, shown: Sequence[str]
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Level, p and q of the neurons of some layers, (language, value, layer, neuron)."""
+    if claims.claims:
+        yield "level", find_levels(block, claims).astype(np.int64)
+    for name in shown:
+        yield column(name), block[name].transpose(*ORDER).values.astype(np.float64)
 
 
 def count_rows(

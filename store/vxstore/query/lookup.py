@@ -10,7 +10,8 @@ import xarray as xr
 import zarr
 from numpy.typing import NDArray
 
-from vxstore.declared import Ranking, find_ranking, find_selected
+from vxstore.claims import Claims, find_claims
+from vxstore.declared import BY_VALUE, Ranking, find_ranking, find_selected
 from vxstore.defaults import DEFAULT_OUTCOME, DEFAULT_SELECTOR
 from vxstore.errors import DAMAGE, StoreError
 from vxstore.io import arrays
@@ -38,6 +39,19 @@ class Score:
         """How the score ranks neurons. Raises StoreError if its declaration is not lawful."""
         with reading(self.store, f"scores/{self.name}"):
             return find_ranking(self.data)
+
+    @property
+    def claims(self) -> Claims:
+        """What its tests allow to be claimed. Raises StoreError if it declares that unlawfully."""
+        with reading(self.store, f"scores/{self.name}"):
+            return find_claims(self.data)
+
+    def has(self, array: str, dims: Sequence[str] = BY_VALUE, kinds: str = "f") -> bool:
+        """Whether it has such an array, of numbers of these kinds by these dimensions."""
+        if array not in self.data.data_vars:
+            return False
+        found = self.data[array]
+        return set(found.dims) == set(dims) and found.dtype.kind in kinds
 
 
 def default_score(store: Store, preferred: str = DEFAULT_SELECTOR) -> str:

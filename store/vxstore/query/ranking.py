@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from vxstore.declared import SELECTED, Ranking, require_labels
 from vxstore.query.lookup import Score, open_root, reading
 from vxstore.quotients import quotient
+from vxstore.text import listing
 
 BLOCK_BYTES = 64 << 20
 """Aim for the size of the layers of one array in memory."""
 COLUMNS = (
     "language", "value", "layer", "neuron", "expert", "unit", "token_count", "routed_count",
     "active_count", "probability", "mean_activation", "mean_other_probability", "value_count",
-    "values", "selected", "rank", "ranked_count",
+    "values", "selected", "rank", "ranked_count", "level", "claim",
 )  # fmt: skip
 """Columns of the tables of queries, beside those called as an array of the score."""
 
@@ -43,7 +44,7 @@ def layer_blocks(score: Score, *names: str) -> Iterator[tuple[int, xr.Dataset]]:
     sizes = [score.data.sizes[dim] for dim in ("neuron", "value", "language")]
     step = max(1, BLOCK_BYTES // (8 * max(1, math.prod(sizes))))
     for first in range(0, score.data.sizes["layer"], step):
-        with reading(score.store, f"{', '.join(names[:-1])} or {names[-1]}"):
+        with reading(score.store, listing(names, "or")):
             block = score.data[list(names)].isel(layer=slice(first, first + step)).load()
         yield first, block
 

@@ -127,7 +127,7 @@ class TestTop:
         add_scores(path, share=0.0)
         assert "none is selected" in ask("top", path)
         assert json.loads(ask("top", path, "--format", "json")) == []
-        header = "language,layer,neuron,entropy,value_count,values\n"
+        header = "language,layer,neuron,entropy,level,claim,value_count,values\n"
         assert ask("top", path, "--format", "csv") == header
 
 

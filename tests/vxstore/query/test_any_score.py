@@ -174,8 +174,14 @@ class TestEveryCommand:
 class TestTop:
     def test_of_all_values_ranks_by_the_best_of_a_neurons_own(self, store: str) -> None:
         found = query.top(vxstore.open(store), score="margin")
-        assert list(found) == ["language", "layer", "neuron", "margin", "value_count", "values"]
-        rows = [tuple(row.values()) for row in found.to_dict("records")]
+        assert list(found.drop(columns=["level", "claim"])) == [
+            "language", "layer", "neuron", "margin", "value_count", "values"
+        ]  # fmt: skip
+        assert set(found.level) == {0}
+        assert set(found.claim) == {"listed"}
+        rows = [
+            tuple(row.values()) for row in found.drop(columns=["level", "claim"]).to_dict("records")
+        ]
         assert rows == [
             ("zh", 1, 2, 9.0, 2, ["calm", "zeal"]),
             ("zh", 1, 0, 8.0, 1, ["zeal"]),
@@ -213,7 +219,7 @@ class TestTop:
     def test_title_and_heading(self, ask: Ask, store: str) -> None:
         out = ask("top", store, "--score", "margin")
         assert out.startswith("selected neurons, highest margin margin first\n")
-        assert re.search(r"^language +layer +neuron +margin +values +which *$", out, re.M)
+        assert re.search(r"^language +layer +neuron +margin +level +values +which *$", out, re.M)
         out = ask("top", store, "--score", "vape")
         assert out.startswith("selected neurons, lowest vape entropy first\n")
 

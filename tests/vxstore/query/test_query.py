@@ -36,6 +36,8 @@ def expected_rows(
                 "layer": layer,
                 "neuron": neuron,
                 "entropy": float(data["entropy"][layer, neuron, g]),
+                "level": 0,
+                "claim": "listed",
             }
             p = {v: float(data["activation_probability"][layer, neuron, VALUES.index(v), g])
                  for v in VALUES}  # fmt: skip

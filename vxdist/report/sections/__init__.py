@@ -6,6 +6,7 @@ To add one, write both files and a line in the table: a function from the conten
 
 SECTIONS = {
     "run": "vxdist.report.sections.run:make_section",
+    "claims": "vxdist.report.sections.claims:make_section",
     "selection": "vxdist.report.sections.selection:make_section",
     "effects": "vxdist.report.sections.effects:make_section",
     "top": "vxdist.report.sections.top:make_section",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from vxdist.report.content import Content
 from vxdist.report.elements import Tile
 from vxdist.report.evaluation import Evaluation
-from vxdist.report.findings import finding, selected
+from vxdist.report.findings import claimed, finding, selected
 from vxdist.report.notes import outcome_notes, selector_notes
 from vxdist.report.text import span
 
@@ -25,7 +25,7 @@ def make_overview(content: Content) -> Overview:
 
 def statement(content: Content) -> tuple[str, ...]:
     """What was selected, what ablating it did, and a warning if the outcome has one."""
-    paragraphs = [selected(content, selector_notes(content))]
+    paragraphs = [selected(content, selector_notes(content)), *claimed(content)]
     if content.evaluation is None:
         return (*paragraphs, f"{content.missing} What these neurons do is not known.")
     paragraphs.append(finding(content.evaluation))

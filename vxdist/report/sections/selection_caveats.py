@@ -86,6 +86,10 @@ def _experts(content: Content) -> Caveat:
 def _corpus(content: Content) -> Caveat:
     recording = content.recording
     limits = content.corpus_limits
+    is_tested = not all(of.untested for of in content.score.evidence)
+    sampled = "its sampling error is not shown here"
+    if is_tested:
+        sampled = "the tests take the tellings of one dilemma together, and dilemmas as independent"
     quoted = f" The corpus says about itself: {limits}" if limits else ""
     return Caveat(
         title="How much was recorded",
@@ -94,7 +98,7 @@ def _corpus(content: Content) -> Caveat:
             f"{_stories(recording.stories_least, recording.stories_most)} and "
             f"{recording.tokens_least:,} to {recording.tokens_most:,} tokens. Tokens of one story "
             "are not independent, so the selection is less certain than the number of tokens "
-            f"suggests; its sampling error is not shown here.{quoted}"
+            f"suggests; {sampled}.{quoted}"
         ),
     )
 

@@ -32,7 +32,7 @@ def make_section(content: Content) -> Section:
     view = TopView(
         score=content.score,
         has_experts=bool(content.recording.num_experts),
-        head=("Neuron", content.score.title.capitalize(), "p", "p others", "Values"),
+        head=("Neuron", content.score.title.capitalize(), "p", "p others", "Values", "Level"),
         values=tuple(
             (name, tuple(_top_table(content, s, v) for s in content.score.selections))
             for v, name in enumerate(content.names.values())
@@ -49,6 +49,7 @@ def _top_table(content: Content, selection: Selection, value: int) -> TopTable:
             fixed(neuron.probability, 3),
             fixed(neuron.others, 3),
             str(neuron.value_count),
+            content.score.claims.title(neuron.level),
         )
         for neuron in selection.top(value, content.top_neurons)
     )
