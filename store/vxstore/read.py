@@ -7,7 +7,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from zarr.abc.store import Store as ZarrStore
 
-from vxstore import clusters, experts, statistics
+from vxstore import cluster_labels, experts, statistics
 from vxstore.errors import StoreError
 from vxstore.io import arrays
 from vxstore.io.guard import LARGEST_CHUNK, guarded
@@ -202,7 +202,7 @@ class Store:
             experts.check_layout(what, dataset, num_experts)
         _check_coordinates(what, dataset, num_experts)
         if group == "record":
-            dataset = clusters.as_coordinate(what, dataset)
+            dataset = cluster_labels.as_coordinate(what, dataset)
         return _for_users(dataset, group, root["attributes"]["format_version"])
 
 

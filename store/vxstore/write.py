@@ -11,7 +11,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from vxstore.clusters import check_clusters, write_clusters
+from vxstore.cluster_labels import check_clusters, write_clusters
 from vxstore.errors import StoreError
 from vxstore.experts import describe_experts, write_labels
 from vxstore.identity import holds_store
