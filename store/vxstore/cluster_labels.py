@@ -12,9 +12,15 @@ import zarr
 
 from vxstore.errors import StoreError
 from vxstore.io import arrays
-from vxstore.schema import CLUSTER
+from vxstore.schema import ArraySpec
 
 NAME = "cluster"
+CLUSTER = ArraySpec(
+    dims=("part",),
+    dtype="int32",
+    units="1",
+    long_name="number of the part's dilemmas within its value: all tellings of one have the same",
+)
 MOST = int(np.iinfo(CLUSTER.dtype).max)
 
 

@@ -133,10 +133,8 @@ class Store:
         return self._open("")
 
     def record(self) -> xr.Dataset:
-        """Counts by (part, layer, neuron), with value, language and stance along part.
-
-        Also `cluster` and `setting`, if the store has them.
-        """
+        """Counts by (part, layer, neuron); along part value, language, stance and, in stores that
+        have them, cluster and setting."""
         return self._open("record", whole=self.complete)
 
     def scores(self, name: str) -> xr.Dataset:

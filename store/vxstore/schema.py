@@ -96,16 +96,6 @@ RECORD: Mapping[str, ArraySpec] = {
     ),
 }
 
-CLUSTER = ArraySpec(
-    dims=("part",),
-    dtype="int32",
-    units="1",
-    long_name="number of the part's dilemmas within its value: all tellings of one have the same",
-)
-"""`/record/cluster`: which parts tell the same dilemmas. In a store only if all parts have one; a
-coordinate in memory. It is not named in the group attribute `coordinates`: earlier versions take
-any whole numbers named there for a running number."""
-
 COORDINATES: Mapping[str, str] = {
     "layer": "decoder layer, from 0",
     "neuron": "hidden unit of the feed-forward block, from 0",
