@@ -54,7 +54,7 @@ class Looked:
     stance_scored: Scored | None
     found: list[Found]
     halves_CVN: NDArray[np.float32] | None
-    topic_p: Mapping[str, Floats]
+    topic_p: Mapping[str, NDArray[np.float32]]
     topic_tests: Mapping[str, int]
     t_bars_2: Floats
     vape: VapeTile | None
@@ -95,7 +95,7 @@ class LanguageTests:
         self.tallies: dict[int, Tally] = new_tallies(
             self.levels if shuffles else (), shuffles, num_neurons * values, settings.fdr
         )
-        self._topic_p: dict[str, list[Floats]] = {"setting": [], "value": []}
+        self._topic_p: dict[str, list[NDArray[np.float32]]] = {"setting": [], "value": []}
         self._topic_tests = {"setting": 0, "value": 0}
         self._t_bars_2 = np.zeros((2, len(T_EDGES) - 1))
 
@@ -149,7 +149,7 @@ class LanguageTests:
 
     def _look_at_topics(
         self, rates: Rates, able_N: NDArray[np.bool_]
-    ) -> tuple[dict[str, Floats], dict[str, int]]:
+    ) -> tuple[dict[str, NDArray[np.float32]], dict[str, int]]:
         """p of settings, and of values on the same clusters, as far as they may be rejected."""
         topic = self.compared.topic
         if topic is None:
@@ -161,7 +161,7 @@ class LanguageTests:
             sum_NV = z_NP @ design.indicators(design.label_P)
             t_NV = one_against_rest(sum_NV, design.spreads(design.label_P), design)
             t = t_NV[t_NV > stats.t.isf(self.settings.fdr, design.degrees)]
-            kept[name] = upper_tail(t, design.degrees)
+            kept[name] = upper_tail(t, design.degrees).astype(np.float32)
             tests[name] = int(np.count_nonzero(~np.isnan(t_NV)))
         return kept, tests
 

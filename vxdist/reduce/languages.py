@@ -89,10 +89,13 @@ def interaction(pair: Pair, first: Scored, second: Scored) -> NDArray[np.float32
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageFindings:
-    """One language's tests and selections, as arrays (layer, neuron, value)."""
+    """One language's tests and selections, as arrays (layer, neuron, value).
+
+    `differs_LNV`: the neuron has level 1.
+    """
 
     p_LNV: NDArray[np.float32]
-    q_LNV: NDArray[np.float32]
+    differs_LNV: Bools
     selected_LNV: Bools
     listed_LNV: Bools
 
@@ -114,7 +117,7 @@ def write_languages(
     rng = np.random.default_rng(testing.seed)
     languages = [name for g, name in enumerate(labels["language"]) if g in findings]
     numbers = {g: n for n, g in enumerate(findings)}
-    shape_LNV = next(iter(findings.values())).q_LNV.shape
+    shape_LNV = next(iter(findings.values())).p_LNV.shape
     data = {name: _empty(spec, shape_LNV, len(pairs)) for name, spec in LANGUAGES.items()}
     data["bound"] = np.ones((*shape_LNV, len(findings)), dtype=bool)
     about = {}
@@ -127,8 +130,8 @@ def write_languages(
         data["interaction"][..., r] = t_LNV
         data["shared"][..., r] = shared(one.p_LNV, other.p_LNV, testing.fdr)
         p_LNV = two_sided(t_LNV.astype(np.float64), pair.design.degrees).astype(np.float32)
-        of_first = bound(one.q_LNV, t_LNV, p_LNV, testing.fdr)
-        of_second = bound(other.q_LNV, -t_LNV, p_LNV, testing.fdr)
+        of_first = bound(one.differs_LNV, t_LNV, p_LNV, testing.fdr)
+        of_second = bound(other.differs_LNV, -t_LNV, p_LNV, testing.fdr)
         data["bound"][..., numbers[pair.first]] &= of_first
         data["bound"][..., numbers[pair.second]] &= of_second
         about[pair.label] = {

@@ -24,7 +24,7 @@ from vxdist.reduce.reading import Reading
 from vxdist.reduce.results import TestResults
 from vxdist.reduce.selectors import Selection, Selector
 from vxdist.reduce.testing import Testing, describe_claims
-from vxdist.reduce.tests import Arrays, Tests, read_language, write_layers
+from vxdist.reduce.tests import Arrays, Tests, read_language, write_language
 from vxdist.reduce.vape_null import Listing
 from vxstore.schema import POOLED
 
@@ -80,7 +80,7 @@ class Tested:
                 listed_LNV.reshape(-1)[listing.assignment_K] = True
             found[g] = LanguageFindings(
                 p_LNV=read_language(self.arrays["p_value"], g),
-                q_LNV=read_language(self.arrays["q_value"], g),
+                differs_LNV=read_language(self.arrays["q_value"], g) <= self.testing.fdr,
                 selected_LNV=selected_LNV,
                 listed_LNV=listed_LNV,
             )
@@ -91,7 +91,6 @@ class Tested:
         tests: dict[str, Any] = {}
         null: dict[str, Any] = {}
         arrays = self.arrays
-        stability = np.full(arrays["stability"].shape, np.nan, dtype=np.float32)
         for g, compared in enumerate(self.compared):
             name = compared.language
             if g not in self.languages:
@@ -101,14 +100,14 @@ class Tested:
             tests[name] = describe_tests(of, arrays, g, self.values)
             shares, alike = find_stability(of, selections[g])
             if shares is not None:
-                stability[..., g] = spread_out(shares, stability.shape[:-1])
+                shape_LNV = arrays["stability"].shape[:-1]
+                write_language(arrays["stability"], g, spread_out(shares, shape_LNV))
             if self.testing.shuffles:
                 null[name] = {
                     **describe_null(of, tests[name]),
                     "vape": describe_list(of, self.listings[g], arrays, g),
                     "stability": alike,
                 }
-        write_layers(arrays["stability"], stability)
         return {**describe_claims(self.testing.fdr), "tests": tests, "null": null}
 
 

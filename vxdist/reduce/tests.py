@@ -75,7 +75,6 @@ class Tests:
                 dtype=np.float32,
             )
             for name in by_value
-            if name not in ("q_value", "stability")
         }
         omnibus_NG = self._omnibus_LNG[layers].reshape(-1, self._shape_LNG[2])
         rival_NG = self._rival_LNG[layers].reshape(-1, self._shape_LNG[2])
@@ -90,7 +89,8 @@ class Tests:
                 omnibus_NG[at, g] = found.arrays["q_omnibus"]
                 rival_NG[at, g] = found.arrays["rival"]
                 for name, array_NVG in written.items():
-                    array_NVG[at, :, g] = found.arrays[name]
+                    if name in found.arrays:  # what is left is concluded later
+                        array_NVG[at, :, g] = found.arrays[name]
         for name, array_NVG in written.items():
             target = self._arrays[name]
             target[layers] = array_NVG.reshape(num_layers, *target.shape[1:])
@@ -118,12 +118,9 @@ class Tests:
         """From p to q, each language and level by itself."""
         for level, name in LEVELS.items():
             source = "p_value" if level == 1 else name
-            shape = self._arrays[name].shape
-            q_LNVG = np.full(shape, np.nan, dtype=np.float32)
             for g, tests in self._languages.items():
                 p_LNV = read_language(self._arrays[source], g)
-                q_LNVG[..., g] = _judge(tests, level, p_LNV)
-            write_layers(self._arrays[name], q_LNVG)
+                write_language(self._arrays[name], g, _judge(tests, level, p_LNV))
         for g in self._languages:
             self._omnibus_LNG[..., g] = bh_q(self._omnibus_LNG[..., g])
         write_layers(self._arrays["q_omnibus"], self._omnibus_LNG)
@@ -144,6 +141,14 @@ def read_language(array: zarr.Array[Any], g: int) -> NDArray[np.float32]:
     for layers in _chunks(array):
         found[layers] = np.asarray(array[layers])[..., g]
     return found
+
+
+def write_language(array: zarr.Array[Any], g: int, data_LNV: NDArray[Any]) -> None:
+    """Replace one language of an array that is written already."""
+    for layers in _chunks(array):
+        block = np.array(array[layers])
+        block[..., g] = data_LNV[layers]
+        array[layers] = block
 
 
 def write_layers(array: zarr.Array[Any], data: NDArray[Any]) -> None:

@@ -106,8 +106,8 @@ def shared(p_g: Floats, p_h: Floats, fdr: float) -> Bools:
     return np.asarray(bh_q(np.maximum(p_g, p_h)) <= fdr)
 
 
-def bound(q_g: Floats, interaction: Floats, p_interaction: Floats, fdr: float) -> Bools:
-    """Where g shows it, and significantly more than h does.
+def bound(shown_g: Bools, interaction: Floats, p_interaction: Floats, fdr: float) -> Bools:
+    """Where g shows it (significantly), and significantly more than h does.
 
     `interaction` is positive where g shows more, and `p_interaction` its two-sided p; BH over all
     of them. Over those significant in g or in h alone it would not hold: the same data choose them.
@@ -115,7 +115,7 @@ def bound(q_g: Floats, interaction: Floats, p_interaction: Floats, fdr: float) -
     bound to h.
     """
     q_interaction = bh_q(p_interaction)
-    return np.asarray((q_g <= fdr) & (interaction > 0) & (q_interaction <= fdr))
+    return np.asarray(shown_g & (interaction > 0) & (q_interaction <= fdr))
 
 
 def _permutations(values: int, number: int, rng: np.random.Generator) -> Ints:
