@@ -17,9 +17,7 @@ ROOT = Path(__file__).parents[2]
 DEMO = ["--config", "configs/demo.yaml"]
 SHORT = [
     "--corpus.values", "[freedom, patriotism, equality]",
-    "--corpus.stories_per_group", "1",
     "--corpus.dilemmas_per_value", "1",
-    "--locate.parts_per_group", "1",
     "--evaluate.values", "[freedom, equality]",
     "--evaluate.controls", "1",
 ]  # fmt: skip
@@ -66,7 +64,7 @@ def test_the_store_opens_as_a_user_opens_it(store: Path) -> None:
 
 def test_the_same_again_does_no_model_work(store: Path, environ: dict[str, str]) -> None:
     said = start(["vxdist", "run", *DEMO, *SHORT, "--store", str(store)], environ)
-    assert "all 12 parts are recorded already; no model work" in said
+    assert "all 72 parts are recorded already; no model work" in said
     assert "evaluation/choice exists already; no model work" in said
     assert "converting" not in said
 
@@ -87,10 +85,23 @@ def test_the_queries(store: Path, environ: dict[str, str]) -> None:
     top = ["vxstore", "top", str(store), "--value", "freedom", "--language", "zh", "--k", "3"]
     csv = start([*top, "--format", "csv"], environ).strip().splitlines()
     assert len(csv) == 4
-    scores = vxstore.open(str(store)).scores("vape").sel(language="zh")
-    best = float(scores.entropy.where(scores.selected.sel(value="freedom")).min())
+    scores = vxstore.open(str(store)).scores("contrast").sel(language="zh", value="freedom")
+    best = float(scores.t_value.where(scores.selected).max())
     first = dict(zip(csv[0].split(","), csv[1].split(","), strict=True))
-    assert float(first["entropy"]) == best
+    assert float(first["t_value"]) == pytest.approx(best, rel=1e-6)
+    assert float(scores.q_value.where(scores.selected).max()) <= 0.1
+    assert "0 listed" in start(["vxstore", "null", str(store)], environ)
+
+
+def test_the_null_is_shown(store: Path) -> None:
+    scores = vxstore.open(str(store)).scores("contrast")
+    for language in ("zh", "en", "pooled"):
+        null, tests = scores.attrs["null"][language], scores.attrs["tests"][language]
+        assert null["shuffles"] == 200
+        assert null["any_rate"] <= 0.1 + 0.064
+        assert tests["found"]["1"]["assignments"] > 100 > null["mean_selected"]
+        assert "fewer than 8 values" in tests["absent"]["q_beyond"]
+        assert null["vape"]["assignments_supported"] < null["vape"]["assignments"]
 
 
 def test_the_effects_are_there(store: Path) -> None:
@@ -130,7 +141,8 @@ def test_padding_on_the_whole_seed_is_below_a_twentieth(environ: dict[str, str])
     from vxdist.model.source import find_model
     from vxdist.settings import parse
 
-    config = parse("locate", ["--config", str(ROOT / "configs" / "seed.yaml")])
+    seed = ["--config", str(ROOT / "configs" / "seed.yaml"), "--locate.parts_per_group", "12"]
+    config = parse("locate", seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", environ["XDG_CACHE_HOME"])
         source = find_model(config.model)

@@ -97,7 +97,8 @@ def smollm(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
         "--config", "configs/demo.yaml", "--trainer.threads", "1",
         "--corpus.values", "[freedom, equality]", "--corpus.languages", "[en]",
         "--corpus.stories_per_group", "1", "--corpus.dilemmas_per_value", "1",
-        "--locate.parts_per_group", "1", "--reduce.vape.top_fraction", "0.1",
+        "--locate.parts_per_group", "1", "--reduce.selector", "vape",
+        "--reduce.vape.top_fraction", "0.1",
         "--evaluate.values", "[freedom]", "--evaluate.controls", "1",
     ]  # fmt: skip
     folder = tmp_path_factory.mktemp("smollm")

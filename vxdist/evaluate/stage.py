@@ -60,6 +60,10 @@ def run(config: Config, output: Output) -> None:
     source = find_model(config.model)
     corpus = load_corpus(config.corpus)
     this = _prepare(config, corpus, source, output)
+    if not this.values:
+        asked = this.settings.masks or f"scores/{this.score}"
+        output.say(f"evaluate: {asked} has no neuron of these values, so nothing is ablated")
+        return
     kept = begun_attrs(config.store, this.name)
     today = choose_today(config, kept)
     identity = {**describe(this, corpus), "date": today.date.isoformat()}
@@ -122,19 +126,32 @@ def _prepare(config: Config, corpus: Corpus, source: ModelSource, output: Output
     score = find_score(config, store)
     scores = store.scores(score)
     languages = [str(label) for label in root.language.values]
+    selected = _selected(settings, store, scores, values, languages)
+    masked = _with_neurons(selected, values, languages, output)
     return Run(
         config=config,
         store=store,
         name=config.evaluation_name,
         score=score,
-        values=values,
+        values=masked,
         languages=languages,
-        items=items,
+        items=[item for item in items if item.value in masked],
         outcome=outcome,
         intervention=intervention,
         scores=scores,
-        selected=_selected(settings, store, scores, values, languages),
+        selected=selected,
     )
+
+
+def _with_neurons(
+    selected: xr.DataArray, values: list[str], languages: list[str], output: Output
+) -> list[str]:
+    """The values that have a neuron to ablate in some language; says which have none."""
+    has = {v: bool(selected.sel(value=v, language=languages).any()) for v in values}
+    if any(has.values()) and not all(has.values()):
+        empty = ", ".join(value for value in values if not has[value])
+        output.say(f"evaluate: no neuron is selected for {empty}; left out")
+    return [value for value in values if has[value]]
 
 
 def _selected(
