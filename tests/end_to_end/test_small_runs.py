@@ -1,5 +1,6 @@
 """The commands a user runs, on a small model: exactly once, any world size, the same bits."""
 
+import json
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ import yaml
 
 import vxstore
 from vxdist.cli import main
+from vxstore import query
 from vxstore.groups import write_group
 from vxstore.io.metadata import commit
 from vxstore.schema import EFFECT
@@ -286,6 +288,27 @@ def test_other_ranks_wait_for_the_store(
     )
     ended(torchrun(2, [*run_options, "--trainer.strategy", strategy], script=script))
     assert vxstore.open(str(tmp_path / "run.zarr")).record()["sealed"].all()
+
+
+def test_values_without_neurons_are_not_evaluated(
+    run_options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a selection that is empty nothing is ablated, and the page is written all the same."""
+    assert main(["run", *run_options, "--reduce.vape.top_fraction", "0.00001"]) == 0
+    said = capsys.readouterr().out
+    assert "scores/vape has no neuron of these values, so nothing is ablated" in said
+    store = vxstore.open(str(tmp_path / "run.zarr"))
+    assert store.names("evaluation") == []
+    assert (tmp_path / "run.html").exists()
+    mask = query.mask(store) | {
+        "masks": {"thrift": {"en": {"0": [1, 2]}, "zh": {}}, "candour": {"en": {}, "zh": {}}}
+    }
+    (tmp_path / "one.mask.json").write_text(json.dumps(mask))
+    assert main(["evaluate", *run_options, "--evaluate.masks", str(tmp_path / "one.mask.json"),
+                 "--evaluate.values", "[thrift, candour]"]) == 0  # fmt: skip
+    assert "no neuron is selected for candour; left out" in capsys.readouterr().out
+    effect = vxstore.open(str(tmp_path / "run.zarr")).effect("choice")
+    assert effect["mask"].values.tolist() == ["thrift"]
 
 
 def test_padding_does_not_change_a_count(run_options: list[str], tmp_path: Path) -> None:

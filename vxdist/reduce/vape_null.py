@@ -105,8 +105,8 @@ class VapeNull:
         """Entropy, infinite where the filter is not passed, and values as bits; both (C, N)."""
         indicator_PCV = block.indicator_PCV.astype(np.float64)
         labels = self._design.num_labels
-        active_NCV = (active_NP @ indicator_PCV).reshape(len(active_NP), -1, labels)
-        given_NCV = (given_NP @ indicator_PCV).reshape(len(given_NP), -1, labels)
+        active_NCV = (active_NP @ indicator_PCV).reshape(-1, *block.spread_CV.shape)
+        given_NCV = (given_NP @ indicator_PCV).reshape(-1, *block.spread_CV.shape)
         with np.errstate(invalid="ignore", divide="ignore"):
             p_NCV = active_NCV / given_NCV
         passed_NC = p_NCV.max(axis=-1) > self._listing.filter_threshold
