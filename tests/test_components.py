@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -164,7 +164,9 @@ def ask(*arguments: str) -> str:
     return printed.getvalue()
 
 
-def test_through_every_command(options: list[str], tmp_path: Path) -> None:
+def test_through_every_command(
+    options: list[str], tmp_path: Path, add_tests: Callable[..., dict[str, Any]]
+) -> None:
     assert main(["run", *options]) == 0
     path = str(tmp_path / "run.zarr")
     store = vxstore.open(path)
@@ -184,6 +186,8 @@ def test_through_every_command(options: list[str], tmp_path: Path) -> None:
             ("top", path),
             ("top", path, "--value", value, "--language", "en"),
             ("neuron", path, "0", "1"),
+            ("neuron", path, "0", "1", "--clusters"),
+            ("null", path),
             ("layers", path),
             ("compare", path, path),
             ("effects", path),
@@ -203,6 +207,16 @@ def test_through_every_command(options: list[str], tmp_path: Path) -> None:
     made = yaml.safe_load(ask("info", path, "--settings", "rate_difference"))
     assert made["reduce"]["rate_difference"] == {"count": 5}
     assert ask("check", path)
+
+    add_tests(path, "rate_difference")
+    score = ("--score", "rate_difference")
+    for asked in (("top", "--level", "1"), ("null",)):
+        assert "1 differs" in ask(asked[0], path, *asked[1:], *score)
+    assert "rival (second most active for): " in ask("neuron", path, "0", "1", *score)
+    ask("export", path, str(tmp_path / "levels.csv"), *score)
+    assert ",difference,level,p_value,q_value," in (tmp_path / "levels.csv").read_text()
+    assert main(["report", *options]) == 0
+    assert "1 differs" in (tmp_path / "run.html").read_text(encoding="utf-8")
 
 
 def test_what_was_measured(options: list[str], model_folder: Path, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ addEventListener("load", function () {
   out.textContent = JSON.stringify({
     layers: cells(".layers tbody td[data-tip]"), effects: cells(".effects td[data-tip]"),
     marks: cells(".own-effects circle.mean"), tip: tip && !tip.hidden ? tip.textContent : null,
-    ticks: cells(".layers .ticks td b"),
+    ticks: cells(".layers .ticks td b"), histograms: cells("svg.histogram"),
     page: document.documentElement.scrollWidth, window: window.innerWidth,
     alerted: window.alerted});
   document.body.appendChild(out);
@@ -116,6 +116,25 @@ def test_figures_are_drawn_and_fit(page: Path, tmp_path: Path, width: int) -> No
     assert len(set(by_count.values())) == 3
     assert len({cell["paint"] for cell in seen["effects"]}) > 3
     assert seen["tip"] == seen["effects"][0]["tip"]
+    assert seen["page"] <= seen["window"]
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_claims_are_drawn_and_fit(
+    maker: "StoreMaker",
+    make_config: Callable[..., Config],
+    add_tests: Callable[..., dict[str, Any]],
+    tmp_path: Path,
+    width: int,
+) -> None:
+    maker.evaluate = False
+    add_tests(maker.write())
+    run(make_config(maker.path), Output())
+    seen = probe(tmp_path, tmp_path / "tiny.html", width)
+    assert len(seen["histograms"]) == 2 * 3
+    for drawn in seen["histograms"]:
+        assert 200 <= drawn["width"] <= width
+        assert drawn["height"] >= 80
     assert seen["page"] <= seen["window"]
 
 

@@ -150,7 +150,9 @@ def test_levels_of_top_neurons(maker: "StoreMaker", draw: Draw, add_tests: AddTe
 def test_untested_scores_say_why(maker: "StoreMaker", draw: Draw, add_tests: AddTests) -> None:
     maker.evaluate = False
     section, page = draw(maker.write())
-    said = "These neurons are untested: it was made by an earlier vxdist, or by other software;"
+    said = (
+        "These neurons are untested: the score was made by an earlier vxdist, or by other software;"
+    )
     assert section.text.count(said) == 1
     assert not section.rows
     assert ">0 listed</td>" in page

@@ -1,1 +1,1 @@
-"""Evaluate: switch value neurons off and see how the model's choices shift."""
+"""Evaluate: ablate the selected neurons and see how the model's choices shift."""

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from vxstore.text import plural
+from vxstore.text import listing, plural
 
 __all__ = [
     "digits_for", "every", "fixed", "interval", "listing", "percent", "plural", "printable",
@@ -50,11 +50,6 @@ def fixed(number: float, digits: int) -> str:
 def every(count: int, noun: str) -> str:
     """`the one control draw`, `all 8 control draws`."""
     return f"the one {noun}" if count == 1 else f"all {plural(count, noun)}"
-
-
-def listing(words: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
 
 
 def span_of(numbers: Sequence[float], noun: str) -> str:

@@ -3,24 +3,15 @@
 import argparse
 import importlib
 import io
-import re
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from vxstore.cli.parser import Parser
+from vxstore.cli.parser import Parser, Place, level, positive
 from vxstore.defaults import DEFAULT_SELECTOR
 from vxstore.errors import UserError
 
 DONE, USER_ERROR = 0, 2
-_NUMBER = r"(-?\d[\d,]{0,15})"  # tables print 1,114
-PLACES = (
-    rf"{_NUMBER} {_NUMBER}",
-    rf"{_NUMBER} {_NUMBER}\.{_NUMBER}",
-    rf"[Ll]{_NUMBER}/[Nn]{_NUMBER}",
-    rf"[Ll]{_NUMBER}/[Ee]{_NUMBER}/[Uu]{_NUMBER}",
-)
-"""How a neuron is written: LAYER NEURON, LAYER EXPERT.UNIT, L29/N1114, L3/E2/U5."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -99,10 +90,10 @@ def _add_info(parser: argparse.ArgumentParser) -> None:
 def _add_top(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--value", help="only neurons that belong to this value")
     _add_language(parser)
-    parser.add_argument("--k", type=_positive, default=10, help="neurons per language; default: 10")
+    parser.add_argument("--k", type=positive, default=10, help="neurons per language; default: 10")
     parser.add_argument(
         "--level",
-        type=_level,
+        type=level,
         default=0,
         help="neurons that have this claim, selected or not: 1 differs, 2 stands out, 3 exclusive, "
         "4 stance; default: the selected ones",
@@ -115,7 +106,7 @@ def _add_neuron(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "place",
         nargs="+",
-        action=_Place,
+        action=Place,
         metavar="NEURON",
         help="LAYER NEURON or LAYER EXPERT.UNIT, all from 0; or as tables print neurons: "
         "L29/N1114, L3/E2/U5",
@@ -230,39 +221,3 @@ class _Version(argparse.Action):
 
         print(f"vxstore {version('vxdist')}")
         parser.exit()
-
-
-class _Place(argparse.Action):
-    """Sets `layer` and `neuron`, a number or (expert, unit), from any of `PLACES`."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        text = " ".join(values)
-        for pattern in PLACES:
-            if found := re.fullmatch(pattern, text):
-                layer, *neuron = (int(number.replace(",", "")) for number in found.groups())
-                namespace.layer = layer
-                namespace.neuron = neuron[0] if len(neuron) == 1 else (neuron[0], neuron[1])
-                return
-        raise argparse.ArgumentError(
-            self, f"found {text!r}, expected LAYER NEURON, LAYER EXPERT.UNIT, L29/N1114 or L3/E2/U5"
-        )
-
-
-def _positive(text: str) -> int:
-    number = int(text)  # argparse reports a ValueError
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} must be at least 1")
-    return number
-
-
-def _level(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text} must be at least 0")
-    return number

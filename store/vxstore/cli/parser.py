@@ -1,9 +1,19 @@
-"""An argument parser that reports errors on one line, as all of vxstore and vxdist do."""
+"""Parsing arguments: errors on one line, as in all of vxstore and vxdist; neurons, numbers."""
 
 import argparse
-from typing import NoReturn
+import re
+from typing import Any, NoReturn
 
 from vxstore.errors import UserError
+
+_NUMBER = r"(-?\d[\d,]{0,15})"  # tables print 1,114
+PLACES = (
+    rf"{_NUMBER} {_NUMBER}",
+    rf"{_NUMBER} {_NUMBER}\.{_NUMBER}",
+    rf"[Ll]{_NUMBER}/[Nn]{_NUMBER}",
+    rf"[Ll]{_NUMBER}/[Ee]{_NUMBER}/[Uu]{_NUMBER}",
+)
+"""How a neuron is written: LAYER NEURON, LAYER EXPERT.UNIT, L29/N1114, L3/E2/U5."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -12,3 +22,41 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise UserError with the message, and where to find help."""
         raise UserError(f"{message} (see `{self.prog} --help`)")
+
+
+class Place(argparse.Action):
+    """Sets `layer` and `neuron`, a number or (expert, unit), from any of `PLACES`."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        text = " ".join(values)
+        for pattern in PLACES:
+            if found := re.fullmatch(pattern, text):
+                layer, *neuron = (int(number.replace(",", "")) for number in found.groups())
+                namespace.layer = layer
+                namespace.neuron = neuron[0] if len(neuron) == 1 else (neuron[0], neuron[1])
+                return
+        raise argparse.ArgumentError(
+            self, f"found {text!r}, expected LAYER NEURON, LAYER EXPERT.UNIT, L29/N1114 or L3/E2/U5"
+        )
+
+
+def positive(text: str) -> int:
+    """A whole number above zero."""
+    number = int(text)  # argparse reports a ValueError
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} must be at least 1")
+    return number
+
+
+def level(text: str) -> int:
+    """A whole number, 0 or above."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} must be at least 0")
+    return number

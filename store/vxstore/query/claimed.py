@@ -3,10 +3,12 @@
 V: value, G: language.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from vxstore.claims import LISTED, LISTED_NAME, ORDER, P_VALUE, Claim, find_levels, has_claim
 from vxstore.declared import BY_LANGUAGE, SELECTED
@@ -44,30 +46,39 @@ def claimed(
     if language is not None:
         require_known(store, "language", language, found.languages)
     wanted = found.recorded if language is None else [language]
-    at_V = slice(None) if value is None else [found.values.index(value)]
+    at_V = list(range(len(found.values))) if value is None else [found.values.index(value)]
     language_G = [found.languages.index(name) for name in wanted]
-    claims = found.claims
-    names = {LISTED: LISTED_NAME, **{claim.level: claim.name for claim in claims.claims}}
-    count_G2 = {level: np.zeros((len(wanted), 2), dtype=np.int64) for level in names}
-    for _, whole in layer_blocks(found, *claims.arrays, SELECTED):
-        block = whole.isel(language=language_G)
-        having = {claim.level: has_claim(block, claim, claims.fdr) for claim in claims.claims}
-        for level, has_GVLN in {LISTED: selections(block), **having}.items():
-            count_G2[level][:, 0] += has_GVLN[:, at_V].sum(axis=(1, 2, 3))
-            count_G2[level][:, 1] += has_GVLN[:, at_V].any(axis=1).sum(axis=(1, 2))
+    names = {claim.level: claim.name for claim in found.claims.claims}
+    count_G2 = _count(found, language_G, at_V)
     return pd.DataFrame(
         [
             {
                 "language": name,
                 "level": level,
-                "claim": names[level],
-                "assignments": int(count_G2[level][g, 0]),
-                "neurons": int(count_G2[level][g, 1]),
+                "claim": names.get(level, LISTED_NAME),
+                "assignments": int(of_level_G2[g, 0]),
+                "neurons": int(of_level_G2[g, 1]),
             }
             for g, name in enumerate(wanted)
-            for level in names
+            for level, of_level_G2 in count_G2.items()
         ]
     )
+
+
+def _count(
+    score: Score, language_G: Sequence[int], at_V: Sequence[int]
+) -> dict[int, NDArray[np.int64]]:
+    """By level, the assignments and the neurons that have it: (language, 2)."""
+    claims = score.claims
+    levels = (LISTED, *(claim.level for claim in claims.claims))
+    count_G2 = {level: np.zeros((len(language_G), 2), dtype=np.int64) for level in levels}
+    for _, whole in layer_blocks(score, *claims.arrays, SELECTED):
+        block = whole.isel(language=language_G)
+        having = {claim.level: has_claim(block, claim, claims.fdr) for claim in claims.claims}
+        for level, has_GVLN in {LISTED: selections(block), **having}.items():
+            count_G2[level][:, 0] += has_GVLN[:, at_V].sum(axis=(1, 2, 3))
+            count_G2[level][:, 1] += has_GVLN[:, at_V].any(axis=1).sum(axis=(1, 2))
+    return count_G2
 
 
 def require_claim(score: Score, level: int) -> Claim:

@@ -16,8 +16,8 @@ from vxstore.text import clean
 Facts = Mapping[str, Any]
 LARGEST = 1e300
 UNKNOWN = (
-    "it was made by an earlier vxdist, or by other software; `vxdist reduce --reduce.name NAME` "
-    "makes one that is tested"
+    "the score was made by an earlier vxdist, or by other software; "
+    "`vxdist reduce --reduce.name NAME` makes one that is tested"
 )
 
 

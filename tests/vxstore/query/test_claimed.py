@@ -272,7 +272,7 @@ class TestNull:
     ) -> None:
         path = make_store()
         add_scores(path)
-        assert "untested: it was made by an earlier vxdist" in ask("null", path)
+        assert "untested: the score was made by an earlier vxdist" in ask("null", path)
         tests = {"zh": {"untested": "fewer than 6 clusters of calm"}, "en": {"found": {}}}
         add_tests(path, attrs={"tests": tests})
         found = query.null(vxstore.open(path))
