@@ -19,6 +19,8 @@ Integers = NDArray[np.int64]
 
 LEAST_LABELS = 8
 """Values from which their spread can be told: below, none can stand out."""
+NO_T = 1e-9
+"""A t up to here is 0, but for rounding."""
 
 
 def one_against_rest(sum_NV: Floats, spread_V: Floats, design: Design) -> Floats:
@@ -33,8 +35,8 @@ def one_against_rest(sum_NV: Floats, spread_V: Floats, design: Design) -> Floats
 
 
 def upper_tail(t: Floats, degrees: int) -> Floats:
-    """p of a t or more; 1 for a t of exactly 0, which only constant scores have."""
-    return np.asarray(np.where(t == 0, 1.0, stats.t.sf(t, degrees)))
+    """p of a t or more; 1 for a t of 0, which hardly any but constant scores have."""
+    return np.asarray(np.where(np.abs(t) < NO_T, 1.0, stats.t.sf(t, degrees)))
 
 
 def two_sided(t: Floats, degrees: int) -> Floats:
