@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from vxdist.stats.design import Design
+from vxdist.stats.design import LEAST_SPREAD, Design
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -29,7 +29,7 @@ def one_against_rest(sum_NV: Floats, spread_V: Floats, design: Design) -> Floats
     t = rho sqrt(df / (1 - rho^2)), rho = sum_v / (P sd_v) that of scores and the value's indicator.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        rho_NV = sum_NV / (design.num_clusters * np.where(spread_V > 1e-6, spread_V, np.nan))
+        rho_NV = sum_NV / (design.num_clusters * np.where(spread_V > LEAST_SPREAD, spread_V, np.nan))
         rho_NV = np.clip(rho_NV, -0.999999, 0.999999)
         return np.asarray(rho_NV * np.sqrt(design.degrees / (1 - rho_NV**2)))
 
