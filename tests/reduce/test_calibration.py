@@ -1,6 +1,5 @@
 """Where shuffled labels find something too often, q is the p of the largest statistic."""
 
-
 import numpy as np
 import pytest
 import xarray as xr
@@ -128,5 +127,3 @@ def test_stability_is_selecting_again_in_halves(path: str, trial: Trial) -> None
     assert stability.RULES[Contrast.rule]
     np.testing.assert_allclose(english(score, "stability"), share_NV, atol=1e-6)
     assert share_NV[selected_NV].mean() > share_NV[~selected_NV].mean()
-
-

@@ -1,4 +1,4 @@
-"""Where there is little or nothing to test: p is NaN or 1, nothing is selected, and words say why."""
+"""Where there is nothing to test: p is NaN or 1, nothing is selected, and words say why."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -147,9 +147,7 @@ def test_experts_that_are_given_nothing(plain: Synthetic, tmp_path: Path) -> Non
     assert score.attrs["tests"]["en"]["tested"]["1"] == 2 * 20
 
 
-def test_few_clusters(
-    plain: Synthetic, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_few_clusters(plain: Synthetic, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Five dilemmas of a value: VAPE lists, nothing is tested, and what needs tests is refused."""
     kept = (plain.value_P == 0) | (plain.cluster_P < 5)
     record = replace(
@@ -172,9 +170,7 @@ def test_few_clusters(
     assert score.selected.any()
 
 
-def test_one_stance(
-    plain: Synthetic, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_one_stance(plain: Synthetic, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Values differ; there is no stance to tell."""
     path = tell(tmp_path, plain)
     score = scored(path)

@@ -1,7 +1,5 @@
 """VAPE under other labels, against VAPE itself called on relabelled counts."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -64,9 +62,7 @@ class Setting:
 
     def null(self, shuffled: list[Labeling], blocks: int = 1) -> VapeNull:
         """The null, of neurons that come in so many blocks."""
-        null = VapeNull(
-            self.listing, self.design, shuffled, self.halves, self.shuffled_halves
-        )
+        null = VapeNull(self.listing, self.design, shuffled, self.halves, self.shuffled_halves)
         active_NP = self.record.active_count_PN.T.astype(np.float64)
         given_NP = self.record.token_count_P[None].astype(np.float64)
         for neuron_N in np.array_split(np.arange(NEURONS), blocks):
@@ -87,12 +83,12 @@ class Setting:
 
 
 @pytest.fixture
-def setting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Setting]:
+def setting(monkeypatch: pytest.MonkeyPatch) -> Setting:
     """The setting; VAPE keeps the thresholds of the real list from then on."""
     made = Setting()
     assert made.found.filter_threshold == made.found.activation_threshold
     monkeypatch.setattr(vape, "quantile", lambda *_: made.found.filter_threshold)
-    yield made
+    return made
 
 
 def jaccard(one: set[object], other: set[object]) -> float:
@@ -107,7 +103,7 @@ def mean_of_pairs(sets: list[set[object]]) -> float:
 
 @pytest.mark.parametrize("blocks", [1, 7])
 def test_summary(setting: Setting, blocks: int) -> None:
-    members, neurons, below = setting.sets(setting.shuffled)
+    _, neurons, below = setting.sets(setting.shuffled)
     half_members, half_neurons, _ = setting.sets(setting.halves)
     by_chance, _, _ = setting.sets(setting.shuffled_halves)
     _, (listed,), _ = setting.sets([setting.own])

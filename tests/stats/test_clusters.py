@@ -36,7 +36,9 @@ def naive_rates(tellings: Tellings, active_S: Floats, given_S: Floats) -> list[f
         mean[stance] = sum(known) / len(known) if known else 0.0
     found = []
     for cluster in range(7):
-        of = [rate[s] - mean[tellings.stance_S[s]] for s in rate if tellings.cluster_S[s] == cluster]
+        of = [
+            rate[s] - mean[tellings.stance_S[s]] for s in rate if tellings.cluster_S[s] == cluster
+        ]
         found.append(sum(of) / len(of) if of else float("nan"))
     return found
 

@@ -78,9 +78,7 @@ def test_one_against_rest_is_the_pooled_t_test(
     np.testing.assert_allclose(t_NV[1:, 3], found.statistic, rtol=1e-9)
 
 
-def test_between_is_the_analysis_of_variance(
-    design: Design, z_NP: Floats, sum_NV: Floats
-) -> None:
+def test_between_is_the_analysis_of_variance(design: Design, z_NP: Floats, sum_NV: Floats) -> None:
     f_N, of, rest = between(sum_NV, design)
     groups = [z_NP[1:, design.label_P == v] for v in range(VALUES)]
     found = stats.f_oneway(*groups, axis=1)

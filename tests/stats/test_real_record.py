@@ -6,7 +6,7 @@ Thresholds are the promised rate and three binomial standard errors.
 import numpy as np
 import pytest
 
-from tests.stats.generators import Synthetic, shuffle_values, thin_upward
+from tests.stats.generators import ALIGNED, Synthetic, shuffle_values, thin_upward
 from tests.stats.real_record import FILE, load
 from tests.stats.trials import (
     FDR,
@@ -18,7 +18,7 @@ from tests.stats.trials import (
 )
 from vxdist.stats.contrasts import one_against_rest, two_sided, upper_tail
 
-SHUFFLES, SEEDS = 200, 20
+SHUFFLES, SEEDS = 200, 100
 MOST = FDR + 3 * float(np.sqrt(FDR * (1 - FDR) / SHUFFLES))
 TAILS = {0.05: 1.2, 0.01: 1.2, 0.001: 1.5}
 """By p, how many times as many, or as few, as that fraction of all p may be below it."""
@@ -64,13 +64,20 @@ def recovered(record: Synthetic, p_NV: np.ndarray) -> tuple[float, float]:
     return float(found_NV[record.truth_NV].mean()), float(false)
 
 
-def test_planted_neurons_are_found(record: Synthetic) -> None:
-    """In 20 neurons the odds of activity for a value are raised by exp(.8), 20 times over."""
+@pytest.mark.parametrize("stance", [None, ALIGNED], ids=["value", "stance"])
+def test_planted_neurons_are_found(record: Synthetic, stance: int | None) -> None:
+    """In 20 neurons the odds of activity are raised by exp(.8), a hundred times over.
+
+    They are raised in all stories of a value, or in those that honour it.
+    """
     found = []
     for seed in range(SEEDS):
         rng = np.random.default_rng(seed)
-        planted = thin_upward(shuffle_values(record, rng), rng, planted=20, delta=0.8)
-        found.append(recovered(planted, prepare(planted).test().p_NV))
+        planted = thin_upward(
+            shuffle_values(record, rng), rng, planted=20, delta=0.8, stance=stance
+        )
+        p_NV = prepare(planted).test().p_NV if stance is None else stance_t_p(planted)[1]
+        found.append(recovered(planted, p_NV))
     recall, false = np.mean(found, axis=0)
     assert recall >= 0.9
     assert false <= FDR + 0.03

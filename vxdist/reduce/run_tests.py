@@ -203,7 +203,9 @@ def _describe_tests(
         "clusters": dict(zip(values, design.counts_V.tolist(), strict=True)),
         "degrees": design.degrees,
         "absent": dict(compared.absent),
-        "values_untested": {values[v]: "reduce.adjust leaves nothing of it" for v in design.explained},
+        "values_untested": {
+            values[v]: "reduce.adjust leaves nothing of it" for v in design.explained
+        },
         "tested": made,
         "found": found,
         "z_sd": robust_sd(read_language(arrays["t_value"], g), design.degrees, values),

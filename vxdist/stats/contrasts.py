@@ -29,7 +29,9 @@ def one_against_rest(sum_NV: Floats, spread_V: Floats, design: Design) -> Floats
     t = rho sqrt(df / (1 - rho^2)), rho = sum_v / (P sd_v) that of scores and the value's indicator.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        rho_NV = sum_NV / (design.num_clusters * np.where(spread_V > LEAST_SPREAD, spread_V, np.nan))
+        rho_NV = sum_NV / (
+            design.num_clusters * np.where(spread_V > LEAST_SPREAD, spread_V, np.nan)
+        )
         rho_NV = np.clip(rho_NV, -0.999999, 0.999999)
         return np.asarray(rho_NV * np.sqrt(design.degrees / (1 - rho_NV**2)))
 
