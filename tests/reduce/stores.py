@@ -1,6 +1,7 @@
 """Stores of synthetic records, written as a run writes them."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,12 @@ def write_record(
         recorder.write_part(n, counts)
     finalise(path)
     return path
+
+
+def only(record: Synthetic, kept_P: NDArray[np.bool_]) -> Synthetic:
+    """The record without its other parts."""
+    names = ("active_count_PN", "token_count_P", "value_P", "stance_P", "cluster_P")
+    return replace(record, **{name: getattr(record, name)[kept_P] for name in names})
 
 
 def _labels(

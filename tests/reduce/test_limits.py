@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 import vxstore
-from tests.reduce.stores import write_record
+from tests.reduce.stores import only, write_record
 from tests.stats.generators import ALIGNED, Synthetic, overdispersed, twins
 from vxdist.cli import main
 from vxdist.errors import UserError
@@ -149,15 +149,7 @@ def test_experts_that_are_given_nothing(plain: Synthetic, tmp_path: Path) -> Non
 
 def test_few_clusters(plain: Synthetic, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Five dilemmas of a value: VAPE lists, nothing is tested, and what needs tests is refused."""
-    kept = (plain.value_P == 0) | (plain.cluster_P < 5)
-    record = replace(
-        plain,
-        **{
-            name: getattr(plain, name)[kept]
-            for name in ("active_count_PN", "token_count_P", "value_P", "stance_P", "cluster_P")
-        },
-    )
-    path = tell(tmp_path, record)
+    path = tell(tmp_path, only(plain, (plain.value_P == 0) | (plain.cluster_P < 5)))
     reason = "fewer than 6 dilemma clusters of value1 (5)"
     line = refused(path, capsys, "--reduce.selector", "contrast")
     assert "it selects by q_value, which cannot be tested: " + reason in line
@@ -189,14 +181,7 @@ def test_twins_in_one_language(tmp_path: Path) -> None:
     """Stance is tested in that language, and in no other; nor pooled."""
     rng = np.random.default_rng(3)
     both = {g: twins(rng, neurons=20, values=2, clusters=7) for g in ("en", "zh")}
-    told_P = both["zh"].stance_P == ALIGNED
-    both["zh"] = replace(
-        both["zh"],
-        **{
-            name: getattr(both["zh"], name)[told_P]
-            for name in ("active_count_PN", "token_count_P", "value_P", "stance_P", "cluster_P")
-        },
-    )
+    both["zh"] = only(both["zh"], both["zh"].stance_P == ALIGNED)
     score = scored(tell(tmp_path, both), Stance(StanceSettings()), "stance")
     missing = np.isnan(score.q_stance).all(["layer", "neuron", "value"])
     assert dict(zip(score.language.values.tolist(), missing.values.tolist(), strict=True)) == {

@@ -1,4 +1,4 @@
-"""What VAPE writes is what it finds in the counts, bit for bit, whether neurons are tested or not."""
+"""What VAPE writes is what it finds in the counts, bit for bit, whether it is tested or not."""
 
 from pathlib import Path
 
