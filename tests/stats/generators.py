@@ -152,8 +152,10 @@ def thin_upward(
     delta: float,
     low: float = 0.02,
     high: float = 0.9,
+    stance: int | None = None,
 ) -> Synthetic:
-    """Any record, with `planted` of its neurons made specific to one value each.
+    """Any record, with `planted` of its neurons made specific to one value each, or, if a `stance`
+    is given, to that stance on the value.
 
     Each inactive token of the value's parts becomes active with the probability that raises the
     logit of the neuron's pooled rate by `delta`. Planted are neurons of a rate between `low` and
@@ -164,7 +166,8 @@ def thin_upward(
     able_N = np.flatnonzero((rate_N > low) & (rate_N < high))
     truth_NV = _choose(rng, able_N, planted, rate_N.size, record.values)
     for neuron, value in np.argwhere(truth_NV):
-        of_value_P = np.flatnonzero(record.value_P == value)
+        of_stance_P = True if stance is None else record.stance_P == stance
+        of_value_P = np.flatnonzero((record.value_P == value) & of_stance_P)
         rate = rate_N[neuron]
         raised = _sigmoid(np.log(rate / (1 - rate)) + delta)
         inactive_P = record.token_count_P[of_value_P] - active_PN[of_value_P, neuron]

@@ -9,9 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.stats.generators import ALIGNED, VIOLATING, Synthetic
+from vxdist.stats import labelings
 from vxdist.stats.clusters import Tellings
 from vxdist.stats.design import Design
+from vxdist.stats.labelings import Labeling
 from vxdist.stats.multiplicity import bh_q
+from vxdist.stats.null import LevelNull, Shuffles, new_tallies, shuffled_stance, shuffled_values
 from vxdist.stats.tested import Scored, Tested, score, test_stance
 from vxdist.stats.tested import test as run_tests
 
@@ -59,23 +62,45 @@ def prepare(record: Synthetic, *, length: bool = False, singly: bool = False) ->
     return Trial(x_NC=x_NC, design=design, tellings=tellings)
 
 
-def stance_p(record: Synthetic) -> Floats:
-    """p of the difference between stances, of each value against all others, (N, V).
-
-    Of the clusters that are told in both stances.
-    """
+def prepare_stance(record: Synthetic) -> Trial:
+    """The same of the difference between stances, of the clusters that are told in both."""
     trial = prepare(record)
     both_C = trial.tellings.both((ALIGNED, VIOLATING))
     given_P = record.token_count_P[None].astype(np.float64)
     active_NP = record.active_count_PN.T.astype(np.float64)
-    x_NC = trial.tellings.differences(active_NP, given_P, (ALIGNED, VIOLATING))
     design = Design(
         label_P=trial.design.label_P[both_C],
         stratum_P=np.zeros(len(both_C), dtype=np.int64),
         num_labels=record.values,
         confounds_PK=np.empty((len(both_C), 0)),
     )
-    return test_stance(score(x_NC, design).z_NP, design)[1]
+    return Trial(
+        x_NC=trial.tellings.differences(active_NP, given_P, (ALIGNED, VIOLATING)),
+        design=design,
+        tellings=trial.tellings,
+    )
+
+
+def stance_t_p(record: Synthetic) -> tuple[Floats, Floats]:
+    """t and p of the difference between stances, of each value against all others, (N, V)."""
+    trial = prepare_stance(record)
+    return test_stance(trial.score().z_NP, trial.design)
+
+
+def under_shuffles(
+    trial: Trial, number: int, rng: np.random.Generator, *, stance: bool = False
+) -> tuple[dict[int, LevelNull], list[Labeling]]:
+    """What is found at each level under shuffled labels, and those labels."""
+    z_NP = trial.score().z_NP
+    made = labelings.shuffles(trial.design, number, rng)
+    tests = len(z_NP) * trial.design.num_labels
+    tallies = new_tallies((4,) if stance else (1, 2, 3), number, tests, FDR)
+    look = shuffled_stance if stance else shuffled_values
+    cut = next(iter(tallies.values())).cut
+    for found in look(z_NP, Shuffles(design=trial.design, labelings=made), cut):
+        for level, (shuffle_K, p_K) in found.items():
+            tallies[level].add(shuffle_K, p_K)
+    return {level: tally.summary(tests, FDR) for level, tally in tallies.items()}, made
 
 
 def claimed(p: Floats, fdr: float = FDR) -> NDArray[np.bool_]:

@@ -43,6 +43,9 @@ def describe_tests(
         "clusters": dict(zip(values, design.counts_V.tolist(), strict=True)),
         "degrees": design.degrees,
         "absent": dict(compared.absent),
+        "values_untested": {
+            values[v]: "reduce.adjust leaves nothing of it" for v in design.explained
+        },
         "tested": made,
         "found": found,
         "z_sd": robust_sd(read_language(arrays["t_value"], g), design.degrees, values),
@@ -126,7 +129,8 @@ def robust_sd(
     """
     found = {}
     for v, value in enumerate(values):
-        quartiles = np.nanquantile(t_LNV[..., v], [0.25, 0.75])
+        t_K = t_LNV[..., v][~np.isnan(t_LNV[..., v])]
+        quartiles = np.quantile(t_K, [0.25, 0.75]) if t_K.size else [np.nan, np.nan]
         low, high = stats.norm.isf(stats.t.sf(quartiles, degrees))
         found[value] = known(float(high - low) / 1.349)
     return found

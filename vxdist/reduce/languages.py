@@ -119,7 +119,9 @@ def write_languages(
     numbers = {g: n for n, g in enumerate(findings)}
     shape_LNV = next(iter(findings.values())).p_LNV.shape
     data = {name: _empty(spec, shape_LNV, len(pairs)) for name, spec in LANGUAGES.items()}
-    data["bound"] = np.ones((*shape_LNV, len(findings)), dtype=bool)
+    data["bound"] = np.zeros((*shape_LNV, len(findings)), dtype=bool)
+    for g in {pair.first for pair in pairs} | {pair.second for pair in pairs}:
+        data["bound"][..., numbers[g]] = True  # until a pair denies it
     about = {}
     for r, (pair, t_LNV) in enumerate(zip(pairs, interactions, strict=True)):
         one, other = findings[pair.first], findings[pair.second]

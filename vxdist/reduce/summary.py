@@ -19,6 +19,8 @@ def summary_lines(language: str, attrs: Mapping[str, Any]) -> Iterator[str]:
         if str(level) in found
     ]
     yield f"(neuron, value) at an FDR of {attrs['fdr']:g}: {', '.join(claims)}"
+    for value, why in tests.get("values_untested", {}).items():
+        yield f"{value} is not tested: {why}"
     null = attrs.get("null", {}).get(language)
     if null is None:
         yield "no null was computed"

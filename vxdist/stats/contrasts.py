@@ -12,13 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from vxdist.stats.design import Design
+from vxdist.stats.design import LEAST_SPREAD, Design
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 LEAST_LABELS = 8
 """Values from which their spread can be told: below, none can stand out."""
+NO_T = 1e-9
+"""A t up to here is 0, but for rounding."""
 
 
 def one_against_rest(sum_NV: Floats, spread_V: Floats, design: Design) -> Floats:
@@ -27,14 +29,16 @@ def one_against_rest(sum_NV: Floats, spread_V: Floats, design: Design) -> Floats
     t = rho sqrt(df / (1 - rho^2)), rho = sum_v / (P sd_v) that of scores and the value's indicator.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        rho_NV = sum_NV / (design.num_clusters * np.where(spread_V > 1e-6, spread_V, np.nan))
+        rho_NV = sum_NV / (
+            design.num_clusters * np.where(spread_V > LEAST_SPREAD, spread_V, np.nan)
+        )
         rho_NV = np.clip(rho_NV, -0.999999, 0.999999)
         return np.asarray(rho_NV * np.sqrt(design.degrees / (1 - rho_NV**2)))
 
 
 def upper_tail(t: Floats, degrees: int) -> Floats:
-    """p of a t or more; 1 for a t of exactly 0, which only constant scores have."""
-    return np.asarray(np.where(t == 0, 1.0, stats.t.sf(t, degrees)))
+    """p of a t or more; 1 for a t of 0, which hardly any but constant scores have."""
+    return np.asarray(np.where(np.abs(t) < NO_T, 1.0, stats.t.sf(t, degrees)))
 
 
 def two_sided(t: Floats, degrees: int) -> Floats:

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
+LEAST_SPREAD = 1e-6
+"""Spread of a label's indicator below which the confounds leave nothing of it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Design:
@@ -67,6 +70,11 @@ class Design:
         indicator_PV = self.indicators(label_P)
         rest_PV = indicator_PV - self.basis_PK @ (self.basis_PK.T @ indicator_PV)
         return np.asarray(np.sqrt(np.mean(rest_PV**2, axis=0)))
+
+    @property
+    def explained(self) -> Integers:
+        """The labels that the confounds explain: they cannot be tested."""
+        return np.flatnonzero(self.spreads(self.label_P) <= LEAST_SPREAD)
 
     def shuffle(self, rng: np.random.Generator) -> Integers:
         """Labels exchanged at random between clusters of the same stratum."""

@@ -12,6 +12,10 @@ from scipy import special
 
 Floats = NDArray[np.float64]
 
+TIED = 1e-13
+"""Difference up to which neighbours tie: numbers are means and sums, and the order in which those
+are added up must not decide a rank."""
+
 
 def midranks(x_NP: Floats) -> Floats:
     """Ranks of each row, from 1; ties share the mean of theirs. Rows must be free of NaN."""
@@ -20,7 +24,7 @@ def midranks(x_NP: Floats) -> Floats:
     place_P = np.arange(1.0, x_NP.shape[1] + 1)
     np.put_along_axis(rank_NP, order_NP, np.broadcast_to(place_P, x_NP.shape), axis=1)
     sorted_NP = np.take_along_axis(x_NP, order_NP, axis=1)
-    same_NP = sorted_NP[:, 1:] == sorted_NP[:, :-1]
+    same_NP = np.diff(sorted_NP, axis=1) <= TIED
     tied_N = np.flatnonzero(same_NP.any(axis=1))
     if tied_N.size:
         middle = _middles(same_NP[tied_N])
