@@ -67,7 +67,7 @@ def shuffled_t(trial: Trial) -> Floats:
             one_against_rest(
                 z_NP @ design.indicators(of.label_P), design.spreads(of.label_P), design
             )
-            for of in labelings.shuffles(design, SETTINGS.shuffles, rng)
+            for of in labelings.shuffles(design, SETTINGS.shuffles, rng).each
         ]
     )
 
@@ -116,7 +116,7 @@ def test_stability_is_selecting_again_in_halves(path: str, trial: Trial) -> None
     design, z_NP = trial.design, trial.score().z_NP
     labelings.shuffles(design, SETTINGS.shuffles, rng)  # drawn first
     share_NV = np.zeros(selected_NV.shape)
-    halves = labelings.halves(design, SETTINGS.halves, rng, shuffled=False)
+    halves = labelings.halves(design, SETTINGS.halves, rng).each[: 2 * SETTINGS.halves]
     for of in halves:
         of_half_NP = z_NP[:, of.half_P]
         for value in range(3):

@@ -10,7 +10,7 @@ from vxdist.reduce.selectors import vape
 from vxdist.reduce.vape_null import Listing, VapeNull
 from vxdist.stats import labelings
 from vxdist.stats.design import Design
-from vxdist.stats.labelings import Labeling
+from vxdist.stats.labelings import Labeling, Labelings
 
 Floats = NDArray[np.float64]
 Sets = list[set[tuple[int, int]]]
@@ -47,9 +47,10 @@ class Setting:
         self.design: Design = prepare(self.record).design
         everyone_P = np.ones(self.design.num_clusters, dtype=bool)
         self.own = Labeling(label_P=self.design.label_P, half_P=everyone_P)
-        self.shuffled = labelings.shuffles(self.design, 30, rng)
-        self.halves = labelings.halves(self.design, 4, rng, shuffled=False)
-        self.shuffled_halves = labelings.halves(self.design, 4, rng, shuffled=True)
+        self.shuffled = list(labelings.shuffles(self.design, 30, rng).each)
+        self.all_halves = labelings.halves(self.design, 4, rng)
+        self.halves = list(self.all_halves.each[:8])
+        self.shuffled_halves = list(self.all_halves.each[8:])
         self.found = vape_of(self.record, self.own)
         selected_NV = self.found.selected_LNV[0]
         self.listing = Listing(
@@ -62,7 +63,7 @@ class Setting:
 
     def null(self, shuffled: list[Labeling], blocks: int = 1) -> VapeNull:
         """The null, of neurons that come in so many blocks."""
-        null = VapeNull(self.listing, self.design, shuffled, self.halves, self.shuffled_halves)
+        null = VapeNull(self.listing, Labelings(self.design, shuffled), self.all_halves)
         active_NP = self.record.active_count_PN.T.astype(np.float64)
         given_NP = self.record.token_count_P[None].astype(np.float64)
         for neuron_N in np.array_split(np.arange(NEURONS), blocks):
@@ -149,3 +150,13 @@ def test_histogram(setting: Setting) -> None:
     assert sum(bars["observed"]) == setting.found.passed_filter_LN.sum()
     passed = [vape_of(setting.record, of).passed_filter_LN.sum() for of in setting.shuffled[:20]]
     assert sum(bars["shuffled"]) == pytest.approx(np.mean(passed))
+
+
+def test_neurons_that_none_passes_the_filter_in(setting: Setting) -> None:
+    """A block of them adds nothing."""
+    null = setting.null(setting.shuffled)
+    before = null.summary()
+    given_NP = setting.record.token_count_P[None].astype(np.float64)
+    silent_NP = np.zeros((5, given_NP.shape[1]))
+    null.add(null.look(silent_NP, given_NP, np.arange(NEURONS, NEURONS + 5)))
+    assert null.summary() == before

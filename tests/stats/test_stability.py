@@ -87,14 +87,10 @@ def test_numbers_in_halves(trial: Trial, rule: str) -> None:
     """Scores are standardised within the half, so that a correlation ranks them."""
     design, z_NP = trial.design, trial.score().z_NP
     rng = np.random.default_rng(90)
-    halves = [
-        of
-        for shuffled in (False, True)
-        for of in labelings.halves(design, 2, rng, shuffled=shuffled)
-    ]
-    number_CVN = rank_in_halves(z_NP, design, halves, rule)
+    halves = labelings.halves(design, 2, rng)
+    number_CVN = rank_in_halves(z_NP, halves, rule)
     assert number_CVN.shape == (8, 4, 50)
-    for number_VN, of in zip(number_CVN, halves, strict=True):
+    for number_VN, of in zip(number_CVN, halves.each, strict=True):
         label_P, half_NP = of.label_P[of.half_P], standardise(z_NP[:, of.half_P])
         for value, number_N in enumerate(number_VN):
             expected = [naive_number(z_P, label_P, value, rule) for z_P in half_NP]
@@ -103,8 +99,8 @@ def test_numbers_in_halves(trial: Trial, rule: str) -> None:
 
 def test_halves_complete_each_other(trial: Trial) -> None:
     rng = np.random.default_rng(91)
-    for shuffled in (False, True):
-        found = labelings.halves(trial.design, 3, rng, shuffled=shuffled)
+    each = labelings.halves(trial.design, 3, rng).each
+    for shuffled, found in ((False, each[:6]), (True, each[6:])):
         for one, other in zip(found[::2], found[1::2], strict=True):
             assert (one.half_P ^ other.half_P).all()
             np.testing.assert_array_equal(one.label_P, other.label_P)

@@ -14,7 +14,7 @@ from vxdist.stats.clusters import Tellings
 from vxdist.stats.design import Design
 from vxdist.stats.labelings import Labeling
 from vxdist.stats.multiplicity import bh_q
-from vxdist.stats.null import LevelNull, Shuffles, new_tallies, shuffled_stance, shuffled_values
+from vxdist.stats.null import LevelNull, new_tallies, shuffled_stance, shuffled_values
 from vxdist.stats.tested import Scored, Tested, score, test_stance
 from vxdist.stats.tested import test as run_tests
 
@@ -97,10 +97,10 @@ def under_shuffles(
     tallies = new_tallies((4,) if stance else (1, 2, 3), number, tests, FDR)
     look = shuffled_stance if stance else shuffled_values
     cut = next(iter(tallies.values())).cut
-    for found in look(z_NP, Shuffles(design=trial.design, labelings=made), cut):
+    for found in look(z_NP, made, cut):
         for level, (shuffle_K, p_K) in found.items():
             tallies[level].add(shuffle_K, p_K)
-    return {level: tally.summary(tests, FDR) for level, tally in tallies.items()}, made
+    return {level: tally.summary(tests, FDR) for level, tally in tallies.items()}, list(made.each)
 
 
 def claimed(p: Floats, fdr: float = FDR) -> NDArray[np.bool_]:
