@@ -1,7 +1,8 @@
 """Tests of a neuron's scores between values, all from the sums of the scores by value.
 
-The scores have mean 0 and mean square 1 over P clusters (`vxdist.stats.normal_scores`), or are all
-0. p is one-sided: more active for the value.
+The scores have mean 0 and mean square 1 over P clusters (`vxdist.stats.normal_scores`); less where
+they are adjusted, which makes p larger, and 0 if constant. p is one-sided: more active for the
+value.
 
 N: neuron, V: value, P: cluster.
 """

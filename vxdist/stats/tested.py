@@ -20,7 +20,7 @@ from vxdist.stats.contrasts import (
     upper_tail,
 )
 from vxdist.stats.design import Design
-from vxdist.stats.normal_scores import midranks, normal_scores, standardise
+from vxdist.stats.normal_scores import midranks, normal_scores
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -46,9 +46,9 @@ def score(x_NP: Floats, design: Design) -> Scored:
     plain_NP = normal_scores(rank_NP)
     z_NP = plain_NP
     if design.confounds_PK.size:
-        # Scored again: what is left of scores has heavy tails where the confound explains much.
-        left_NP = normal_scores(midranks(design.adjust(plain_NP)))
-        z_NP = standardise(design.adjust(left_NP))
+        # Scored again, and not standardised again: where a confound explains much (neurons active
+        # once a story are as active as it is short), what is left has heavy tails.
+        z_NP = design.adjust(normal_scores(midranks(design.adjust(plain_NP))))
     return Scored(rank_NP=rank_NP, plain_NP=plain_NP, z_NP=z_NP, known_N=known_N)
 
 
