@@ -1,5 +1,8 @@
 """Where shuffled labels find something too often, q is the p of the largest statistic."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -7,8 +10,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 import vxstore
-from tests.reduce.stores import write_record
-from tests.stats.generators import Synthetic, overdispersed
+from tests.reduce.stores import only, write_record
+from tests.stats.generators import Synthetic, overdispersed, twins
 from tests.stats.trials import Trial, prepare
 from vxdist.reduce.score import write_score
 from vxdist.reduce.selectors.claimed import Contrast, ContrastSettings
@@ -106,6 +109,24 @@ def test_null_counts_what_shuffles_find(
     selected_NV = english(score, "selected").astype(bool)
     assert selected_NV.any()
     assert (q_NV[selected_NV] <= 0.1).all()
+
+
+def test_labels_that_cannot_be_exchanged_show_nothing(tmp_path: Path) -> None:
+    """Each value is told in stances of its own, so that every shuffle finds all that there is."""
+    record = twins(np.random.default_rng(96), neurons=60, values=3, clusters=8, correlation=0.5)
+    record = only(record, (record.value_P == 1) | (record.value_P == record.stance_P * 2))
+    active_PN = record.active_count_PN.copy()
+    for value in range(3):
+        of_value_P = record.value_P == value
+        given_P1 = record.token_count_P[of_value_P, None]
+        active_PN[of_value_P, value::9] += (given_P1 - active_PN[of_value_P, value::9]) // 2
+    made = replace(record, active_count_PN=active_PN)
+    score = scored(write_record(str(tmp_path / "s.zarr"), {"en": made}), "s")
+    assert score.attrs["null"]["en"]["any_rate"] == 1
+    assert (bh_q(english(score, "p_value")) <= 0.1).sum() > 10
+    assert (score.q_value == 1).all()
+    assert not score.selected.any()
+    assert WARNING in list(summary_lines("en", score.attrs))
 
 
 def test_stability_is_selecting_again_in_halves(path: str, trial: Trial) -> None:

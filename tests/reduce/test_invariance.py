@@ -19,6 +19,7 @@ from vxdist.reduce.selectors.claimed import Contrast, ContrastSettings
 from vxdist.reduce.testing import TESTS
 from vxdist.reduce.testing import Testing as Settings
 from vxdist.stats import tested
+from vxstore import schema
 
 LANGUAGES = ("en", "zh", "fr")
 TESTING = Settings(shuffles=20, halves=2)
@@ -87,10 +88,12 @@ def check_same_null(found: xr.Dataset, plain: xr.Dataset) -> None:
 
 
 def test_blocks(path: str, plain: xr.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One layer is read at a time, and 64 neurons of it are tested at a time."""
+    """One layer is read and written at a time, and 64 neurons of it are tested at a time."""
+    monkeypatch.setattr(schema, "CHUNK_BYTES", 1)
     monkeypatch.setattr(blocks, "TILE_NUMBERS", 1)
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 1)
     found = scored(path, "blocks")
+    assert found.q_value.encoding["chunks"][0] == 1
     check_same(found, plain)
     check_same_null(found, plain)
 

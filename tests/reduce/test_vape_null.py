@@ -1,5 +1,7 @@
 """VAPE under other labels, against VAPE itself called on relabelled counts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -38,12 +40,17 @@ def vape_of(record: Synthetic, labeling: Labeling) -> vape.VapeSelection:
 class Setting:
     """A record, VAPE's list of it, and labelings: shuffled, and halves of both kinds."""
 
-    def __init__(self) -> None:
+    def __init__(self, tokens: int = 300, spread: float | None = None) -> None:
         rng = np.random.default_rng(92)
         # The parts of `overdispersed` are clusters, in the order of the design.
         self.record = overdispersed(
-            rng, neurons=NEURONS, values=VALUES, clusters=8, planted=30, delta=1.0
+            rng, neurons=NEURONS, values=VALUES, clusters=8, tokens=tokens, planted=30, delta=1.0
         )
+        if spread is not None:
+            shape = self.record.active_count_PN.shape
+            rate_PN = rng.uniform(0.2, 0.9, NEURONS) * (1 + spread * rng.normal(size=shape))
+            active_PN = np.rint(rate_PN * self.record.token_count_P[:, None]).astype(np.int64)
+            self.record = replace(self.record, active_count_PN=active_PN)
         self.design: Design = prepare(self.record).design
         everyone_P = np.ones(self.design.num_clusters, dtype=bool)
         self.own = Labeling(label_P=self.design.label_P, half_P=everyone_P)
@@ -86,7 +93,11 @@ class Setting:
 @pytest.fixture
 def setting(monkeypatch: pytest.MonkeyPatch) -> Setting:
     """The setting; VAPE keeps the thresholds of the real list from then on."""
-    made = Setting()
+    return keep_thresholds(Setting(), monkeypatch)
+
+
+def keep_thresholds(made: Setting, monkeypatch: pytest.MonkeyPatch) -> Setting:
+    """Have VAPE keep the thresholds of the setting's list."""
     assert made.found.filter_threshold == made.found.activation_threshold
     monkeypatch.setattr(vape, "quantile", lambda *_: made.found.filter_threshold)
     return made
@@ -133,6 +144,16 @@ def test_own_labels_make_the_list_again(setting: Setting) -> None:
     found = setting.null([setting.own] * 4).summary()
     assert found["noise_overlap"] == found["shuffled_jaccard"] == 1
     assert found["below_cut_mean"] == found["listed"] == round(TOP * NEURONS)
+
+
+def test_entropies_that_hardly_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of millions of tokens: all within 1e-7 of the maximum, and none is like another."""
+    setting = keep_thresholds(Setting(tokens=10**8, spread=3e-4), monkeypatch)
+    entropy_LN = setting.found.entropy_LN
+    assert np.log(VALUES) - entropy_LN.min() < 1e-7
+    _, neurons, _ = setting.sets(setting.shuffled)
+    found = setting.null(setting.shuffled, blocks=7).summary()
+    assert found["shuffled_jaccard"] == pytest.approx(mean_of_pairs(neurons), rel=1e-12)
 
 
 def test_stability(setting: Setting) -> None:

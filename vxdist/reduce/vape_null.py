@@ -97,7 +97,8 @@ class VapeNull:
         return VapeTile(
             below_C=(passed_CN <= self._listing.entropy_cut).sum(axis=1),
             bars_BC=np.stack(bits, axis=1),
-            number_C1N=-passed_CN[:, None, kept_N].astype(np.float32),
+            # From the maximum down: near it float32 tells no two entropies from each other.
+            number_C1N=(most - passed_CN[:, None, kept_N]).astype(np.float32),
             code_C1N=code_CN[:, None, kept_N],
         )
 
