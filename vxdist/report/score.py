@@ -17,7 +17,7 @@ from vxstore.claims import Claims
 from vxstore.declared import Ranking, find_selector
 from vxstore.experts import ROUTED
 from vxstore.query import open_score, selected_rows
-from vxstore.query.evidence import Evidence, read_evidence
+from vxstore.query.evidence import Evidence, PairFacts, read_evidence, read_pairs
 from vxstore.query.lookup import Score as OpenScore
 from vxstore.query.ranking import column, layer_blocks, numbers, took_part
 from vxstore.read import Store
@@ -42,6 +42,7 @@ class Score:
     claims: Claims
     evidence: tuple[Evidence, ...]
     """What tests of the selections found, in the same order."""
+    pairs: tuple[PairFacts, ...]
 
     @property
     def title(self) -> str:
@@ -94,6 +95,7 @@ def read_score(store: Store, name: str, root: xr.Dataset, values: Sequence[str])
         ),
         claims=found.claims,
         evidence=tuple(of for of in read_evidence(found) if of.language in languages),
+        pairs=tuple(read_pairs(found)),
     )
 
 

@@ -42,8 +42,10 @@ def _check(store: Store, group: str) -> Iterator[tuple[str, str]]:
     if kind == "scores":
         scores = store.scores(name)
         bad = list(_bad_arrays(group, scores))
-        if is_listed(read_root(store.path), f"{group}/languages"):
-            bad += _bad_arrays(f"{group}/languages", store.languages(name))
+        below = f"{group}/languages"
+        there = find_storage(store.path).size(f"{below}/{FILE}") is not None
+        if there and is_listed(read_root(store.path), below):
+            bad += _bad_arrays(below, store.languages(name))
         yield from bad or _broken_score(store, group, scores)
         return
     datasets = {group: store.evaluation(name)}

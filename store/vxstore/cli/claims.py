@@ -173,6 +173,26 @@ def show_null(found: Mapping[str, Any]) -> None:
             {"observed": "halves share", "shuffled": "halves share, shuffled"},
         )
         _say(console, said, "stability")
+    _print_pairs(console, found)
+
+
+def _print_pairs(console: Console, found: Mapping[str, Any]) -> None:
+    """Print what pairs of languages share."""
+    table = found["languages"]
+    if not len(table):
+        return
+    console.print()
+    print_title(console, "between languages")
+    numbers = {"shared": "shared", "expected_other": "by other values",
+               "expected_matched": "by layer and activity", "p_value": "p"}  # fmt: skip
+    rows = [
+        [row["pair"], row["of"], *(_figures(row[name], name) for name in numbers)]
+        for row in table.to_dict("records")
+    ]
+    header = [("pair", False), ("neurons", False), *((head, True) for head in numbers.values())]
+    print_table(console, header, rows)
+    for sentence in found["pair_sentences"].values():
+        print_wrapped(console, sentence)
 
 
 def _setting(item: Any) -> str:

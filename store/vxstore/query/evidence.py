@@ -119,6 +119,37 @@ def read_evidence(score: Score) -> list[Evidence]:
     return found
 
 
+@dataclass(frozen=True, kw_only=True)
+class PairFacts:
+    """What two languages share: neurons selected for equal values (`selected`), those that VAPE
+    lists (`vape`), and assignments of level 1 in both (`shared`) or bound to one (`bound`)."""
+
+    pair: str
+    selected: Facts
+    vape: Facts
+    shared: float
+    bound: Mapping[str, float]
+
+
+def read_pairs(score: Score) -> list[PairFacts]:
+    """What is recorded of each pair of languages of a score."""
+    pairs = mapping(score.data.attrs.get("languages"))
+    return [
+        PairFacts(
+            pair=clean(pair),
+            selected=mapping(mapping(of).get("selected")),
+            vape=mapping(mapping(of).get("vape")),
+            shared=number(of, "shared"),
+            bound={clean(g): number(mapping(of).get("bound"), g) for g in _bound(of)},
+        )
+        for pair, of in pairs.items()
+    ]
+
+
+def _bound(of: Any) -> Facts:
+    return mapping(mapping(of).get("bound"))
+
+
 def _why_untested(score: Score, tests: Facts) -> str:
     if reason := tests.get("untested"):
         return clean(reason)

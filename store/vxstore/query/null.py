@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vxstore.claims import LISTED, LISTED_NAME
 from vxstore.declared import SELECTED
 from vxstore.query import verdict
-from vxstore.query.evidence import Evidence, number, read_evidence
+from vxstore.query.evidence import Evidence, PairFacts, number, read_evidence, read_pairs
 from vxstore.query.lookup import Score, open_score
 from vxstore.query.ranking import layer_blocks, selections
 from vxstore.read import Store
@@ -32,6 +32,7 @@ SPREAD = ["language", "value", "clusters", "z_sd", "z_sd_stance"]
 TOPIC = [
     "language", "clusters", "settings", "values", "excess_at_999", "length_F", "length_p",
 ]  # fmt: skip
+PAIRS = ["pair", "of", "shared", "expected_other", "expected_matched", "p_value"]
 STABLE = ["language", "observed", "shuffled"]
 SENTENCES: dict[str, tuple[Callable[[Evidence], str], ...]] = {
     "levels": (verdict.found, verdict.shuffled, verdict.absent),
@@ -58,7 +59,10 @@ def null(store: Store, *, score: str | None = None) -> dict[str, Any]:
     dilemmas) and shuffled_jaccard (of two shuffles). `topic`: language, clusters, settings and
     values (their findings on the same clusters), excess_at_999, length_F, length_p. `spread`:
     language, value, clusters, z_sd, z_sd_stance (1 if only sampling noise). `stability`: language,
-    observed, shuffled (Jaccard of the selections of two halves).
+    observed, shuffled (Jaccard of the selections of two halves). `languages`, neurons that two
+    languages share for equal values: pair, of (selected, or listed by VAPE), shared,
+    expected_other (were equal values like different ones), expected_matched (by layer and
+    activity), p_value (of permutations of the values); `pair_sentences`, by pair, what they mean.
 
     Raises StoreError if the store is not complete, has no such score, or its claims are unlawful.
     """
@@ -66,6 +70,7 @@ def null(store: Store, *, score: str | None = None) -> dict[str, Any]:
     evidence = read_evidence(found)
     tested = [of for of in evidence if not of.untested]
     testing = found.data.attrs.get("testing")
+    pairs = read_pairs(found)
     return {
         "store": store.path,
         "score": found.name,
@@ -78,6 +83,8 @@ def null(store: Store, *, score: str | None = None) -> dict[str, Any]:
         "list": pd.DataFrame([_list(of) for of in tested if of.vape], columns=["language", *LIST]),
         "topic": pd.DataFrame([_topic(of) for of in tested if of.null], columns=TOPIC),
         "spread": pd.DataFrame([row for of in tested for row in _spread(of)], columns=SPREAD),
+        "languages": pd.DataFrame([r for of in pairs for r in _shared(of)], columns=PAIRS),
+        "pair_sentences": {of.pair: said for of in pairs if (said := verdict.languages(of))},
         "stability": pd.DataFrame([_stability(of) for of in tested if of.null], columns=STABLE),
     }
 
@@ -161,6 +168,14 @@ def _spread(of: Evidence) -> list[dict[str, Any]]:
             **{name: found.get(value, math.nan) for name, found in of_value.items()},
         }
         for value in values
+    ]
+
+
+def _shared(of: PairFacts) -> list[dict[str, Any]]:
+    return [
+        {"pair": of.pair, "of": name, **{key: number(facts, key) for key in PAIRS[2:]}}
+        for name, facts in (("selected", of.selected), ("listed", of.vape))
+        if facts
     ]
 
 

@@ -5,14 +5,15 @@ Each sentence is empty where nothing is recorded to say it of.
 
 import math
 
-from vxstore.query.evidence import Evidence, LevelFacts, number
+from vxstore.query.evidence import Evidence, Facts, LevelFacts, PairFacts, number
 from vxstore.text import plural
 
 NO_NULL = "No null was computed."
 TOPIC = (
     "Settings distinguish stories at least as well as values: most of these neurons follow topic."
 )
-CLEAR_LENGTH, LITTLE_TOPIC = 0.01, 1.1
+CLEAR_LENGTH, LITTLE_TOPIC, CLEAR_OVERLAP = 0.01, 1.1, 0.05
+TWINS = "Languages tell the same dilemmas, so what they share may be the topic."
 MEANING = {
     "listed": "chosen by the selector, whatever its tests say",
     "differs": "more active in the value’s stories than in the others’",
@@ -158,6 +159,41 @@ def stability(of: Evidence) -> str:
     if round(halves, 2) <= round(noise, 2):
         return f"{text}with shuffled labels they share as much ({noise:.2f}): noise repeats itself."
     return f"{text}with shuffled labels {noise:.2f}."
+
+
+def languages(of: PairFacts) -> str:
+    """Whether two languages select the same neurons for the same values, and not only the same
+    neurons; and what is bound to one of them."""
+    said = [
+        _overlap(of.pair, "selected", of.selected),
+        "" if _same(of) else _overlap(of.pair, "that VAPE lists", of.vape),
+    ]
+    if not math.isnan(of.shared):
+        bound = ", ".join(f"{n:,.0f} to {g}" for g, n in of.bound.items() if not math.isnan(n))
+        said.append(
+            f"{of.shared:,.0f} assignments of level 1 are shared"
+            + (f", bound are {bound}." if bound else ".")
+        )
+    text = " ".join(sentence for sentence in said if sentence)
+    return f"{text} {TWINS}" if text else ""
+
+
+def _same(of: PairFacts) -> bool:
+    """Whether what is selected is VAPE's list."""
+    keys = ("shared", "expected_other")
+    return all(number(of.selected, key) == number(of.vape, key) for key in keys)
+
+
+def _overlap(pair: str, which: str, of: Facts) -> str:
+    shared, other, p = (number(of, key) for key in ("shared", "expected_other", "p_value"))
+    if math.isnan(shared) or math.isnan(other):
+        return ""
+    text = f"Of the neurons {which}, {pair} share {shared:,.0f} for equal values"
+    if math.isnan(p):
+        return f"{text}; nothing can be said of chance."
+    likely = "more than" if p <= CLEAR_OVERLAP else "no more than"
+    times = f", {shared / other:.2g} times as many" if other > 0 else ""
+    return f"{text}, {likely} for different ones ({other:,.1f} expected{times}; p = {p:.1g})."
 
 
 def _percent(fraction: float) -> str:

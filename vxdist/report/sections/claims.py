@@ -44,11 +44,13 @@ class LanguageClaims:
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimsView:
-    """`untested` says why, of each language that was not tested; the others have tables."""
+    """`untested` says why, of each language that was not tested; the others have tables. `pairs`:
+    what two languages share."""
 
     untested: tuple[str, ...]
     head: tuple[str, ...]
     languages: tuple[LanguageClaims, ...]
+    pairs: tuple[str, ...]
 
 
 def make_section(content: Content) -> Section:
@@ -67,6 +69,7 @@ def make_section(content: Content) -> Section:
         ),
         head=HEAD,
         languages=tuple(_of_language(selection, of) for selection, of in both if not of.untested),
+        pairs=tuple(text for of in score.pairs if (text := verdict.languages(of))),
     )
     return Section(title="What can be claimed", view=view)
 
