@@ -230,6 +230,6 @@ def test_only_what_runs_a_model_needs_one(
 ) -> None:
     assert main(["locate", *run_options]) == 0
     store = ["--store", str(tmp_path / "run.zarr")]
-    assert main(["reduce", *store]) == 0
-    assert main(["evaluate", *store]) == 2
+    assert main(["reduce", "--reduce.selector", "vape", *store]) == 0
+    assert main(["evaluate", "--reduce.selector", "vape", *store]) == 2
     assert "model.path: not set" in capsys.readouterr().err
