@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from vxdist.reduce.clusters import LanguageParts
+from vxdist.reduce.language_parts import LanguageParts
 from vxstore.experts import ROUTED, by_neuron
 
 BLOCK_BYTES = 1 << 28

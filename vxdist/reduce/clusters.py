@@ -13,22 +13,19 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from vxdist.errors import UserError
-from vxdist.stats.clusters import Tellings
+from vxdist.reduce.language_parts import Key, LanguageParts
 from vxdist.stats.contrasts import LEAST_LABELS
 from vxdist.stats.design import Design, dummies
 from vxstore.schema import POOLED
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-Key = tuple[int, int]
-"""A cluster: the position of its value, and its number within the value."""
 
 LEAST_CLUSTERS = 6
 """Clusters of each value without which no test is made."""
 MOST_SETTINGS = 12
 LEAST_OF_SETTING = 5
 """Clusters that a setting needs to be adjusted for."""
-STANCES = ("aligned", "violating")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,45 +65,6 @@ class Compared:
             return float("nan"), float("nan")
         found = stats.f_oneway(*groups)
         return float(found.statistic), float(found.pvalue)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LanguageParts:
-    """The parts of one language, and the clusters they are of."""
-
-    language: str
-    part_S: Integers
-    tellings: Tellings
-    keys: list[Key]
-    length_P: Floats
-
-    def positions(self, keys: Sequence[Key]) -> Integers:
-        """Where these clusters are among those of the language."""
-        at = {key: n for n, key in enumerate(self.keys)}
-        return np.array([at[key] for key in keys], dtype=np.int64)
-
-    def told_in_both(self) -> list[Key]:
-        """The clusters told in both stances."""
-        return [self.keys[p] for p in self.tellings.both(STANCES)]
-
-
-def read_parts(record: xr.Dataset, values: Sequence[str], language: str) -> LanguageParts:
-    """The parts of a language. In a store that names no clusters, every part is its own."""
-    part_S = np.flatnonzero(record.language.values == language)
-    value_S = np.array([values.index(str(v)) for v in record.value.values[part_S]])
-    number_S = record.cluster.values[part_S] if "cluster" in record.coords else part_S
-    pairs_S = list(zip(value_S.tolist(), number_S.tolist(), strict=True))
-    keys = sorted(set(pairs_S))
-    at = {key: n for n, key in enumerate(keys)}
-    cluster_S = np.array([at[pair] for pair in pairs_S], dtype=np.int64)
-    length_S = np.log(record.token_count.values[part_S] / record.story_count.values[part_S])
-    return LanguageParts(
-        language=language,
-        part_S=part_S,
-        tellings=Tellings(cluster_S=cluster_S, stance_S=record.stance.values[part_S]),
-        keys=keys,
-        length_P=np.bincount(cluster_S, length_S) / np.bincount(cluster_S),
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ from vxdist.stats.overlap import (
     shared,
 )
 from vxdist.stats.tested import Scored, score
-from vxstore.groups import begin_group
+from vxstore.groups import write_group
 from vxstore.schema import ArraySpec
 
 Floats = NDArray[np.float64]
@@ -125,10 +125,7 @@ def write_languages(
     about = {}
     for r, (pair, t_LNV) in enumerate(zip(pairs, interactions, strict=True)):
         one, other = findings[pair.first], findings[pair.second]
-        match = _match(one.selected_LNV, other.selected_LNV, rng)
-        _enter(data, r, match)
-        matched_L = expected_matched(one.selected_LNV, other.selected_LNV, activity_LN)
-        data["expected_matched"][r] = matched_L.sum()
+        about[pair.label] = _enter_selected(data, r, one, other, activity_LN, rng)
         data["interaction"][..., r] = t_LNV
         data["shared"][..., r] = shared(one.p_LNV, other.p_LNV, testing.fdr)
         p_LNV = two_sided(t_LNV.astype(np.float64), pair.design.degrees).astype(np.float32)
@@ -136,27 +133,16 @@ def write_languages(
         of_second = bound(other.differs_LNV, -t_LNV, p_LNV, testing.fdr)
         data["bound"][..., numbers[pair.first]] &= of_first
         data["bound"][..., numbers[pair.second]] &= of_second
-        about[pair.label] = {
-            "selected": _sizes(match, matched_L),
-            "vape": _sizes(_match(one.listed_LNV, other.listed_LNV, rng)),
-            "shared": int(data["shared"][..., r].sum()),
-            "bound": dict(
-                zip(pair.names, (int(of_first.sum()), int(of_second.sum())), strict=True)
-            ),
-        }
-    written = begin_group(
-        path,
-        group,
-        {
-            **{dim: labels[dim] for dim in ("layer", "neuron", "value")},
-            "language": languages,
-            "other_value": labels["value"],
-            "language_pair": [pair.label for pair in pairs],
-        },
-    )
-    for name, spec in LANGUAGES.items():
-        written.write_array(name, spec, data[name])
-    written.finish({})
+        counts = (int(of_first.sum()), int(of_second.sum()))
+        about[pair.label]["shared"] = int(data["shared"][..., r].sum())
+        about[pair.label]["bound"] = dict(zip(pair.names, counts, strict=True))
+    own = {
+        **{dim: labels[dim] for dim in ("layer", "neuron", "value")},
+        "language": languages,
+        "other_value": labels["value"],
+        "language_pair": [pair.label for pair in pairs],
+    }
+    write_group(path, group, LANGUAGES, data, own, {})
     return about
 
 
@@ -170,10 +156,25 @@ def _match(one_LNV: Bools, other_LNV: Bools, rng: np.random.Generator) -> Matchi
     return match_labels(overlap_by_layer(one_LNV, other_LNV), rng)
 
 
-def _enter(data: dict[str, NDArray[Any]], r: int, match: Matching) -> None:
+def _enter_selected(
+    data: dict[str, NDArray[Any]],
+    r: int,
+    one: LanguageFindings,
+    other: LanguageFindings,
+    activity_LN: Floats,
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    """Enter how the selections of pair `r` match; returns that in numbers, and of VAPE's lists."""
+    match = _match(one.selected_LNV, other.selected_LNV, rng)
+    matched_L = expected_matched(one.selected_LNV, other.selected_LNV, activity_LN)
     data["overlap"][..., r] = match.overlap_VV
     data["p_value"][r], data["expected_other"][r] = match.p_value, match.expected_other
     data["shared_count"][:, r], data["p_layer"][:, r] = match.shared_L, match.p_layer_L
+    data["expected_matched"][r] = matched_L.sum()
+    return {
+        "selected": _sizes(match, matched_L),
+        "vape": _sizes(_match(one.listed_LNV, other.listed_LNV, rng)),
+    }
 
 
 def _sizes(match: Matching, matched_L: Floats | None = None) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from typing import Any
 import xarray as xr
 
 from vxdist.errors import UserError
-from vxdist.reduce.clusters import Compared, LanguageParts, Pair, compare_clusters, read_parts
+from vxdist.reduce.clusters import Compared, Pair, compare_clusters
+from vxdist.reduce.language_parts import LanguageParts, read_parts
 from vxdist.reduce.selectors import Selector
 from vxdist.reduce.testing import Testing
 from vxstore.read import Store

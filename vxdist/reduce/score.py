@@ -60,17 +60,12 @@ def write_score(
     selector.check()
     testing.check()
     store = open_store(path)
-    root = store.root()
-    settings = {} if selector.settings is None else dataclasses.asdict(selector.settings)
-    identity = {
-        "settings": {"name": name, **settings},
-        "selector": kind,
-        "testing": dataclasses.asdict(testing),
-    }
+    identity = _identify(name, selector, kind, testing)
     group = f"scores/{name}"
     absent = {"selector": DEFAULT_SELECTOR, "testing": identity["testing"]}
     if finished_alike(path, group, identity, "reduce.name", absent=absent):
         return _thresholds_of(store, name, selector)
+    root = store.root()
     _check_root(path, root, selector)
     reading = Reading.of(store, root, testing)
     reading.check(selector)
@@ -87,15 +82,25 @@ def write_score(
     selections = [selector.select(of) for of in counts]
     for array, spec in {**selector.arrays, **SCORES}.items():
         _fill(_create(written, array, spec, labels), [_array(one, array) for one in selections])
-    thresholds = {name: dict(of.thresholds) for name, of in zip(languages, selections, strict=True)}
     about = reading.untested
     if found is not None:
         about = found.conclude(selections)
         about |= found.compare_languages(path, group, selections, _activity(counts[-1]), labels)
+    thresholds = {name: dict(of.thresholds) for name, of in zip(languages, selections, strict=True)}
+    about["thresholds"] = thresholds
     kept = {} if config is None else {"config": dict(config)}
-    ranking = _describe_ranking(selector)
-    written.finish({**identity, **ranking, "thresholds": thresholds, **about, **kept})
+    written.finish({**identity, **_describe_ranking(selector), **about, **kept})
     return thresholds
+
+
+def _identify(name: str, selector: Selector, kind: str, testing: Testing) -> dict[str, Any]:
+    """What a score is made of: the attributes by which the same one is recognised."""
+    settings = {} if selector.settings is None else dataclasses.asdict(selector.settings)
+    return {
+        "settings": {"name": name, **settings},
+        "selector": kind,
+        "testing": dataclasses.asdict(testing),
+    }
 
 
 def _list_vape(

@@ -1,11 +1,15 @@
 """The reduce stage: counts in, scores and selected neurons out. Needs no model and no torch."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from vxdist.config import Config
 from vxdist.output import Output
 from vxdist.progress import WorkProgress
 from vxdist.ranks import is_first_rank
 from vxdist.reduce.checks import make_selector
-from vxdist.reduce.score import write_score
+from vxdist.reduce.score import Thresholds, write_score
+from vxdist.reduce.selectors import Selector
 from vxdist.reduce.summary import summary_lines
 from vxdist.reduce.testing import Testing
 from vxstore.read import open_store
@@ -20,25 +24,25 @@ def run(config: Config, output: Output) -> None:
     """
     if not is_first_rank():
         return
-    kind, name = config.reduce.selector, config.score_name
-    selector = make_selector(config)
+    name = config.score_name
     store = open_store(config.store)
-    known, layers = store.names("scores"), store.root().sizes["layer"]
+    known = store.names("scores")
     progress = WorkProgress(
         "testing",
-        layers,
+        store.root().sizes["layer"],
         "layers",
         shown=output.shown,
         seconds=config.trainer.progress_seconds,
         by_minute=True,
     )
+    selector = make_selector(config)
     progress.start()
     try:
         thresholds = write_score(
             config.store,
             name,
             selector,
-            kind=kind,
+            kind=config.reduce.selector,
             config=config.kept("reduce"),
             testing=Testing.of(config),
             listing=getattr(config.reduce, "vape", None),
@@ -48,14 +52,21 @@ def run(config: Config, output: Output) -> None:
     finally:
         progress.stop()
     attrs = open_store(config.store).scores(name).attrs
-    if name in known:
-        output.say(f"reduce: scores/{name} exists already")
-        if "testing" not in attrs:
-            output.say(
-                "reduce: an earlier version made it, without tests; give another reduce.name to "
-                "have the neurons tested"
-            )
+    if name not in known:
+        _say_found(selector, thresholds, attrs, output)
         return
+    output.say(f"reduce: scores/{name} exists already")
+    if "testing" not in attrs:
+        output.say(
+            "reduce: an earlier version made it, without tests; give another reduce.name to have "
+            "the neurons tested"
+        )
+
+
+def _say_found(
+    selector: Selector, thresholds: Thresholds, attrs: Mapping[str, Any], output: Output
+) -> None:
+    """What was selected in each language, and what can be claimed."""
     for language, found in thresholds.items():
         if language == POOLED and len(thresholds) == 2:
             continue  # of one language: the same again

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from vxdist.reduce.blocks import Tile, layer_steps, read_tiles
-from vxdist.reduce.clusters import STANCES, Compared, LanguageParts, Pair
+from vxdist.reduce.clusters import Compared, Pair
+from vxdist.reduce.language_parts import STANCES, LanguageParts
 from vxdist.reduce.language_tests import LanguageTests, Looked, Rates
 from vxdist.reduce.languages import interaction
 from vxdist.reduce.testing import BY_VALUE, TESTS
