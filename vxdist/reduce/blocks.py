@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from vxdist.reduce.language_parts import LanguageParts
 from vxstore.experts import ROUTED, by_neuron
 
-BLOCK_BYTES = 1 << 28
-"""Active counts read at a time, at most, unless a single layer of all parts is more."""
-TILE_NUMBERS = 1 << 19
-"""Numbers of a tile, parts times neurons."""
+BLOCK_BYTES = 1 << 29
+"""Active counts held at a time, at most, unless a single layer of all parts is more."""
+TILE_NUMBERS = 1 << 20
+"""Numbers of the tiles that all threads hold, parts times neurons."""
+PARTS_AT_ONCE = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,28 +36,21 @@ class Tile:
 def layer_steps(record: xr.Dataset, chunk_layers: int) -> list[slice]:
     """Slices of the layers, each of whole chunks of `chunk_layers`, as many as memory allows."""
     parts, num_layers, neurons = (record.sizes[dim] for dim in ("part", "layer", "neuron"))
-    chunk_bytes = max(1, 4 * parts * neurons * chunk_layers)
+    item = _count_type(record).itemsize
+    chunk_bytes = max(1, item * parts * neurons * chunk_layers)
     step = chunk_layers * max(1, BLOCK_BYTES // chunk_bytes)
     return [slice(n, min(n + step, num_layers)) for n in range(0, num_layers, step)]
 
 
-def read_tiles(record: xr.Dataset, parts: Sequence[LanguageParts], layers: slice) -> Iterator[Tile]:
-    """The counts of some layers, tile by tile."""
-    active: dict[str, NDArray[Any]] = {}
-    given: dict[str, NDArray[Any]] = {}
-    for of in parts:
-        some = record.isel(part=of.part_S, layer=layers)
-        active[of.language] = _flat(some.active_count)
-        if ROUTED in record:
-            routed_SLE = some[ROUTED].transpose("part", "layer", "routed_expert").values
-            neurons = record.sizes["neuron"]
-            routed_SLN = np.stack([by_neuron(routed_LE, neurons) for routed_LE in routed_SLE])
-            given[of.language] = routed_SLN.reshape(len(routed_SLN), -1)
-        else:
-            given[of.language] = some.token_count.values[:, None]
+def read_tiles(
+    record: xr.Dataset, parts: Sequence[LanguageParts], layers: slice, threads: int
+) -> Iterator[Tile]:
+    """The counts of some layers, in tiles for so many threads."""
+    active = {of.language: _read_active(record, of, layers) for of in parts}
+    given = {of.language: _read_given(record, of, layers) for of in parts}
     num_parts = max(len(counts) for counts in active.values())
     num_neurons = next(iter(active.values())).shape[1]
-    step = max(64, TILE_NUMBERS // num_parts)
+    step = max(64, TILE_NUMBERS // num_parts // threads)
     first = layers.start * record.sizes["neuron"]
     for n in range(0, num_neurons, step):
         at = slice(n, min(n + step, num_neurons))
@@ -67,9 +61,32 @@ def read_tiles(record: xr.Dataset, parts: Sequence[LanguageParts], layers: slice
         )
 
 
-def _flat(count: xr.DataArray) -> NDArray[Any]:
-    count_SLN = count.transpose("part", "layer", "neuron").values
-    return np.asarray(count_SLN.reshape(len(count_SLN), -1))
+def _count_type(record: xr.Dataset) -> np.dtype[Any]:
+    """The smallest type that holds the counts of any part."""
+    return np.min_scalar_type(int(record.token_count.max()))
+
+
+def _read_active(record: xr.Dataset, of: LanguageParts, layers: slice) -> NDArray[Any]:
+    """Active counts of a language's parts, (part, neuron of all these layers)."""
+    neurons = record.sizes["neuron"] * (layers.stop - layers.start)
+    active_SN = np.empty((len(of.part_S), neurons), dtype=_count_type(record))
+    for n in range(0, len(of.part_S), PARTS_AT_ONCE):
+        part_S = of.part_S[n : n + PARTS_AT_ONCE]
+        some = record.active_count.isel(part=part_S, layer=layers)
+        count_SLN = some.transpose("part", "layer", "neuron").values
+        active_SN[n : n + len(part_S)] = count_SLN.reshape(len(part_S), -1)
+    return active_SN
+
+
+def _read_given(record: xr.Dataset, of: LanguageParts, layers: slice) -> NDArray[Any]:
+    """Tokens given, (part, neuron); (part, 1) where all neurons of a part are given the same."""
+    some = record.isel(part=of.part_S, layer=layers)
+    if ROUTED not in record:
+        return np.asarray(some.token_count.values[:, None])
+    routed_SLE = some[ROUTED].transpose("part", "layer", "routed_expert").values
+    neurons = record.sizes["neuron"]
+    routed_SLN = np.stack([by_neuron(routed_LE, neurons) for routed_LE in routed_SLE])
+    return routed_SLN.reshape(len(routed_SLN), -1)
 
 
 def _tile(count_SN: NDArray[Any], at: slice) -> NDArray[np.float64]:

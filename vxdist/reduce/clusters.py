@@ -169,7 +169,7 @@ class _Labels:
             design=self._design(keys, self._confounds(keys, length_P)),
             stance_P=stance_P,
             stance=None if "q_stance" in absent else self._design(stance_keys, None),
-            topic=self._topic(keys, length_P),
+            topic=None if language == POOLED else self._topic(keys, length_P),
             absent=absent,
         )
 

@@ -16,6 +16,7 @@ from vxdist.reduce.testing import CLAIMS, known
 from vxdist.reduce.tests import Arrays, read_language
 from vxdist.reduce.vape_null import Listing
 from vxdist.stats.stability import assignments, mean_jaccard
+from vxstore.schema import POOLED
 
 
 def describe_tests(
@@ -71,12 +72,18 @@ def describe_null(of: LanguageTests, about: Mapping[str, Any]) -> dict[str, Any]
         "mean_selected": first["mean_selected"],
         "levels": levels,
         "topic": topic,
-        **({} if topic else {"topic_absent": "no two settings have enough recorded dilemmas"}),
+        **({} if topic else {"topic_absent": _why_no_topic(of)}),
         "z_sd": about["z_sd"],
         "length_F": about["length"]["F"],
         "length_p": about["length"]["p"],
         "histograms": histograms,
     }
+
+
+def _why_no_topic(of: LanguageTests) -> str:
+    if of.compared.language == POOLED:
+        return "settings are compared in each language"
+    return "no two settings have enough recorded dilemmas"
 
 
 def describe_list(

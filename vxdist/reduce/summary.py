@@ -26,11 +26,11 @@ def summary_lines(language: str, attrs: Mapping[str, Any]) -> Iterator[str]:
         yield "no null was computed"
         return
     rates = [
-        f"{levels['any_rate']:.0%} {name}"
+        f"{name} {levels['any_rate']:.0%}"
         for level, name, _ in CLAIMS
         if (levels := null["levels"].get(str(level)))
     ]
-    yield f"shuffled labels find any in: {', '.join(rates)} ({null['shuffles']} shuffles)"
+    yield f"found anything in {null['shuffles']} shuffles of the labels: {', '.join(rates)}"
     for level, name, _ in CLAIMS:
         if not null["levels"].get(str(level), {"calibrated": True})["calibrated"]:
             yield f"warning: {name} is found too often under shuffled labels; q is p of the max"

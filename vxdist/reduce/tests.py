@@ -61,11 +61,11 @@ class Tests:
         # Each thread multiplies by itself: those of a BLAS would wait for one another.
         with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
             for layers in layer_steps(self._record, self._arrays["p_value"].chunks[0]):
-                self._test_layers(layers, pool, at_once=2 * threads)
+                self._test_layers(layers, pool, threads)
                 advance(layers.stop - layers.start)
         self._conclude()
 
-    def _test_layers(self, layers: slice, pool: ThreadPoolExecutor, at_once: int) -> None:
+    def _test_layers(self, layers: slice, pool: ThreadPoolExecutor, threads: int) -> None:
         """Test the neurons of some layers, and write their p."""
         num_layers = layers.stop - layers.start
         by_value = {name: spec for name, spec in TESTS.items() if spec.dims == BY_VALUE}
@@ -80,8 +80,8 @@ class Tests:
         omnibus_NG = self._omnibus_LNG[layers].reshape(-1, self._shape_LNG[2])
         rival_NG = self._rival_LNG[layers].reshape(-1, self._shape_LNG[2])
         begun = layers.start * self._shape_LNG[1]
-        tiles = read_tiles(self._record, self._parts, layers)
-        for tile, looked, t_NVs in _map(pool, self._look, tiles, at_once):
+        tiles = read_tiles(self._record, self._parts, layers, threads)
+        for tile, looked, t_NVs in _map(pool, self._look, tiles, threads):
             at = slice(int(tile.neuron_N[0]) - begun, int(tile.neuron_N[-1]) - begun + 1)
             for t_NV, t_LNV in zip(t_NVs, self.interactions, strict=True):
                 t_LNV.reshape(-1, t_LNV.shape[2])[tile.neuron_N] = t_NV

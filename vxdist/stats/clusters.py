@@ -52,7 +52,8 @@ class Tellings:
             told_N1 = known_NS[:, of_S].sum(axis=1, keepdims=True)
             total_N1 = rate_NS[:, of_S].sum(axis=1, keepdims=True)
             rate_NS[:, of_S] -= total_N1 / np.maximum(told_N1, 1)
-        rate_NS *= known_NS
+        if not known_NS.all():
+            rate_NS *= known_NS
         told_NP = self.sums(known_NS)
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.asarray(self.sums(rate_NS) / told_NP)
@@ -62,7 +63,8 @@ class Tellings:
     ) -> Floats:
         """Rate of the first stance less that of the second, for `both` clusters; (N, P)."""
         rate_NS, known_NS = _rates(active_NS, given_NS)
-        rate_NS = np.where(known_NS, rate_NS, np.nan)
+        if not known_NS.all():
+            rate_NS = np.where(known_NS, rate_NS, np.nan)
         first, second = (self._parts_of(stance, self.both(stances)) for stance in stances)
         return np.asarray(rate_NS[:, first] - rate_NS[:, second])
 
@@ -79,6 +81,5 @@ class Tellings:
 
 
 def _rates(active_NS: NDArray[Any], given_NS: NDArray[Any]) -> tuple[Floats, NDArray[Any]]:
-    """Rates, 0 where not known, and where they are known."""
-    known_NS = np.broadcast_to(given_NS > 0, active_NS.shape)
-    return active_NS / np.maximum(given_NS, 1), known_NS
+    """Rates, 0 where not known; and where they are known, in the shape of `given_NS`."""
+    return active_NS / np.maximum(given_NS, 1), given_NS > 0

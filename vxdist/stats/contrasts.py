@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from vxdist.stats.design import LEAST_SPREAD, Design
 
@@ -39,12 +39,12 @@ def one_against_rest(sum_NV: Floats, spread_V: Floats, design: Design) -> Floats
 
 def upper_tail(t: Floats, degrees: int) -> Floats:
     """p of a t or more; 1 for a t of 0, which hardly any but constant scores have."""
-    return np.asarray(np.where(np.abs(t) < NO_T, 1.0, stats.t.sf(t, degrees)))
+    return np.asarray(np.where(np.abs(t) < NO_T, 1.0, special.stdtr(degrees, -t)))
 
 
 def two_sided(t: Floats, degrees: int) -> Floats:
     """p of a t so far from 0; 1 for 0."""
-    return np.asarray(2 * stats.t.sf(np.abs(t), degrees))
+    return np.asarray(2 * special.stdtr(degrees, -np.abs(t)))
 
 
 def between(sum_NV: Floats, design: Design) -> tuple[Floats, int, int]:

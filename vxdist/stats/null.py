@@ -12,11 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from vxdist.stats.contrasts import exclusive, one_against_rest, two_sided, upper_tail
+from vxdist.stats.contrasts import (
+    LEAST_LABELS,
+    beyond_others,
+    exclusive,
+    one_against_rest,
+    two_sided,
+    upper_tail,
+)
 from vxdist.stats.design import Design
 from vxdist.stats.labelings import Block, Labelings
 from vxdist.stats.multiplicity import bh_count
-from vxdist.stats.tested import beyond_p, exclusive_p
+from vxdist.stats.tested import beyond_tail, exclusive_p
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -114,13 +121,16 @@ def shuffled_values(z_NP: Floats, shuffles: Labelings, cut: float) -> Iterator[F
         sum_KV = sum_NBV[neuron_K, shuffle_K].astype(np.float64)
         p_K = upper_tail(t_K, design.degrees)
         at = np.arange(len(p_K))
-        beyond_K = beyond_p(sum_KV, np.repeat(p_K[:, None], design.num_labels, axis=1), design)
+        beyond_K = np.full(len(p_K), np.nan)
+        if design.num_labels >= LEAST_LABELS:
+            t_beyond_K = beyond_others(sum_KV, design.counts_V)[at, value_K]
+            beyond_K = np.maximum(beyond_tail(t_beyond_K, design), p_K)
         lead = exclusive(sum_KV, design.counts_V, design.num_clusters)
         alone_K = np.where(lead.own_N == value_K, exclusive_p(lead.t_N, design), np.inf)
         shuffle_K = shuffle_K + block.first
         yield {
             1: (shuffle_K, p_K),
-            2: (shuffle_K, beyond_K[at, value_K]),
+            2: (shuffle_K, beyond_K),
             3: (shuffle_K, alone_K),
         }
 

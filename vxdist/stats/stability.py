@@ -18,20 +18,22 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 
-def _differs(sum_NV: Floats, counts_V: Integers) -> Floats:
-    clusters = counts_V.sum()
-    return np.asarray(sum_NV / np.sqrt(counts_V * (clusters - counts_V)))
+def _differs(sum_NCV: Floats, counts_CV: Integers) -> Floats:
+    size_C1 = counts_CV.sum(axis=1, keepdims=True)
+    return np.asarray(sum_NCV / np.sqrt(counts_CV * (size_C1 - counts_CV)))
 
 
-def _stance(sum_NV: Floats, counts_V: Integers) -> Floats:
-    return np.abs(_differs(sum_NV, counts_V))
+def _stance(sum_NCV: Floats, counts_CV: Integers) -> Floats:
+    return np.abs(_differs(sum_NCV, counts_CV))
 
 
-def _exclusive(sum_NV: Floats, counts_V: Integers) -> Floats:
-    found = exclusive(sum_NV, counts_V, int(counts_V.sum()))
-    number_NV = np.full(sum_NV.shape, -np.inf)
-    number_NV[np.arange(len(number_NV)), found.own_N] = found.t_N
-    return number_NV
+def _exclusive(sum_NCV: Floats, counts_CV: Integers) -> Floats:
+    number_NCV = np.full(sum_NCV.shape, -np.inf)
+    at = np.arange(len(number_NCV))
+    for c, counts_V in enumerate(counts_CV):
+        found = exclusive(sum_NCV[:, c], counts_V, int(counts_V.sum()))
+        number_NCV[at, c, found.own_N] = found.t_N
+    return number_NCV
 
 
 RULES: Mapping[str, Callable[[Floats, Integers], Floats]] = {
@@ -39,15 +41,17 @@ RULES: Mapping[str, Callable[[Floats, Integers], Floats]] = {
     "exclusive": _exclusive,
     "stance": _stance,
 }
-"""By selector, the number that ranks each (neuron, value), from sums of scores by value."""
+"""By selector, the number that ranks each (neuron, value), from sums of scores by half."""
+
+WAITING = 4096
+"""Neurons that wait, at least, before those that rank first are sorted out."""
 
 
 def rank_in_halves(z_NP: Floats, halves: Labelings, rule: str) -> NDArray[np.float32]:
     """The numbers that rank neurons in each half; (C, V, N)."""
     sum_NCV = halves.sums_in_halves(z_NP.astype(np.float32))
-    by_half = zip(sum_NCV.swapaxes(0, 1), halves.counts_CV, strict=True)
-    numbers = [RULES[rule](sum_NV, counts_V).T for sum_NV, counts_V in by_half]
-    return np.stack(numbers).astype(np.float32)
+    number_NCV = RULES[rule](sum_NCV, halves.counts_CV)
+    return np.ascontiguousarray(number_NCV.transpose(1, 2, 0), dtype=np.float32)
 
 
 class Leaders:
@@ -65,7 +69,7 @@ class Leaders:
     def add(self, number_CVN: NDArray[np.float32], code_N: Integers) -> None:
         """Take in more neurons; codes may also differ by labeling and value."""
         self._waiting.append((number_CVN, np.broadcast_to(code_N, number_CVN.shape)))
-        if sum(number.shape[-1] for number, _ in self._waiting) > max(self._most, 4096):
+        if sum(number.shape[-1] for number, _ in self._waiting) > max(4 * self._most, WAITING):
             self._sort_out()
 
     def _sort_out(self) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from vxdist.stats.contrasts import (
     LEAST_LABELS,
@@ -24,6 +24,9 @@ from vxdist.stats.normal_scores import midranks, normal_scores
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+
+MUCH_EXPLAINED = 0.05
+"""Fraction of a neuron's variance that confounds explain, beyond which it is scored again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +47,21 @@ def score(x_NP: Floats, design: Design) -> Scored:
     known_N = np.asarray(~np.isnan(x_NP).any(axis=1))
     rank_NP = midranks(np.where(known_N[:, None], x_NP, 0.0))
     plain_NP = normal_scores(rank_NP)
-    z_NP = plain_NP
-    if design.confounds_PK.size:
-        # Scored again, and not standardised again: where a confound explains much (neurons active
-        # once a story are as active as it is short), what is left has heavy tails.
-        z_NP = design.adjust(normal_scores(midranks(design.adjust(plain_NP))))
+    z_NP = _adjust(plain_NP, design) if design.confounds_PK.size else plain_NP
     return Scored(rank_NP=rank_NP, plain_NP=plain_NP, z_NP=z_NP, known_N=known_N)
+
+
+def _adjust(plain_NP: Floats, design: Design) -> Floats:
+    """Scores without what the confounds explain; not standardised again, so p is too large at most.
+
+    Where confounds explain much, what is left has heavy tails and is scored again: neurons that are
+    active once a story are as active as it is short.
+    """
+    left_NP = design.adjust(plain_NP)
+    explained_N = 1 - np.mean(left_NP**2, axis=1)
+    much_N = np.flatnonzero(explained_N > MUCH_EXPLAINED)
+    left_NP[much_N] = design.adjust(normal_scores(midranks(left_NP[much_N])))
+    return left_NP
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +92,7 @@ def test(scored: Scored, design: Design) -> Tested:
     at = np.arange(len(p_NV))
     p_exclusive_NV[at, found.own_N] = exclusive_p(found.t_N, design)
     f_N, of, rest = between(sum_NV, design)
-    p_omnibus_N = np.where(f_N == 0, 1.0, stats.f.sf(f_N, of, rest))
+    p_omnibus_N = np.where(f_N == 0, 1.0, special.fdtrc(of, rest, f_N))
     unknown = ~scored.known_N
     for p in (t_NV, p_NV, p_exclusive_NV, p_omnibus_N):
         p[unknown] = np.nan
@@ -109,7 +121,12 @@ def beyond_p(sum_NV: Floats, p_NV: Floats, design: Design) -> Floats:
     if design.num_labels < LEAST_LABELS:
         return np.full(p_NV.shape, np.nan)
     t_NV = beyond_others(sum_NV, design.counts_V)
-    return np.asarray(np.maximum(stats.t.sf(t_NV, design.num_labels - 2), p_NV))
+    return np.asarray(np.maximum(beyond_tail(t_NV, design), p_NV))
+
+
+def beyond_tail(t: Floats, design: Design) -> Floats:
+    """p of a mean so far beyond those of the other values."""
+    return np.asarray(special.stdtr(design.num_labels - 2, -t))
 
 
 def test_stance(z_NP: Floats, design: Design) -> tuple[Floats, Floats]:
