@@ -19,11 +19,11 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.long
 def test_cost_is_that_of_the_start_and_of_layers(tmp_path: Path) -> None:
     out = tmp_path / "run.zarr"
-    small = ("--layers", "2", "--neurons", "64", "--clusters", "72", "--shuffles", "3")
+    small = ("--layers", "2", "--neurons", "64", "--clusters", "72", "--shuffles", "20")
     done = run("--out", str(out), *small, "--", "--reduce.seed", "1")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    assert (result["parts"], result["shuffles"]) == (72 * 2 * 2, 3)
+    assert (result["parts"], result["shuffles"]) == (72 * 2 * 2, 20)
     assert result["passed_on"] == ["--reduce.seed", "1"]
     assert result["80_layers"]["how"] == "extrapolated from --layers 2"
     for name in ("cpu_seconds", "seconds"):

@@ -50,7 +50,7 @@ def found(of: Evidence) -> str:
         )
     if not of.levels or all(math.isnan(level.assignments) for level in of.levels):
         return ""
-    return "No neuron reaches any level above 0: nothing can be claimed of those listed."
+    return "No neuron reaches any level above 0: nothing can be claimed."
 
 
 def shuffled(of: Evidence) -> str:
@@ -130,7 +130,7 @@ def listed(of: Evidence) -> str:
     count, chance = number(of.vape, "listed"), number(of.vape, "below_cut_mean")
     if math.isnan(count) or math.isnan(chance):
         return ""
-    text = f"Of {count:,.0f} listed neurons about {chance:,.0f} would be under the cut by chance"
+    text = f"VAPE lists {count:,.0f} neurons; about {chance:,.0f} would be under the cut by chance"
     share = number(of.vape, "false_share")
     if not math.isnan(share):
         text += f" ({_percent(share)})"
@@ -157,7 +157,7 @@ def stability(of: Evidence) -> str:
         return ""
     text = f"Two halves of the dilemmas share {halves:.2f} (Jaccard) of what they select; "
     if round(halves, 2) <= round(noise, 2):
-        return f"{text}with shuffled labels they share as much ({noise:.2f}): noise repeats itself."
+        return f"{text}with shuffled labels no less ({noise:.2f}): this says nothing for them."
     return f"{text}with shuffled labels {noise:.2f}."
 
 

@@ -92,6 +92,8 @@ def _of_language(selection: Selection, of: Evidence) -> LanguageClaims:
 
 def _listed(selection: Selection, of: Evidence) -> LevelRow:
     chance = number(of.vape, "below_cut_mean")
+    if number(of.vape, "assignments") != len(selection.number_K):
+        chance = math.nan  # VAPE's list is not what this score selects
     return LevelRow(
         title=f"{LISTED} listed",
         meaning=verdict.MEANING["listed"],

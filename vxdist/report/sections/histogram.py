@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 MOST_BARS = 30
+EVEN = 1.5
+"""Ranges that differ in width by more than this are drawn equally wide."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,7 @@ def make_histogram(title: str, facts: Mapping[str, Any]) -> Histogram | None:
         return None
     if not rising or min(*observed, *shuffled) < 0 or max(*observed, *shuffled) == 0:
         return None
+    edges, observed, shuffled = _without_empty_ends(edges, observed, shuffled)
     step = math.ceil(len(observed) / MOST_BARS)
     edges = [*edges[:-1:step], edges[-1]]
     observed, shuffled = (
@@ -41,7 +44,7 @@ def make_histogram(title: str, facts: Mapping[str, Any]) -> Histogram | None:
         for counts in (observed, shuffled)
     )
     most = math.log1p(max(*observed, *shuffled))
-    x = [round(Histogram.WIDTH * (e - edges[0]) / (edges[-1] - edges[0]), 1) for e in edges]
+    x = [round(Histogram.WIDTH * at, 1) for at in _places(edges)]
     up, line = (
         [round(Histogram.HEIGHT * (1 - math.log1p(n) / most), 1) for n in counts]
         for counts in (observed, shuffled)
@@ -69,11 +72,30 @@ def _bins(edges: Sequence[float], of_bin: Sequence[Any]) -> list[tuple[float, fl
     return list(zip(edges[:-1], edges[1:], of_bin, strict=True))
 
 
+def _without_empty_ends(
+    edges: list[float], observed: list[float], shuffled: list[float]
+) -> tuple[list[float], list[float], list[float]]:
+    """Without the ranges at both ends that nothing is in."""
+    used = [n for n, counts in enumerate(zip(observed, shuffled, strict=True)) if any(counts)]
+    first, last = used[0], used[-1] + 1
+    return edges[first : last + 1], observed[first:last], shuffled[first:last]
+
+
+def _places(edges: Sequence[float]) -> list[float]:
+    """Where edges are drawn, from 0 to 1: to scale, or evenly if ranges differ in width (most are
+    then narrow ones near 0)."""
+    widths = [b - a for a, b in itertools.pairwise(edges)]
+    if max(widths) > EVEN * min(widths[:-1] or widths):
+        return [n / len(widths) for n in range(len(edges))]
+    return [(edge - edges[0]) / (edges[-1] - edges[0]) for edge in edges]
+
+
 def _ticks(edges: Sequence[float]) -> tuple[tuple[float, str, str], ...]:
-    """Ends and middle of the scale."""
-    low, high = edges[0], edges[-1]
-    places = ((0.0, "start", low), (0.5, "middle", (low + high) / 2), (1.0, "end", high))
-    return tuple((Histogram.WIDTH * at, anchor, f"{x:.3g}") for at, anchor, x in places)
+    """Ends of the scale, and an edge near its middle."""
+    middle = len(edges) // 2
+    at = _places(edges)
+    drawn = {0: "start", middle: "middle", len(edges) - 1: "end"}
+    return tuple((Histogram.WIDTH * at[n], how, f"{edges[n]:.3g}") for n, how in drawn.items())
 
 
 def _numbers(items: Any) -> list[float]:
