@@ -20,6 +20,9 @@ from rich.text import Text
 
 from vxstore.text import UNSAFE, clean
 
+TINY = 1e-4
+"""Smaller numbers are written with an exponent: six decimals would hide them."""
+
 
 def drop_output() -> None:
     """Discard all further output: the reader, such as `head`, has left."""
@@ -143,7 +146,8 @@ def format_numbers(items: Sequence[Any]) -> list[Any]:
 
 def _cell(item: Any) -> str:
     if isinstance(item, float):
-        return "-" if math.isnan(item) else f"{item:.6f}"
+        hidden = 0 < abs(item) < TINY
+        return "-" if math.isnan(item) else f"{item:.2e}" if hidden else f"{item:.6f}"
     if isinstance(item, list):
         return clean(", ".join(map(str, item)))
     return "-" if item is None else f"{item:,}" if type(item) is int else clean(item)
