@@ -64,12 +64,18 @@ def _find_base(
 
     Raises StoreError if there is no score `base`, UserError if no selector is named or recorded.
     """
-    if base is None and not store.names("scores"):
+    if base is None and not _any_of(store, kind):
         return None, {}, kind or DEFAULT_SELECTOR
     base = base or default_score(store, kind or DEFAULT_SELECTOR)
     store.scores(base)  # raises, naming the known ones
     attrs = get_attrs(store, f"scores/{base}")
     return base, attrs, kind or _require_kind(store, base, find_selector(attrs))
+
+
+def _any_of(store: Store, kind: str | None) -> bool:
+    """Whether the store has a score of this selector; None is any selector."""
+    made_by = (find_selector(get_attrs(store, f"scores/{n}")) for n in store.names("scores"))
+    return any(kind is None or of == kind for of in made_by)
 
 
 def _require_kind(store: Store, base: str, kind: str | None) -> str:

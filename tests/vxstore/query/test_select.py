@@ -98,6 +98,14 @@ class TestRethreshold:
         assert vxstore.open(path).names("scores") == ["mine"]
 
 
+def test_another_selector_takes_no_settings_from_the_scores_there(
+    scored: str, fail: Callable[..., str]
+) -> None:
+    """So it does not matter how many there are; this one needs tests, for which parts are few."""
+    select(vxstore.open(scored), "wide", top_fraction=0.3)
+    assert "cannot be tested" in fail("select", scored, "--name", "c", "--selector", "contrast")
+
+
 def test_a_score_of_unknown_make_needs_a_selector(
     make_store: MakeStore, fail: Callable[..., str], ask: Ask
 ) -> None:
