@@ -59,6 +59,8 @@ def test_the_commands_run(
     store = str(tmp_path / "s.zarr")
     small = ["--model.path", str(long_model_folder), "--store", store]
     small += ["--evaluate.least_mass", "0"]  # its weights are random
+    few = ("top_fraction", "0.2"), ("filter_quantile", "0.1"), ("activation_quantile", "0.1")
+    small += [word for name, x in few for word in (f"--reduce.vape.{name}", x)]  # and neurons few
     assert main([*run[1:], *small]) == 0
     opened = vxstore.open(store)
     root = opened.root()

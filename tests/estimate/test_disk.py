@@ -3,10 +3,14 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from tests.reduce.stores import write_record
+from tests.stats.generators import overdispersed
 from vxdist.cli import main
 from vxdist.config import ModelConfig
 from vxdist.estimate.assumptions import Assumptions
@@ -14,6 +18,8 @@ from vxdist.estimate.disk import measure_store
 from vxdist.evaluate.outcomes.choice import Choice
 from vxdist.model.load import describe_model
 from vxdist.model.source import find_config
+from vxdist.reduce.score import write_score
+from vxdist.reduce.selectors.claimed import Contrast, ContrastSettings
 from vxdist.reduce.selectors.vape import Vape
 
 ROOT = Path(__file__).parents[2]
@@ -63,3 +69,21 @@ def test_every_object_of_a_real_run(
     estimate = json.loads(capsys.readouterr().out)["store"]
     store = tmp_path / "run.zarr"
     assert sum(group["objects"] for group in estimate) == sum(f.is_file() for f in store.rglob("*"))
+
+
+def test_every_object_of_a_tested_score(tmp_path: Path) -> None:
+    """The tests of a score have arrays of their own, and so does what languages share."""
+    rng = np.random.default_rng(16)
+    records = {g: overdispersed(rng, neurons=100, values=9, clusters=6) for g in ("en", "zh")}
+    path = write_record(str(tmp_path / "run.zarr"), records, layers=4)
+    write_score(path, "contrast", Contrast(ContrastSettings()), kind="contrast")
+    shape: Any = SimpleNamespace(num_layers=4, num_neurons=25, num_experts=0)
+    none = dict.fromkeys(("conditions", "masks", "controls", "dilemmas"), 0)
+    groups = measure_store(
+        shape, values=9, languages=2, parts=108, **none, selector=Contrast, outcome=Choice,
+        assume=Assumptions(), statistics=["active_count"], tested=True,
+    )  # fmt: skip
+    files = [file for file in (tmp_path / "run.zarr" / "scores").rglob("*") if file.is_file()]
+    expected = [group.objects for group in groups if group.name.startswith("scores")]
+    assert len(expected) == 2
+    assert sum(expected) == len(files)

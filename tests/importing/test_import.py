@@ -20,7 +20,7 @@ torch = pytest.importorskip("torch")
 
 MakeFile = Callable[..., str]
 RunImport = Callable[..., int]
-REDUCE = ("--reduce.vape.top_fraction", "0.1")
+REDUCE = ("--reduce.selector", "vape", "--reduce.vape.top_fraction", "0.1")
 
 
 def active(file: str) -> np.ndarray[Any, Any]:

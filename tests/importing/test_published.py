@@ -34,7 +34,7 @@ def test_the_published_neurons_come_out_of_an_import(
     for name, q in (("decision", "0.95"), ("semantic", "0.50")):
         quantiles = ("--reduce.vape.filter_quantile", q, "--reduce.vape.activation_quantile", q)
         rest = ("--reduce.vape.top_fraction", "0.01")
-        made = ("--store", store, "--reduce.name", name)
+        made = ("--store", store, "--reduce.name", name, "--reduce.selector", "vape")
         assert main(["reduce", *made, *quantiles, *rest]) == 0
         selected = vxstore.open(store).scores(name).selected.sel(language="zh")
         masks = torch.load(

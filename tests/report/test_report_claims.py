@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,10 +14,12 @@ import pytest
 import vxstore
 from vxdist.config import Config
 from vxdist.output import Output
+from vxdist.report.sections import claims
 from vxdist.report.sections.histogram import make_histogram
 from vxdist.report.stage import report_path, run
 from vxdist.report.summary import print_summary
 from vxstore import query
+from vxstore.query.evidence import Evidence
 
 if TYPE_CHECKING:
     from conftest import StoreMaker
@@ -84,7 +87,7 @@ def test_levels_are_those_of_the_store(
                 assert cells[2:4] == [f"{row['neurons']:,.0f}", f"{row['assignments']:,.0f}"]
         assert found[1][4:7] == ["0.25", "11", "9.0% ± 2.0%"]
         assert found[1][7] == ("33,414" if language == "en" else "12")
-        assert found[0][4] == "80 neurons"
+        assert found[0][4] == "–"  # what was shuffled is another list than what is selected
     assert "more active in the value’s stories than in the others’" in section.text
     assert f"{TOPIC} follow topic (33,414 findings" in section.text
     assert "Values distinguish stories more often than settings do" in section.text
@@ -126,6 +129,11 @@ def test_bars_and_steps_by_hand() -> None:
     assert drawn.bars == f"M0.0 110V110.0H{third}V110ZM{third} 110V0.0H320.0V110Z"
     assert drawn.line == f"M0 110V0.0H{third}V110.0H320.0V110"
     assert drawn.rows == (("0", "1", "0", "9.0"), ("1", "3", "9", "0.0"))
+    narrow = {"edges": [0, 1e-6, 1e-3, 1, 2], "observed": [1, 2, 3, 0], "shuffled": [1, 2, 3, 0]}
+    even = make_histogram("t", narrow)  # without the empty end, and all equally wide
+    assert even is not None
+    assert re.findall(r"H([\d.]+)", even.bars) == ["106.7", "213.3", "320.0"]
+    assert [label for _, _, label in even.ticks] == ["0", "0.001", "1"]
     many = {"edges": list(range(102)), "observed": [1] * 101, "shuffled": [2.0] * 101}
     merged = make_histogram("t", many)
     assert merged is not None
@@ -239,3 +247,19 @@ def test_the_terminal_says_it_too(
     printed = capsys.readouterr().out
     assert f"{TOPIC} follow topic" in " ".join(printed.split())
     assert max(len(x) for x in printed.splitlines() if not x.startswith(("store", "repo"))) <= 80
+
+
+@pytest.mark.parametrize(("assignments", "shown"), [(3, "80 neurons"), (4, "–")])
+def test_chance_is_of_the_list_that_is_selected(assignments: int, shown: str) -> None:
+    """Of VAPE's own list it is told how much of it is chance; beside another's it would mislead."""
+    of = Evidence(
+        language="en",
+        untested="",
+        fdr=0.1,
+        adjusted=(),
+        levels=(),
+        tests={},
+        null={"vape": {"assignments": assignments, "below_cut_mean": 80.4}},
+    )
+    selection: Any = SimpleNamespace(neurons_S2=np.zeros((2, 2)), number_K=np.zeros(3))
+    assert claims._listed(selection, of).numbers[2] == shown

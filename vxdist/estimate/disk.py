@@ -10,7 +10,9 @@ import numpy as np
 from vxdist.estimate.assumptions import Assumptions
 from vxdist.evaluate.outcomes import Outcome
 from vxdist.model.load import ModelShape
+from vxdist.reduce.languages import LANGUAGES
 from vxdist.reduce.selectors import Selector
+from vxdist.reduce.testing import TESTS
 from vxstore.experts import LABELS, describe_experts
 from vxstore.recorded import record_arrays, root_arrays
 from vxstore.schema import EFFECT, EVALUATION, SCORES, ArraySpec, layered_chunks, record_chunks
@@ -19,6 +21,7 @@ from vxstore.statistics import DEFAULT
 OF_CONDITION = ("condition", "kind", "condition_mask")
 OF_DILEMMA = ("dilemma", "dilemma_value", "dilemma_language")
 OF_TEXT = ("value", "language")
+OF_PAIR = ("other_value", "language_pair")
 LABEL_BYTES = 24
 """Bytes of a label (a value, a dilemma's id) as Zarr stores text; it hardly matters."""
 
@@ -51,11 +54,12 @@ def measure_store(
     assume: Assumptions,
     statistics: Sequence[str] = DEFAULT,
     of_part: Sequence[str] = (),
+    tested: bool = False,
 ) -> tuple[Group, ...]:
     """Every group of a store with one score and, if `conditions` is not 0, one evaluation.
 
     `controls` are the control draws of each mask, `of_part` labels of parts beside value, language
-    and stance.
+    and stance. `tested`: the score has tests, in every language.
     """
     sizes = {
         "part": parts,
@@ -67,13 +71,19 @@ def measure_store(
         **{dim: len(labels) for dim, labels in outcome.labels.items()},
         "mask": masks,
         "draw": controls,
+        "other_value": values,
+        "language_pair": languages * (languages - 1) // 2,
         **dict.fromkeys(OF_CONDITION, conditions),
         **dict.fromkeys(OF_DILEMMA, dilemmas),
     }
     experts = describe_experts(shape.num_experts, shape.num_neurons, {})
     attrs = {**experts, "statistics": list(statistics)}
     neuron_labels = ("layer", "neuron", *(LABELS if experts else ()))
-    groups = _recorded_groups(attrs, neuron_labels, ("stance", *of_part), selector, sizes)
+    arrays = {**selector.arrays, **SCORES, **(TESTS if tested else {})}
+    groups = _recorded_groups(attrs, neuron_labels, ("stance", *of_part), arrays, sizes)
+    if tested and languages > 1:
+        labels = (*neuron_labels, *OF_TEXT, *OF_PAIR)
+        groups.append(_Group("scores/NAME/languages", LANGUAGES, labels, _layers, sizes))
     if conditions:
         groups += _evaluation_groups(neuron_labels, outcome, sizes)
     return tuple(group.measure(assume) for group in groups)
@@ -83,7 +93,7 @@ def _recorded_groups(
     attrs: Mapping[str, Any],
     neuron_labels: Sequence[str],
     of_part: Sequence[str],
-    selector: type[Selector],
+    scores: Mapping[str, ArraySpec],
     sizes: Mapping[str, int],
 ) -> "list[_Group]":
     """Root, record and scores; `attrs` are those of the root that decide its arrays."""
@@ -91,7 +101,6 @@ def _recorded_groups(
     by_part = {**sizes, **dict.fromkeys((*OF_TEXT, *of_part), sizes["part"])}
     pooled = {**sizes, "language": sizes["language"] + 1}
     labels = (*neuron_labels, *routed, *OF_TEXT)
-    scores = {**selector.arrays, **SCORES}
     return [
         _Group("root", root_arrays(attrs), labels, _layers, sizes),
         _Group("record", record_arrays(attrs), ("part", *labels, *of_part), _part, by_part),

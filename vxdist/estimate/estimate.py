@@ -16,7 +16,14 @@ from vxdist.estimate.memory import Activations, Memory, Planner
 from vxdist.estimate.shape import Size, measure_model
 from vxdist.estimate.texts import CorpusSize, Lengths, measure_texts, questions_per_dilemma
 from vxdist.estimate.trace import measure_activations
-from vxdist.estimate.work import Load, count_labels, cut_questions, cut_stories, label_parts
+from vxdist.estimate.work import (
+    Load,
+    are_tested,
+    count_labels,
+    cut_questions,
+    cut_stories,
+    label_parts,
+)
 from vxdist.evaluate.checks import masked_values
 from vxdist.evaluate.outcomes import OUTCOMES
 from vxdist.hooks.measures import choose
@@ -153,4 +160,5 @@ def _measure_store(
         assume=assume,
         statistics=[row.name for row in choose(config.locate.statistics)],
         of_part=label_parts(config, lengths),
+        tested=are_tested(config, lengths),
     )

@@ -9,6 +9,7 @@ from vxdist.estimate.texts import Lengths
 from vxdist.evaluate.checks import check_controls, check_dilemmas, check_values
 from vxdist.evaluate.conditions import make_conditions
 from vxdist.plan import Telling, assign, deal, pack, share_setting
+from vxdist.reduce.clusters import LEAST_CLUSTERS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,3 +163,13 @@ def label_parts(config: Config, lengths: Lengths) -> tuple[str, ...]:
     dealt = deal(lengths.stories, config.locate.parts_per_group).values()
     shared = all(share_setting(lengths.stories[n] for n in part) for part in dealt)
     return ("cluster", "setting") if shared else ("cluster",)
+
+
+def are_tested(config: Config, lengths: Lengths) -> bool:
+    """Whether every value and language will have enough clusters for reduce to test neurons."""
+    numbers: dict[tuple[str, str], set[int]] = {}
+    for (value, language, _), number in deal(lengths.stories, config.locate.parts_per_group):
+        numbers.setdefault((value, language), set()).add(number)
+    values, languages = count_labels(lengths.stories)
+    enough = [len(found) >= LEAST_CLUSTERS for found in numbers.values()]
+    return values > 1 and len(enough) == values * languages and all(enough)

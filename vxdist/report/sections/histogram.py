@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 MOST_BARS = 30
-EVEN = 1.5
+EVEN = 4
 """Ranges that differ in width by more than this are drawn equally wide."""
 
 
