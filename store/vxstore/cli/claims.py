@@ -11,6 +11,7 @@ from rich.console import Console
 from vxstore.cli.output import new_console, print_table, print_title, print_wrapped
 from vxstore.experts import ROUTED
 from vxstore.query.evidence import Evidence
+from vxstore.schema import POOLED
 from vxstore.text import clean
 
 LISTS = {
@@ -77,6 +78,8 @@ def show_found(console: Console, score: Mapping[str, Any]) -> None:
     header = [("tested", False), *((f"{c.get('level')} {c.get('name')}", True) for c in names)]
     rows, reasons = [], []
     for language, of in tests.items():
+        if language == POOLED and len(tests) == 2:
+            continue  # of one language: the same again
         if reason := _mapping(of).get("untested"):
             reasons.append(f"{language} is untested: {reason}")
             continue
