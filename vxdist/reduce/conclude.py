@@ -18,6 +18,8 @@ from vxdist.reduce.vape_null import Listing
 from vxdist.stats.stability import assignments, mean_jaccard
 from vxstore.schema import POOLED
 
+NO_TOPIC = "no two settings have enough recorded dilemmas"
+
 
 def describe_tests(
     of: LanguageTests, arrays: Arrays, g: int, values: Sequence[str]
@@ -62,6 +64,7 @@ def describe_null(of: LanguageTests, about: Mapping[str, Any]) -> dict[str, Any]
         for level, tally in of.tallies.items()
     }
     first, topic = levels["1"], of.topic()
+    is_pooled = of.compared.language == POOLED  # settings are compared in each language
     histograms = {"t": of.t_histogram()}
     if of.vape is not None:
         histograms["entropy"] = of.vape.histogram()
@@ -72,18 +75,12 @@ def describe_null(of: LanguageTests, about: Mapping[str, Any]) -> dict[str, Any]
         "mean_selected": first["mean_selected"],
         "levels": levels,
         "topic": topic,
-        **({} if topic else {"topic_absent": _why_no_topic(of)}),
+        **({} if topic or is_pooled else {"topic_absent": NO_TOPIC}),
         "z_sd": about["z_sd"],
         "length_F": about["length"]["F"],
         "length_p": about["length"]["p"],
         "histograms": histograms,
     }
-
-
-def _why_no_topic(of: LanguageTests) -> str:
-    if of.compared.language == POOLED:
-        return "settings are compared in each language"
-    return "no two settings have enough recorded dilemmas"
 
 
 def describe_list(
