@@ -29,6 +29,8 @@ class Reading:
     def of(cls, store: Store, root: xr.Dataset, testing: Testing) -> "Reading":
         """Read the labels. Raises UserError as `compare_clusters` does."""
         record = store.record()
+        for name in ("token_count", "story_count"):  # a chunk a part: read once
+            record[name].load()
         values = [str(label) for label in root.value.values]
         languages = [str(label) for label in root.language.values]
         parts = [read_parts(record, values, language) for language in languages]
