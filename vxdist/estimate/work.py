@@ -8,7 +8,7 @@ from vxdist.corpus import Corpus
 from vxdist.estimate.texts import Lengths
 from vxdist.evaluate.checks import check_controls, check_dilemmas, check_values
 from vxdist.evaluate.conditions import make_conditions
-from vxdist.plan import Telling, assign, deal, pack, share_setting
+from vxdist.plan import Telling, assign, count_clusters, deal, pack, share_setting
 from vxdist.reduce.clusters import LEAST_CLUSTERS
 
 
@@ -167,9 +167,7 @@ def label_parts(config: Config, lengths: Lengths) -> tuple[str, ...]:
 
 def are_tested(config: Config, lengths: Lengths) -> bool:
     """Whether every value and language will have enough clusters for reduce to test neurons."""
-    numbers: dict[tuple[str, str], set[int]] = {}
-    for (value, language, _), number in deal(lengths.stories, config.locate.parts_per_group):
-        numbers.setdefault((value, language), set()).add(number)
+    clusters = count_clusters(lengths.stories, config.locate.parts_per_group)
     values, languages = count_labels(lengths.stories)
-    enough = [len(found) >= LEAST_CLUSTERS for found in numbers.values()]
+    enough = [number >= LEAST_CLUSTERS for number in clusters.values()]
     return values > 1 and len(enough) == values * languages and all(enough)

@@ -134,6 +134,16 @@ def deal(
     return parts
 
 
+def count_clusters(
+    stories: Sequence[Telling], parts_per_group: int | None
+) -> dict[tuple[str, str], int]:
+    """Number of clusters of dilemmas, as `deal` makes them, by value and language."""
+    numbers: dict[tuple[str, str], set[int]] = {}
+    for (value, language, _), number in deal(stories, parts_per_group):
+        numbers.setdefault((value, language), set()).add(number)
+    return {key: len(found) for key, found in numbers.items()}
+
+
 def share_setting(stories: Iterable[Telling]) -> str:
     """The setting that all stories have; empty if there is none, or they differ."""
     settings = {story.setting for story in stories}

@@ -6,6 +6,7 @@ from vxdist.components import make_component
 from vxdist.config import Config
 from vxdist.corpus import Corpus
 from vxdist.errors import UserError
+from vxdist.plan import count_clusters
 from vxdist.reduce.clusters import LEAST_CLUSTERS
 from vxdist.reduce.selectors import SELECTORS, Selector
 from vxdist.reduce.testing import Testing
@@ -49,12 +50,9 @@ def check_inputs(config: Config, corpus: Corpus | None, stages: Sequence[str]) -
 
 def _check_clusters(config: Config, corpus: Corpus) -> None:
     """Raise UserError if no language will have enough clusters of every value to test neurons."""
-    told: dict[tuple[str, str], set[str]] = {}
-    for item in corpus.activation:
-        told.setdefault((item.language, item.value), set()).add(item.pair)
-    most = config.locate.parts_per_group
+    clusters = count_clusters(corpus.activation, config.locate.parts_per_group)
     least = {
-        language: min((_clusters(told, language, value, most), value) for value in corpus.values)
+        language: min((clusters.get((value, language), 0), value) for value in corpus.values)
         for language in corpus.languages
     }
     number, value = max(least.values())
@@ -64,10 +62,3 @@ def _check_clusters(config: Config, corpus: Corpus) -> None:
             f"{LEAST_CLUSTERS} clusters of dilemmas of each value, and {value} will have {number}; "
             "raise corpus.stories_per_group or locate.parts_per_group, or set reduce.selector: vape"
         )
-
-
-def _clusters(
-    told: dict[tuple[str, str], set[str]], language: str, value: str, most: int | None
-) -> int:
-    pairs = len(told.get((language, value), ()))
-    return pairs if most is None else min(pairs, most)
