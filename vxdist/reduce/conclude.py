@@ -15,7 +15,7 @@ from vxdist.reduce.selectors import Selection
 from vxdist.reduce.testing import CLAIMS, known
 from vxdist.reduce.tests import Arrays, read_language
 from vxdist.reduce.vape_null import Listing
-from vxdist.stats.stability import assignments, mean_jaccard
+from vxdist.stats.stability import assignments, mean_jaccard, shares
 from vxstore.schema import POOLED
 
 NO_TOPIC = "no two settings have enough recorded dilemmas"
@@ -95,32 +95,30 @@ def describe_list(
 
 
 def find_stability(
-    of: LanguageTests, selection: Selection
+    of: LanguageTests, selection: Selection, about: Mapping[str, Any] | None
 ) -> tuple[Mapping[int, float] | None, dict[str, Any] | None]:
     """Share of half-samples by assignment (neuron x V + value); and how alike halves are, with the
-    real labels and with shuffled ones. None where the selector has no rule that is known."""
-    if of.lists_vape and of.vape is not None:
-        about = of.vape.summary()
+    real labels and with shuffled ones. None where the selector has no rule that is known. `about`
+    is of `describe_list`."""
+    if of.lists_vape and of.vape is not None and about is not None:
         observed, by_chance = about["split_jaccard_assignments"], about["split_jaccard_shuffled"]
-        shares = of.vape.stability() if of.num_halves else None
-        return shares, {"observed": observed, "shuffled": by_chance}
+        found = of.vape.stability() if of.num_halves else None
+        return found, {"observed": observed, "shuffled": by_chance}
     if of.rule is None or not of.num_halves:
         return None, None
     size_V = selection.selected_LNV.sum(axis=(0, 1))
     chosen = assignments(of.leaders.first(size_V))
     real, shuffled = chosen[: of.num_halves], chosen[of.num_halves :]
-    code_K, count_K = np.unique(np.concatenate(real), return_counts=True)
-    shares = dict(zip(code_K.tolist(), (count_K / of.num_halves).tolist(), strict=True))
-    return shares, {
+    return shares(real), {
         "observed": known(mean_jaccard(real)),
         "shuffled": known(mean_jaccard(shuffled)),
     }
 
 
-def spread_out(shares: Mapping[int, float], shape: tuple[int, ...]) -> NDArray[np.float32]:
+def spread_out(found: Mapping[int, float], shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Shares by code as an array (layer, neuron, value); 0 for all others."""
     whole = np.zeros(int(np.prod(shape)), dtype=np.float32)
-    whole[np.fromiter(shares, dtype=np.int64)] = list(shares.values())
+    whole[np.fromiter(found, dtype=np.int64)] = list(found.values())
     return whole.reshape(shape)
 
 

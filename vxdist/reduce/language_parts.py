@@ -32,12 +32,17 @@ class LanguageParts:
 
     def positions(self, keys: Sequence[Key]) -> Integers:
         """Where these clusters are among those of the language."""
-        at = {key: n for n, key in enumerate(self.keys)}
-        return np.array([at[key] for key in keys], dtype=np.int64)
+        return positions(self.keys, keys)
 
     def told_in_both(self) -> list[Key]:
         """The clusters told in both stances."""
         return [self.keys[p] for p in self.tellings.both(STANCES)]
+
+
+def positions(among: Sequence[Key], keys: Sequence[Key]) -> Integers:
+    """Where clusters are among others."""
+    at = {key: n for n, key in enumerate(among)}
+    return np.array([at[key] for key in keys], dtype=np.int64)
 
 
 def read_parts(record: xr.Dataset, values: Sequence[str], language: str) -> LanguageParts:

@@ -15,7 +15,7 @@ from vxdist.reduce.clusters import Compared
 from vxdist.reduce.testing import CLAIMS, Testing
 from vxdist.reduce.vape_null import Listing, VapeNull, VapeTile
 from vxdist.stats import labelings
-from vxdist.stats.contrasts import one_against_rest, upper_tail
+from vxdist.stats.contrasts import contrast, upper_tail
 from vxdist.stats.multiplicity import bh_count
 from vxdist.stats.null import Found, Tally, new_tallies, shuffled_stance, shuffled_values
 from vxdist.stats.stability import RULES, Leaders, rank_in_halves
@@ -158,8 +158,7 @@ class LanguageTests:
         z_NP = score(rates.x_NP[able_N][:, topic.cluster_P], topic.by_value).z_NP
         kept, tests = {}, {}
         for name, design in (("setting", topic.by_setting), ("value", topic.by_value)):
-            sum_NV = z_NP @ design.indicators(design.label_P)
-            t_NV = one_against_rest(sum_NV, design.spreads(design.label_P), design)
+            t_NV = contrast(z_NP, design)
             t = t_NV[t_NV > stats.t.isf(self.settings.fdr, design.degrees)]
             kept[name] = upper_tail(t, design.degrees).astype(np.float32)
             tests[name] = int(np.count_nonzero(~np.isnan(t_NV)))
@@ -187,8 +186,7 @@ class LanguageTests:
         inner = T_EDGES[-1] - 1e-9
         bars_2[0] = np.histogram(np.clip(t_NV[~np.isnan(t_NV)], -inner, inner), T_EDGES)[0]
         for of in self._shuffles.each[:DRAWN]:
-            sum_NV = z_NP @ self.design.indicators(of.label_P)
-            t_NV = one_against_rest(sum_NV, self.design.spreads(of.label_P), self.design)
+            t_NV = contrast(z_NP, self.design, of.label_P)
             bars_2[1] += np.histogram(np.clip(t_NV[~np.isnan(t_NV)], -inner, inner), T_EDGES)[0]
         return bars_2
 

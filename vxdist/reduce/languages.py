@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vxdist.reduce.clusters import Pair
 from vxdist.reduce.testing import Testing, known
-from vxdist.stats.contrasts import one_against_rest, two_sided
+from vxdist.stats.contrasts import contrast, two_sided
 from vxdist.stats.overlap import (
     Matching,
     bound,
@@ -80,9 +80,7 @@ LANGUAGES: Mapping[str, ArraySpec] = {
 def interaction(pair: Pair, first: Scored, second: Scored) -> NDArray[np.float32]:
     """t (N, V) of each value against the rest, of scores in the first less those in the second."""
     x_NP = first.plain_NP[:, pair.at[0]] - second.plain_NP[:, pair.at[1]]
-    z_NP = score(x_NP, pair.design).z_NP
-    sum_NV = z_NP @ pair.design.indicators(pair.design.label_P)
-    t_NV = one_against_rest(sum_NV, pair.design.spreads(pair.design.label_P), pair.design)
+    t_NV = contrast(score(x_NP, pair.design).z_NP, pair.design)
     t_NV[~(first.known_N & second.known_N)] = np.nan
     return t_NV.astype(np.float32)
 

@@ -98,14 +98,15 @@ class Tested:
                 continue
             of = self.languages[g]
             tests[name] = describe_tests(of, arrays, g, self.values)
-            shares, alike = find_stability(of, selections[g])
+            listed = describe_list(of, self.listings[g], arrays, g)
+            shares, alike = find_stability(of, selections[g], listed)
             if shares is not None:
                 shape_LNV = arrays["stability"].shape[:-1]
                 write_language(arrays["stability"], g, spread_out(shares, shape_LNV))
             if self.testing.shuffles:
                 null[name] = {
                     **describe_null(of, tests[name]),
-                    "vape": describe_list(of, self.listings[g], arrays, g),
+                    "vape": listed,
                     "stability": alike,
                 }
         return {**describe_claims(self.testing.fdr), "tests": tests, "null": null}

@@ -79,7 +79,8 @@ def write_score(
         arrays = {n: _create(written, n, spec, labels) for n, spec in TESTS.items()}
         found = run_tests(reading, selector, lists, arrays, testing, threads, advance)
         counts = [dataclasses.replace(of, tests=found.results.get(of.language)) for of in counts]
-    selections = [selector.select(of) for of in counts]
+    own = lists and isinstance(selector, Vape)  # the list is the selection
+    selections = lists if own else [selector.select(of) for of in counts]
     for array, spec in {**selector.arrays, **SCORES}.items():
         _fill(_create(written, array, spec, labels), [_array(one, array) for one in selections])
     about = reading.untested

@@ -17,19 +17,15 @@ from threadpoolctl import threadpool_limits
 
 from vxdist.reduce.blocks import Tile, layer_steps, read_tiles
 from vxdist.reduce.clusters import Compared, Pair
-from vxdist.reduce.language_parts import STANCES, LanguageParts
+from vxdist.reduce.language_parts import STANCES, LanguageParts, positions
 from vxdist.reduce.language_tests import LanguageTests, Looked, Rates
 from vxdist.reduce.languages import interaction
-from vxdist.reduce.testing import BY_VALUE, TESTS
+from vxdist.reduce.testing import BY_VALUE, CLAIMS, TESTS
 from vxdist.stats.multiplicity import bh_q
 from vxstore.schema import POOLED
 
 Floats = NDArray[np.float64]
 Arrays = Mapping[str, zarr.Array[Any]]
-
-IN_PLACE = ("q_beyond", "q_exclusive", "q_stance")
-"""Arrays that hold p until all neurons are tested, and q afterwards."""
-LEVELS = {1: "q_value", 2: "q_beyond", 3: "q_exclusive", 4: "q_stance"}
 
 
 class Tests:
@@ -116,8 +112,8 @@ class Tests:
         return tile, found, t_NVs
 
     def _conclude(self) -> None:
-        """From p to q, each language and level by itself."""
-        for level, name in LEVELS.items():
+        """From p to q, each language and level by itself. But for level 1, p is where q will be."""
+        for level, _, name in CLAIMS:
             source = "p_value" if level == 1 else name
             for g, tests in self._languages.items():
                 p_LNV = read_language(self._arrays[source], g)
@@ -200,8 +196,7 @@ def _pool(
         for of in parts:
             scored = looked[of.language].stance_scored
             assert scored is not None, "pooled clusters are told in both stances in each language"
-            told = of.told_in_both()
-            plain_NP = _plain(scored)[:, [told.index(key) for key in stance_keys]]
+            plain_NP = _plain(scored)[:, positions(of.told_in_both(), stance_keys)]
             difference_NP = plain_NP if difference_NP is None else difference_NP + plain_NP
     return Rates(
         x_NP=np.asarray(x_NP),

@@ -16,7 +16,7 @@ from vxdist.reduce.selectors import Selection
 from vxdist.reduce.selectors.vape import entropy
 from vxdist.reduce.testing import known
 from vxdist.stats.labelings import Block, Labeling, Labelings
-from vxdist.stats.stability import Leaders, jaccard, mean_jaccard
+from vxdist.stats.stability import Leaders, jaccard, mean_jaccard, shares
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -167,11 +167,7 @@ class VapeNull:
         labels = self._design.num_labels
         width = min(labels, MOST_VALUES)
         first = self._leaders.first(np.array([self._listing.most]))[start:end]
-        if not first:
-            return {}
-        found = [_members(of[0], width, labels) for of in first]
-        code_K, count_K = np.unique(np.concatenate(found), return_counts=True)
-        return dict(zip(code_K.tolist(), (count_K / len(found)).tolist(), strict=True))
+        return shares([_members(of[0], width, labels) for of in first]) if first else {}
 
 
 def _members(code_K: Integers, width: int, labels: int) -> Integers:

@@ -37,6 +37,13 @@ def one_against_rest(sum_NV: Floats, spread_V: Floats, design: Design) -> Floats
         return np.asarray(rho_NV * np.sqrt(design.degrees / (1 - rho_NV**2)))
 
 
+def contrast(z_NP: Floats, design: Design, label_P: Integers | None = None) -> Floats:
+    """`one_against_rest` of scores, (N, V), under the design's labels or under others."""
+    label_P = design.label_P if label_P is None else label_P
+    sum_NV = z_NP @ design.indicators(label_P)
+    return one_against_rest(sum_NV, design.spreads(label_P), design)
+
+
 def upper_tail(t: Floats, degrees: int) -> Floats:
     """p of a t or more; 1 for a t of 0, which hardly any but constant scores have."""
     return np.asarray(np.where(np.abs(t) < NO_T, 1.0, special.stdtr(degrees, -t)))

@@ -103,6 +103,12 @@ def assignments(first: list[list[Integers]]) -> list[Integers]:
     ]
 
 
+def shares(selections: list[Integers]) -> dict[int, float]:
+    """By member, the fraction of the selections that it is in."""
+    code_K, count_K = np.unique(np.concatenate(selections), return_counts=True)
+    return dict(zip(code_K.tolist(), (count_K / len(selections)).tolist(), strict=True))
+
+
 def jaccard(one: Integers, other: Integers) -> float:
     """Shared members / members of either, of two sets without repeats; NaN of two empty ones."""
     both = np.intersect1d(one, other, assume_unique=True).size

@@ -13,6 +13,7 @@ from vxdist.stats.contrasts import (
     LEAST_LABELS,
     between,
     beyond_others,
+    contrast,
     exclusive,
     one_against_rest,
     rank_auc,
@@ -131,6 +132,5 @@ def beyond_tail(t: Floats, design: Design) -> Floats:
 
 def test_stance(z_NP: Floats, design: Design) -> tuple[Floats, Floats]:
     """t and two-sided p, (N, V), of scored differences between stances; NaN if not known."""
-    indicator_PV = design.indicators(design.label_P)
-    t_NV = one_against_rest(z_NP @ indicator_PV, design.spreads(design.label_P), design)
+    t_NV = contrast(z_NP, design)
     return t_NV, two_sided(t_NV, design.degrees)
