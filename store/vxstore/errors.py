@@ -9,6 +9,10 @@ class StoreError(UserError):
     """A store that is missing, unfinished, damaged, or not what was asked for."""
 
 
+class LockReleased(StoreError):
+    """The run that this process writes for has released its store."""
+
+
 DAMAGE = (
     AssertionError,
     AttributeError,

@@ -1,5 +1,6 @@
 """Where there is nothing to test: p is NaN or 1, nothing is selected, and words say why."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -94,6 +95,22 @@ def test_one_value(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         scored(path)
     assert "holds one value" in refused(path, capsys, "--reduce.selector", "contrast")
     assert "holds one value" in refused(path, capsys, "--reduce.selector", "vape")
+
+
+def test_too_few_dilemmas_for_any_p_to_be_small_enough(tmp_path: Path) -> None:
+    """It is said, with how many more would do."""
+    few = overdispersed(np.random.default_rng(3), neurons=400, values=2, clusters=6)
+    path = tell(tmp_path, few)
+    least = scored(path).attrs["tests"]["en"]["least_p"]
+    assert 0.1 / 800 < least < 0.01
+    found = vxstore.null(vxstore.open(path))["sentences"]["en"]["levels"]
+    together = math.ceil(least * 800 / 0.1)
+    assert f"12 dilemmas allow hardly a p below {least:.1g}: about {together} assign" in found
+    (tmp_path / "more").mkdir()
+    many = overdispersed(np.random.default_rng(3), neurons=400, values=2, clusters=30)
+    path = tell(tmp_path / "more", many)
+    assert scored(path).attrs["tests"]["en"]["least_p"] < 0.1 / 800
+    assert "hardly" not in vxstore.null(vxstore.open(path))["sentences"]["en"]["levels"]
 
 
 @pytest.mark.parametrize("adjust", [[], ["length"]], ids=["plain", "adjusted"])

@@ -22,6 +22,7 @@ from vxdist.errors import STOPPED, USER_ERROR, Stopped, UserError
 from vxdist.runtime import heartbeat
 from vxdist.runtime.launch import Launch
 from vxdist.runtime.peers import Peers
+from vxstore.io.lock import current_run, hold, require
 
 ROOT = Path(__file__).parents[2]
 Duty = Callable[[Peers, Path], None]
@@ -273,3 +274,34 @@ def test_a_poisoned_story_under_torchrun(
     assert stopped, done.stderr
     assert failed[1] == stopped[2] != stopped[1]
     assert not (tmp_path / "run.lock").exists()
+
+
+def end_holding_the_lock(peers: Peers, folder: Path) -> None:
+    """Rank 0 stops and is gone before the other can hear of it."""
+    path = str(folder / "run.zarr")
+    with hold(path):
+        (folder / "held").touch()
+        while not (folder / "writing").exists():
+            time.sleep(0.01)
+    (folder / "released").touch()
+    os._exit(STOPPED)
+
+
+def write_late(peers: Peers, folder: Path) -> None:
+    """Results are written while rank 0 ends."""
+    while not (folder / "held").exists():
+        time.sleep(0.01)
+    run = current_run(str(folder / "run.zarr"))
+    (folder / "writing").touch()
+    while not (folder / "released").exists():
+        time.sleep(0.01)
+    with peers.at("part 3, while its results were written"):
+        require(str(folder / "run.zarr"), run)
+
+
+def test_a_rank_that_writes_while_rank_0_ends_stops_in_order(run_ranks: Any) -> None:
+    """That the lock is gone is no error of the user's, and nobody took the store over."""
+    (code_0, _), (code, said) = run_ranks([end_holding_the_lock, write_late], timeout=60).ended()
+    assert (code_0, code) == (STOPPED, STOPPED)
+    assert re.search(r"part 3.*: the process that held its lock has ended; this one stops", said)
+    assert said.endswith("run the same command again to resume from what is sealed")

@@ -1,5 +1,7 @@
 """Tests between values against scipy, against naive loops, and at their limits."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -8,7 +10,9 @@ from scipy import stats
 from vxdist.stats.contrasts import (
     between,
     beyond_others,
+    contrast,
     exclusive,
+    least_p,
     one_against_rest,
     rank_auc,
     two_sided,
@@ -134,3 +138,19 @@ def test_a_constant_neuron_shows_nothing(design: Design, sum_NV: Floats) -> None
 def test_a_t_of_zero_but_for_rounding_is_zero() -> None:
     assert upper_tail(np.array([0.0, 1e-17, -1e-17]), 20).tolist() == [1, 1, 1]
     assert upper_tail(np.array([1e-6]), 20)[0] == pytest.approx(0.5, abs=1e-5)
+
+
+def test_no_p_is_below_the_least(design: Design) -> None:
+    """Which a neuron has that is most active in all clusters of the value with the most."""
+    rng = np.random.default_rng(5)
+    order_VP = [rng.permutation(design.num_clusters) for _ in range(VALUES)]
+    best_VP = [
+        order_P[np.argsort(design.label_P[order_P] == v, kind="stable")].argsort() + 1.0
+        for v, order_P in enumerate(order_VP)
+    ]
+    random_NP = [rng.permutation(design.num_clusters) + 1.0 for _ in range(200)]
+    z_NP = normal_scores(np.array([*best_VP, *random_NP]))
+    p_NV = upper_tail(contrast(z_NP, design), design.degrees)
+    assert p_NV.min() == pytest.approx(least_p(design))
+    confounded = dataclasses.replace(design, confounds_PK=rng.normal(size=(len(z_NP.T), 1)))
+    assert least_p(confounded) == least_p(design)

@@ -15,6 +15,7 @@ from vxdist.reduce.selectors import Selection
 from vxdist.reduce.testing import CLAIMS, known
 from vxdist.reduce.tests import Arrays, read_language
 from vxdist.reduce.vape_null import Listing
+from vxdist.stats.contrasts import least_p
 from vxdist.stats.stability import assignments, mean_jaccard, shares
 from vxstore.schema import POOLED
 
@@ -45,6 +46,7 @@ def describe_tests(
         "untested": None,
         "clusters": dict(zip(values, design.counts_V.tolist(), strict=True)),
         "degrees": design.degrees,
+        "least_p": least_p(design),
         "absent": dict(compared.absent),
         "values_untested": {
             values[v]: "reduce.adjust leaves nothing of it" for v in design.explained

@@ -18,7 +18,10 @@ import lightning.pytorch as pl
 from vxdist.errors import STOPPED, USER_ERROR, Stopped, UserError
 from vxdist.runtime.heartbeat import Abort, Heartbeat
 from vxdist.runtime.launch import Launch
+from vxstore.errors import LockReleased
 from vxstore.io.lock import release
+
+RESUME = "run the same command again to resume from what is sealed"
 
 
 class PeerFailed(UserError):
@@ -142,6 +145,9 @@ class Peers(pl.Callback):
         if abort is not None and abort != self._own_abort:
             # A peer failed first, and this is a consequence: a broken collective, a released lock.
             return self._because(abort)
+        if isinstance(error, LockReleased) and heartbeat is not None:
+            # Rank 0 held it, and has ended before it could be heard why.
+            return Stopped(f"{location}: {error}; {RESUME}")
         if isinstance(error, UserError):
             return UserError(f"{location}: {error}")
         if not isinstance(error, Stopped):
@@ -161,7 +167,7 @@ class Peers(pl.Callback):
         line = f"{self.name} stops: {abort.reason}"
         if abort.code == USER_ERROR:
             return PeerFailed(line)
-        return PeerGone(f"{line}; run the same command again to resume from what is sealed")
+        return PeerGone(f"{line}; {RESUME}")
 
     def _on_abort(self, abort: Abort) -> None:
         """Print the reason and release the lock, before the process ends without unwinding."""

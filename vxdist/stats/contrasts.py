@@ -7,13 +7,14 @@ value.
 N: neuron, V: value, P: cluster.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
 from vxdist.stats.design import LEAST_SPREAD, Design
+from vxdist.stats.normal_scores import normal_scores
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -42,6 +43,19 @@ def contrast(z_NP: Floats, design: Design, label_P: Integers | None = None) -> F
     label_P = design.label_P if label_P is None else label_P
     sum_NV = z_NP @ design.indicators(label_P)
     return one_against_rest(sum_NV, design.spreads(label_P), design)
+
+
+def least_p(design: Design) -> float:
+    """The smallest p of `contrast` that scores could have: all clusters of a value rank first.
+
+    Exact without confounds; scores that are adjusted for some may fall a little below it.
+    """
+    free = replace(design, confounds_PK=np.empty((design.num_clusters, 0)))
+    ranked_1P = normal_scores(np.arange(1.0, free.num_clusters + 1)[None])
+    descending_P = ranked_1P[0, ::-1]
+    most_V = np.array([descending_P[:count].sum() for count in free.counts_V])
+    t_V = one_against_rest(most_V[None], free.spreads(free.label_P), free)[0]
+    return float(np.nanmin(upper_tail(t_V, free.degrees), initial=1.0))
 
 
 def upper_tail(t: Floats, degrees: int) -> Floats:

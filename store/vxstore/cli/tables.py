@@ -89,7 +89,10 @@ def _why_not_ranked(
 
 
 def show_layers(layers: pd.DataFrame, title: str) -> None:
-    """Print a table of `query.layers` per language: layers down, values across, zeros as dots."""
+    """Print a table of `query.layers` per language: layers down, values across, zeros as dots.
+
+    The last columns count neurons of any value, and those of them that have a claim.
+    """
     console = new_console()
     for number, (language, of_language) in enumerate(layers.groupby("language", sort=False)):
         if number:
@@ -97,11 +100,16 @@ def show_layers(layers: pd.DataFrame, title: str) -> None:
         print_title(console, f"{language}: {title}")
         values = list(of_language["value"].unique())
         counts_LV = of_language.selected_count.to_numpy().reshape(-1, len(values))
-        any_L = of_language.distinct_count.to_numpy()[:: len(values)]
         labels = [*map(str, of_language.layer.unique()), "all"]
         counts = [*counts_LV.tolist(), counts_LV.sum(axis=0).tolist()]
-        totals = [*any_L.tolist(), int(any_L.sum())]
+        totals = {}
+        for name, column in (("any", "distinct_count"), ("claimed", "distinct_claimed_count")):
+            if column in of_language:
+                total_L = of_language[column].to_numpy()[:: len(values)]
+                totals[name] = [*total_L.tolist(), int(total_L.sum())]
         _print_blocks(console, labels, [clean(value) for value in values], counts, totals)
+    if "claimed_count" in layers:
+        print_wrapped(console, "claimed: selected, with a claim of level 1 or above for its value")
 
 
 def _print_blocks(
@@ -109,10 +117,11 @@ def _print_blocks(
     labels: Sequence[str],
     values: Sequence[str],
     counts: Sequence[Sequence[int]],
-    totals: Sequence[int],
+    totals: Mapping[str, Sequence[int]],
 ) -> None:
     """Print as many values side by side as fit; names are abbreviated if not all fit."""
-    room = console.width - len("layer") - max(len(" any"), *(len(f" {n}") for n in totals))
+    total_width = sum(max(len(f" {n}") for n in (name, *of)) for name, of in totals.items())
+    room = console.width - len("layer") - total_width
     widest = [max(len(str(row[v])) for row in counts) for v in range(len(values))]
     names = list(values)
     if sum(1 + max(pair) for pair in zip(map(cell_len, names), widest, strict=True)) > room:
@@ -124,10 +133,10 @@ def _print_blocks(
     while first < len(names):
         sums = itertools.accumulate(widths[first:])
         block = slice(first, first + max(1, sum(width <= room for width in sums)))
-        header = [("layer", True), *((name, True) for name in names[block]), ("any", True)]
+        header = [("layer", True), *((name, True) for name in (*names[block], *totals))]
         rows = [
-            [label, *(str(count or ".") for count in row[block]), str(total or ".")]
-            for label, row, total in zip(labels, counts, totals, strict=True)
+            [label, *(str(count or ".") for count in (*row[block], *total_T))]
+            for label, row, *total_T in zip(labels, counts, *totals.values(), strict=True)
         ]
         ends = [label == labels[-2] for label in labels]
         print_table(console, header, rows, ends, gap=1)
@@ -155,9 +164,14 @@ def show_comparison(comparison: Mapping[str, Any]) -> None:
                     console, f"left out, only in {side.upper()}: {kind} {', '.join(names)}"
                 )
     console.print("neurons selected")
-    headings = ("in A", "in B", "in both", "Jaccard")
+    known = {"claimed_a": "of A", "claimed_b": "of B", "claimed_both": "of both"}
+    claimed = [head for name, head in known.items() if name in comparison["selection"]]
+    headings = ("in A", "in B", "in both", "Jaccard", *claimed)
     header = [("language", False), ("value", False), *((name, True) for name in headings)]
     _print_frame(console, header, comparison["selection"], sections=True)
+    if claimed:
+        text = "how many of them have a claim of level 1 or above for the value"
+        print_wrapped(console, f"{', '.join(claimed)}: {text}")
     console.print()
     ranked_by = dict.fromkeys(comparison[f"ranked_by_{side}"] for side in ("a", "b"))
     title = f"rank correlation by {' and '.join(ranked_by)} (Spearman), over neurons of both"

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vxstore.errors import StoreError
+from vxstore.errors import LockReleased, StoreError
 from vxstore.io.storage import Storage, beside
 
 SETTLE_SECONDS = 0.5
@@ -80,8 +80,14 @@ def current_run(path: str) -> str | None:
 
 
 def require(path: str, run: str | None) -> None:
-    """Raise StoreError unless `run`, as `current_run` returned it, still holds the lock."""
-    if current_run(path) != run:
+    """Raise StoreError unless `run`, as `current_run` returned it, still holds the lock.
+
+    LockReleased if nobody does.
+    """
+    found = current_run(path)
+    if found is None and run is not None:
+        raise LockReleased(f"{path}: the process that held its lock has ended; this one stops")
+    if found != run:
         raise StoreError(f"{path}: another run took this store over; this one stops")
 
 

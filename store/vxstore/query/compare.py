@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from vxstore.claims import LISTED, find_levels
 from vxstore.declared import SELECTED
 from vxstore.errors import StoreError
 from vxstore.query.lookup import Score, open_score
@@ -24,12 +25,14 @@ from vxstore.schema import POOLED
 class _Side:
     """What is compared of one score, over the values and languages that both have.
 
-    `key_GVLN` is lowest for the neuron ranked first.
+    `key_GVLN` is lowest for the neuron ranked first. `claimed_GVLN`: selected, with a claim; None
+    if the score is not tested.
     """
 
     key_GVLN: Floats
     ranked_GVLN: Bools
     selected_GVLN: Bools
+    claimed_GVLN: Bools | None
 
 
 def compare(
@@ -41,7 +44,9 @@ def compare(
     `vxstore.query.default_score`. Keys: store_a, score_a, ranked_by_a, store_b, score_b,
     ranked_by_b, only_a and only_b (labels the other lacks, by `value` and `language`; they are
     left out) and two tables over what both have. `selection`: language, value, count_a, count_b,
-    count_both, jaccard (both / either; NaN if neither selects any). `ranking`: language, value (if
+    count_both, jaccard (both / either; NaN if neither selects any) and, of the scores that are
+    tested, claimed_a, claimed_b and claimed_both: how many of these have a claim (level 1 or above)
+    for the value. `ranking`: language, value (if
     either score ranks by value), alive_count (neurons with a finite number in both), alive_spearman
     (rank correlation of the two orders, whatever the direction of the numbers; NaN where these do
     not differ), passed_count and passed_spearman (the same of those that took part in both
@@ -69,7 +74,7 @@ def compare(
         "ranked_by_b": b.ranking.array,
         "only_a": _only(a, b),
         "only_b": _only(b, a),
-        "selection": _overlap(side_a.selected_GVLN, side_b.selected_GVLN, values, languages),
+        "selection": _overlap(side_a, side_b, values, languages),
         "ranking": _agreement(side_a, side_b, values, languages, by_value=by_value),
     }
 
@@ -131,38 +136,49 @@ def _only(score: Score, other: Score) -> dict[str, list[str]]:
 
 def _read(score: Score, values: Sequence[str], languages: Sequence[str]) -> _Side:
     ranking = score.ranking
-    names = [ranking.array, *([] if ranking.among is None else [ranking.among]), SELECTED]
+    claims = score.claims
+    among = [] if ranking.among is None else [ranking.among]
+    names = list(dict.fromkeys([ranking.array, *among, *claims.arrays, SELECTED]))
     value_V = [score.values.index(name) for name in values]
     language_G = [score.languages.index(name) for name in languages]
     blocks = [
         block.isel(value=value_V, language=language_G) for _, block in layer_blocks(score, *names)
     ]
+    claimed = [selections(b) & (find_levels(b, claims) > LISTED) for b in blocks]
     return _Side(
         key_GVLN=ranking.sign * np.concatenate([numbers(b, ranking) for b in blocks], axis=2),
         ranked_GVLN=np.concatenate([took_part(b, ranking) for b in blocks], axis=2),
         selected_GVLN=np.concatenate([selections(b) for b in blocks], axis=2),
+        claimed_GVLN=np.concatenate(claimed, axis=2) if claims.claims else None,
     )
 
 
-def _overlap(
-    a_GVLN: Bools, b_GVLN: Bools, values: Sequence[str], languages: Sequence[str]
-) -> pd.DataFrame:
-    rows = []
+def _overlap(a: _Side, b: _Side, values: Sequence[str], languages: Sequence[str]) -> pd.DataFrame:
+    rows: list[dict[str, Any]] = []
     for g, language in enumerate(languages):
         for v, value in enumerate(values):
-            a_LN, b_LN = a_GVLN[g, v], b_GVLN[g, v]
-            both, either = int((a_LN & b_LN).sum()), int((a_LN | b_LN).sum())
+            a_LN, b_LN = a.selected_GVLN[g, v], b.selected_GVLN[g, v]
+            count = _count(a_LN, b_LN)
+            either = int((a_LN | b_LN).sum())
             rows.append(
                 {
                     "language": language,
                     "value": value,
-                    "count_a": int(a_LN.sum()),
-                    "count_b": int(b_LN.sum()),
-                    "count_both": both,
-                    "jaccard": both / either if either else float("nan"),
+                    **{f"count_{side}": number for side, number in count.items()},
+                    "jaccard": count["both"] / either if either else float("nan"),
                 }
             )
+            claimed = [side.claimed_GVLN for side in (a, b)]
+            of_cell = [None if of is None else of[g, v] for of in claimed]
+            rows[-1] |= {f"claimed_{side}": number for side, number in _count(*of_cell).items()}
     return pd.DataFrame(rows)
+
+
+def _count(a_LN: Bools | None, b_LN: Bools | None) -> dict[str, int]:
+    """How many of a, of b and of both; without what is not known."""
+    both_LN = None if a_LN is None or b_LN is None else a_LN & b_LN
+    known = {"a": a_LN, "b": b_LN, "both": both_LN}
+    return {side: int(of_LN.sum()) for side, of_LN in known.items() if of_LN is not None}
 
 
 def _agreement(

@@ -3,11 +3,16 @@
 L: layer, N: neuron, V: value, G: language.
 """
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from vxstore.claims import LISTED, find_levels
 from vxstore.declared import SELECTED
-from vxstore.query.lookup import open_score, reading, require_known
+from vxstore.query.lookup import open_score, require_known
+from vxstore.query.ranking import layer_blocks, selections
 from vxstore.read import Store
 
 
@@ -18,7 +23,8 @@ def layers(store: Store, *, language: str | None = None, score: str | None = Non
     `vxstore.query.default_score`. Columns language, layer, value, selected_count (neurons of the
     layer that belong to the value) and distinct_count (neurons of the layer that belong to any
     value; the same in all rows of a layer, and less than their sum where neurons belong to
-    several).
+    several). If the score is tested, also claimed_count and distinct_claimed_count: of these, those
+    that have a claim (level 1 or above) for the value.
 
     Raises StoreError if the store is not complete, or, naming the known ones, if there is no such
     score or language.
@@ -27,20 +33,30 @@ def layers(store: Store, *, language: str | None = None, score: str | None = Non
     if language is not None:
         require_known(store, "language", language, found.languages)
     wanted = found.recorded if language is None else [language]
-    values = found.values
-    with reading(store, SELECTED):
-        language_G = [found.languages.index(name) for name in wanted]
-        selected = found.data[SELECTED].isel(language=language_G).load()
-    selected_GLNV = selected.transpose("language", "layer", "neuron", "value").values
-    num_layers = selected_GLNV.shape[1]
-    of_value_GLV = selected_GLNV.sum(axis=2)
-    distinct_GL = selected_GLNV.any(axis=3).sum(axis=2)
+    language_G = [found.languages.index(name) for name in wanted]
+    claims = found.claims
+    counts: dict[str, list[NDArray[Any]]] = {}
+    for _, whole in layer_blocks(found, SELECTED, *claims.arrays):
+        block = whole.isel(language=language_G)
+        chosen = {"selected_count": selections(block)}
+        if claims.claims:
+            chosen["claimed_count"] = chosen["selected_count"] & (
+                find_levels(block, claims) > LISTED
+            )
+        for name, chosen_GVLN in chosen.items():
+            count_GLV = chosen_GVLN.sum(axis=3).transpose(0, 2, 1)
+            distinct_GL1 = chosen_GVLN.any(axis=1).sum(axis=2)[..., None]
+            counts.setdefault(name, []).append(count_GLV)
+            distinct = f"distinct_{name.removeprefix('selected_')}"
+            counts.setdefault(distinct, []).append(np.broadcast_to(distinct_GL1, count_GLV.shape))
+    count_GLV = {name: np.concatenate(blocks, axis=1) for name, blocks in counts.items()}
+    shape = count_GLV["selected_count"].shape
+    g, layer, v = (index.reshape(-1) for index in np.indices(shape))
     return pd.DataFrame(
         {
-            "language": np.repeat(np.array(wanted, dtype=object), num_layers * len(values)),
-            "layer": np.tile(np.repeat(np.arange(num_layers), len(values)), len(wanted)),
-            "value": np.tile(np.array(values, dtype=object), len(wanted) * num_layers),
-            "selected_count": of_value_GLV.reshape(-1),
-            "distinct_count": np.repeat(distinct_GL.reshape(-1), len(values)),
+            "language": np.array(wanted, dtype=object)[g],
+            "layer": layer,
+            "value": np.array(found.values, dtype=object)[v],
+            **{name: of_GLV.reshape(-1) for name, of_GLV in count_GLV.items()},
         }
     )

@@ -5,7 +5,7 @@ Each sentence is empty where nothing is recorded to say it of.
 
 import math
 
-from vxstore.query.evidence import Evidence, Facts, LevelFacts, PairFacts, number
+from vxstore.query.evidence import Evidence, Facts, LevelFacts, PairFacts, mapping, number
 from vxstore.text import plural
 
 NO_NULL = "No null was computed."
@@ -50,7 +50,20 @@ def found(of: Evidence) -> str:
         )
     if not of.levels or all(math.isnan(level.assignments) for level in of.levels):
         return ""
-    return "No neuron reaches any level above 0: nothing can be claimed."
+    return f"No neuron reaches any level above 0: nothing can be claimed.{out_of_reach(of)}"
+
+
+def out_of_reach(of: Evidence) -> str:
+    """Whether there were too few dilemmas for a neuron alone to reach level 1."""
+    p, tests = number(of.tests, "least_p"), number(mapping(of.tests.get("tested")), "1")
+    together = p * tests / of.fdr if of.fdr else math.nan
+    if not together > 1:
+        return ""
+    clusters = sum(n for n in mapping(of.tests.get("clusters")).values() if isinstance(n, int))
+    return (
+        f" {clusters:,} dilemmas allow hardly a p below {p:.1g}: about {math.ceil(together):,} "
+        "assignments would have to reach it together for level 1, so more dilemmas are needed."
+    )
 
 
 def shuffled(of: Evidence) -> str:

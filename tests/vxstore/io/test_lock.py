@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from vxstore.errors import StoreError
+from vxstore.errors import LockReleased, StoreError
 from vxstore.io.lock import current_run, hold
 from vxstore.io.storage import beside
 from vxstore.write import PartCounts, Recorder
@@ -206,6 +206,10 @@ def test_who_was_taken_over_writes_no_more(
         storage.write(name, b'{"run": "another"}')
         with pytest.raises(StoreError, match="another run took this store over"):
             orphan.write_part(4, make_counts(4, 4, 6))
+        storage.remove(name)
+        with pytest.raises(LockReleased, match="the process that held its lock has ended"):
+            orphan.write_part(4, make_counts(4, 4, 6))
+        storage.write(name, b'{"run": "another"}')
         assert list(orphan.sealed().nonzero()[0]) == [0, 1, 2, 3]
     assert lock_there(path), "what is another's is left alone"
 

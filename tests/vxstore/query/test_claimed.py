@@ -412,3 +412,40 @@ def test_python_names(tested: tuple[str, Arrays]) -> None:
     assert len(vxstore.clusters(store, 0, 0)) == 2 * 12
     with pytest.raises(StoreError, match="has no layer 9"):
         vxstore.clusters(store, 9, 0)
+
+
+class TestLayersAndCompare:
+    def test_layers_count_selected_neurons_with_a_claim(
+        self, tested: tuple[str, Arrays], ask: Ask
+    ) -> None:
+        path, data = tested
+        for row in query.layers(vxstore.open(path)).to_dict("records"):
+            layer, v, g = row["layer"], VALUES.index(row["value"]), LABELS.index(row["language"])
+            levels = np.array(
+                [[level_of(data, (layer, n, u, g)) for u in range(3)] for n in range(6)]
+            )
+            claimed = data["selected"][layer, ..., g] & (levels > 0)
+            assert row["claimed_count"] == claimed[:, v].sum()
+            assert row["distinct_claimed_count"] == claimed.any(axis=1).sum()
+        out = ask("layers", path)
+        assert "any claimed\n" in out
+        assert "claimed: selected, with a claim of level 1 or above" in out
+
+    def test_compare_counts_them_on_both_sides(
+        self, tested: tuple[str, Arrays], make_store: Make, add_scores: Make, ask: Ask
+    ) -> None:
+        path, data = tested
+        untested = make_store()
+        other = add_scores(untested, seed=2)["selected"]
+        one = query.compare(vxstore.open(path), vxstore.open(untested))["selection"]
+        assert [name for name in one if name.startswith("claimed")] == ["claimed_a"]
+        twice = query.compare(vxstore.open(path), vxstore.open(path))["selection"]
+        for alone, both in zip(one.to_dict("records"), twice.to_dict("records"), strict=True):
+            v, g = VALUES.index(alone["value"]), LABELS.index(alone["language"])
+            levels = np.array([[level_of(data, (i, n, v, g)) for n in range(6)] for i in range(4)])
+            claimed = data["selected"][..., v, g] & (levels > 0)
+            assert alone["claimed_a"] == claimed.sum()
+            assert both["claimed_a"] == both["claimed_b"] == both["claimed_both"] == claimed.sum()
+            assert alone["count_b"] == other[..., v, g].sum()
+        assert "of A, of B, of both: how many of them have a claim" in ask("compare", path, path)
+        assert "of A: how many of them" in ask("compare", path, untested)
