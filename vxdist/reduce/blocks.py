@@ -42,23 +42,27 @@ def layer_steps(record: xr.Dataset, chunk_layers: int) -> list[slice]:
     return [slice(n, min(n + step, num_layers)) for n in range(0, num_layers, step)]
 
 
-def read_tiles(
-    record: xr.Dataset, parts: Sequence[LanguageParts], layers: slice, threads: int
-) -> Iterator[Tile]:
-    """The counts of some layers, in tiles for so many threads."""
-    active = {of.language: _read_active(record, of, layers) for of in parts}
-    given = {of.language: _read_given(record, of, layers) for of in parts}
-    num_parts = max(len(counts) for counts in active.values())
-    num_neurons = next(iter(active.values())).shape[1]
-    step = max(64, TILE_NUMBERS // num_parts // threads)
-    first = layers.start * record.sizes["neuron"]
-    for n in range(0, num_neurons, step):
-        at = slice(n, min(n + step, num_neurons))
-        yield Tile(
-            neuron_N=np.arange(first + at.start, first + at.stop),
-            active_NS={name: _tile(counts, at) for name, counts in active.items()},
-            given_NS={name: _tile(counts, at) for name, counts in given.items()},
-        )
+class Block:
+    """The counts of some layers, all parts, in memory."""
+
+    def __init__(self, record: xr.Dataset, parts: Sequence[LanguageParts], layers: slice) -> None:
+        self._first, self._neurons = layers.start, record.sizes["neuron"]
+        self._active = {of.language: _read_active(record, of, layers) for of in parts}
+        self._given = {of.language: _read_given(record, of, layers) for of in parts}
+
+    def tiles(self, layers: slice, threads: int) -> Iterator[Tile]:
+        """Some of the layers, in tiles for so many threads."""
+        num_parts = max(len(counts) for counts in self._active.values())
+        step = max(64, TILE_NUMBERS // num_parts // threads)
+        before, end = self._first * self._neurons, layers.stop * self._neurons
+        for first in range(layers.start * self._neurons, end, step):
+            last = min(first + step, end)
+            at = slice(first - before, last - before)
+            yield Tile(
+                neuron_N=np.arange(first, last),
+                active_NS={name: _tile(counts, at) for name, counts in self._active.items()},
+                given_NS={name: _tile(counts, at) for name, counts in self._given.items()},
+            )
 
 
 def _count_type(record: xr.Dataset) -> np.dtype[Any]:

@@ -15,7 +15,7 @@ import zarr
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from vxdist.reduce.blocks import Tile, layer_steps, read_tiles
+from vxdist.reduce.blocks import Block, Tile, layer_steps
 from vxdist.reduce.clusters import Compared, Pair
 from vxdist.reduce.language_parts import STANCES, LanguageParts, positions
 from vxdist.reduce.language_tests import LanguageTests, Looked, Rates
@@ -55,29 +55,29 @@ class Tests:
         """Test every neuron, and conclude. `advance` is called with the layers just done."""
         threads = threads or len(os.sched_getaffinity(0))
         # Each thread multiplies by itself: those of a BLAS would wait for one another.
+        chunk_layers = self._arrays["p_value"].chunks[0]
         with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
-            for layers in layer_steps(self._record, self._arrays["p_value"].chunks[0]):
-                self._test_layers(layers, pool, threads)
-                advance(layers.stop - layers.start)
+            for layers in layer_steps(self._record, chunk_layers):
+                block = Block(self._record, self._parts, layers)
+                for first in range(layers.start, layers.stop, chunk_layers):
+                    chunk = slice(first, min(first + chunk_layers, layers.stop))
+                    tiles = block.tiles(chunk, threads)
+                    self._take(chunk, _map(pool, self._look, tiles, threads))
+                    advance(chunk.stop - chunk.start)
         self._conclude()
 
-    def _test_layers(self, layers: slice, pool: ThreadPoolExecutor, threads: int) -> None:
-        """Test the neurons of some layers, and write their p."""
-        num_layers = layers.stop - layers.start
-        by_value = {name: spec for name, spec in TESTS.items() if spec.dims == BY_VALUE}
+    def _take(self, layers: slice, results: Iterator[Any]) -> None:
+        """Take in the tests of all neurons of some layers, and write their p."""
+        num_neurons = (layers.stop - layers.start) * self._shape_LNG[1]
         written = {
-            name: np.full(
-                (num_layers * self._shape_LNG[1], *self._arrays[name].shape[2:]),
-                np.nan,
-                dtype=np.float32,
-            )
-            for name in by_value
+            name: np.full((num_neurons, *self._arrays[name].shape[2:]), np.nan, dtype=np.float32)
+            for name, spec in TESTS.items()
+            if spec.dims == BY_VALUE
         }
         omnibus_NG = self._omnibus_LNG[layers].reshape(-1, self._shape_LNG[2])
         rival_NG = self._rival_LNG[layers].reshape(-1, self._shape_LNG[2])
         begun = layers.start * self._shape_LNG[1]
-        tiles = read_tiles(self._record, self._parts, layers, threads)
-        for tile, looked, t_NVs in _map(pool, self._look, tiles, threads):
+        for tile, looked, t_NVs in results:
             at = slice(int(tile.neuron_N[0]) - begun, int(tile.neuron_N[-1]) - begun + 1)
             for t_NV, t_LNV in zip(t_NVs, self.interactions, strict=True):
                 t_LNV.reshape(-1, t_LNV.shape[2])[tile.neuron_N] = t_NV
@@ -90,7 +90,7 @@ class Tests:
                         array_NVG[at, :, g] = found.arrays[name]
         for name, array_NVG in written.items():
             target = self._arrays[name]
-            target[layers] = array_NVG.reshape(num_layers, *target.shape[1:])
+            target[layers] = array_NVG.reshape(-1, *target.shape[1:])
 
     def _look(self, tile: Tile) -> tuple[Tile, dict[int, Looked], list[NDArray[np.float32]]]:
         """Test a tile in every language, pooled, and between languages."""
