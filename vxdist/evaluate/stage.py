@@ -1,6 +1,7 @@
 """The evaluate stage: scores and model in, effects of ablating neurons out."""
 
 import functools
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import xarray as xr
 
 from vxdist.config import Config, EvaluateConfig
 from vxdist.corpus import Corpus, load_corpus
+from vxdist.corpus.editions import describe_other_edition, refuse_other_edition
 from vxdist.evaluate.begin import begin, make_way
 from vxdist.evaluate.checks import (
     check_dilemmas,
@@ -67,6 +69,8 @@ def run(config: Config, output: Output) -> None:
     kept = begun_attrs(config.store, this.name)
     today = choose_today(config, kept)
     identity = {**describe(this, corpus), "date": today.date.isoformat()}
+    whole = f"{config.store}/{this.group}"
+    refuse_other_edition(whole, config.corpus, "evaluation_digest", kept, identity)
     known = known_to(kept, identity)
     identity["computation"] = describe_computation(config, kind)
     if finished_alike(config.store, this.group, known, "evaluate.name", absent=ABSENT):
@@ -77,6 +81,7 @@ def run(config: Config, output: Output) -> None:
         return
 
     if launch.rank == 0:
+        _warn_of_edition(this)
         make_way(this, identity)
     shape = describe_model(source)
     prompter = Prompter(load_tokenizer(source), this.settings, today)
@@ -89,6 +94,13 @@ def run(config: Config, output: Output) -> None:
         run_loop(work, source, config, output, identity=common)
     if launch.rank == 0:
         _finish(this, output)
+
+
+def _warn_of_edition(this: Run) -> None:
+    store, corpus = this.store, this.config.corpus
+    found = describe_other_edition(store.path, corpus, "corpus_digest", store.attrs)
+    if found is not None:
+        print(f"warning: {found}", file=sys.stderr)
 
 
 def _make_work(this: Run, prompter: Prompter, questions: Sequence[Question]) -> EvaluateWork:
