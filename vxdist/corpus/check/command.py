@@ -17,6 +17,7 @@ from vxdist.corpus.check.findings import (
 )
 from vxdist.corpus.check.settings import CheckConfig
 from vxdist.corpus.check.text import Items
+from vxdist.corpus.lines import refuse
 from vxdist.corpus.read import ReadCorpus, read_corpus
 from vxdist.errors import UserError
 from vxdist.parser import Parser
@@ -36,6 +37,9 @@ def run(arguments: Sequence[str]) -> None:
     config = CheckConfig(**given)
     _check_options(config)
     corpus = read_corpus(options.path, options.encoding)
+    if options.format == "card":
+        _print_card(corpus, config)
+        return
     checked = check(corpus, config, untracked if options.format == "json" else _show_progress)
     findings = rank(finding for one in checked for finding in one.findings)
     tables = [table for one in checked for table in one.tables]
@@ -48,6 +52,13 @@ def run(arguments: Sequence[str]) -> None:
         raise UserError(
             f"{options.path}: {plural(errors, 'error')}, listed first among the findings"
         )
+
+
+def _print_card(corpus: ReadCorpus, config: CheckConfig) -> None:
+    from vxdist.corpus.check.card import measure, to_yaml
+
+    refuse(corpus.faults)
+    print(to_yaml(measure(corpus, config)), end="")
 
 
 def _show_progress(elements: Sequence[Element], title: str, unit: str) -> Iterator[Element]:
@@ -116,8 +127,8 @@ def _parser() -> Parser:
     parser.add_argument("path", metavar="PATH", help="corpus directory, or builtin:cvoice-seed")
     text = "encoding of the files (default: utf-8); use gb18030 for GBK"
     parser.add_argument("--encoding", default="utf-8", help=text)
-    text = "output format; default: table"
-    parser.add_argument("--format", choices=("table", "json"), default="table", help=text)
+    text = "output format; card prints the figures of a card's section measured; default: table"
+    parser.add_argument("--format", choices=("table", "json", "card"), default="table", help=text)
     text = "findings to show per level and kind; default: 10"
     parser.add_argument("--most", type=int, default=10, metavar="N", help=text)
     for name, text in (
