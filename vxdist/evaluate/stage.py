@@ -39,6 +39,7 @@ from vxdist.evaluate.work import EvaluateWork
 from vxdist.model.load import describe_model, load_tokenizer
 from vxdist.model.source import ModelSource, find_model
 from vxdist.output import Output
+from vxdist.ranks import is_first_rank
 from vxdist.runtime.identity import describe_computation
 from vxdist.runtime.launch import find_launch
 from vxdist.runtime.loop import run_loop
@@ -54,8 +55,7 @@ from vxstore.text import plural
 def run(config: Config, output: Output) -> None:
     """Measure what is missing of evaluation/NAME, then the effects.
 
-    Raises UserError, before any model is loaded, if the store, scores, corpus or model is missing
-    or unsuitable.
+    Raises UserError, before any model is loaded, if something is missing or unsuitable.
     """
     launch = find_launch(config.trainer)
     kind = resolve_strategy(config.trainer, launch)
@@ -69,8 +69,7 @@ def run(config: Config, output: Output) -> None:
     kept = begun_attrs(config.store, this.name)
     today = choose_today(config, kept)
     identity = {**describe(this, corpus), "date": today.date.isoformat()}
-    whole = f"{config.store}/{this.group}"
-    refuse_other_edition(whole, config.corpus, "evaluation_digest", kept, identity)
+    _check_edition(this, kept, identity)
     known = known_to(kept, identity)
     identity["computation"] = describe_computation(config, kind)
     if finished_alike(config.store, this.group, known, "evaluate.name", absent=ABSENT):
@@ -81,7 +80,6 @@ def run(config: Config, output: Output) -> None:
         return
 
     if launch.rank == 0:
-        _warn_of_edition(this)
         make_way(this, identity)
     shape = describe_model(source)
     prompter = Prompter(load_tokenizer(source), this.settings, today)
@@ -96,11 +94,15 @@ def run(config: Config, output: Output) -> None:
         _finish(this, output)
 
 
-def _warn_of_edition(this: Run) -> None:
+def _check_edition(this: Run, kept: dict[str, Any], identity: dict[str, Any]) -> None:
+    """Raise UserError if the evaluation was begun with another edition of the bundled seed; warn,
+    as it begins, if the store was."""
     store, corpus = this.store, this.config.corpus
-    found = describe_other_edition(store.path, corpus, "corpus_digest", store.attrs)
-    if found is not None:
-        print(f"warning: {found}", file=sys.stderr)
+    group = f"{store.path}/{this.group}"
+    refuse_other_edition(group, corpus, "evaluation_digest", kept, identity)
+    other = describe_other_edition(store.path, corpus, "corpus_digest", store.attrs)
+    if other is not None and not kept and is_first_rank():
+        print(f"warning: {other}", file=sys.stderr)
 
 
 def _make_work(this: Run, prompter: Prompter, questions: Sequence[Question]) -> EvaluateWork:

@@ -146,9 +146,7 @@ def _prepare_store(
     """Create the store, or check that the existing one belongs to this run."""
     path = config.store
     if holds_store(path):
-        kept = read_root_attrs(path)
-        refuse_other_edition(path, config.corpus, "corpus_digest", kept, identity)
-        refuse_other(path, identity)
+        _refuse_other(config, identity)
         missing = _missing(path)
         if missing > 0:
             refuse_other_computation(path, identity["computation"])
@@ -176,6 +174,12 @@ def _prepare_store(
         f"padding {plan.padding:.1%}; {shape.num_layers} layers of {shape.num_neurons:,} "
         f"neurons ({shape.architecture})"
     )
+
+
+def _refuse_other(config: Config, identity: dict[str, Any]) -> None:
+    path, kept = config.store, read_root_attrs(config.store)
+    refuse_other_edition(path, config.corpus, "corpus_digest", kept, identity)
+    refuse_other(path, identity)
 
 
 def create_store(

@@ -25,6 +25,25 @@ from vxdist.progress import WorkProgress
 from vxstore.cli.output import new_console, print_json, print_table, print_title, print_wrapped
 from vxstore.text import plural
 
+THRESHOLDS = (
+    ("similarity", "minimum similarity of word shingles for two texts to be near-duplicates"),
+    ("confidence", "confidence level of the intervals"),
+    ("cue", "maximum difference between a cue's accuracy and 0.5"),
+    (
+        "length_spread",
+        "maximum fraction by which the longest mean length of a value exceeds the shortest",
+    ),
+    ("level", "level of the tests of lengths"),
+    ("stance_pairs", "minimum number of dilemmas per value told in both stances"),
+    ("shuffles", "number of shuffles of settings over dilemmas"),
+    ("drift_dilemmas", "maximum number of dilemmas per language that words tell the halves of"),
+    ("length_ratio", "maximum ratio of the longest mean length to the shortest"),
+    ("dilemmas", "minimum number of dilemmas per value in each split"),
+    ("settings", "minimum number of settings per value"),
+    ("rivals", "minimum number of rival motives per value"),
+)
+"""Fields of CheckConfig that are options, with their help."""
+
 
 def run(arguments: Sequence[str]) -> None:
     """Check a corpus and print the findings.
@@ -131,23 +150,7 @@ def _parser() -> Parser:
     parser.add_argument("--format", choices=("table", "json", "card"), default="table", help=text)
     text = "findings to show per level and kind; default: 10"
     parser.add_argument("--most", type=int, default=10, metavar="N", help=text)
-    for name, text in (
-        ("similarity", "minimum similarity of word shingles for two texts to be near-duplicates"),
-        ("confidence", "confidence level of the intervals"),
-        ("cue", "maximum difference between a cue's accuracy and 0.5"),
-        (
-            "length_spread",
-            "maximum fraction by which the longest mean length of a value exceeds the shortest",
-        ),
-        ("level", "level of the tests of lengths"),
-        ("stance_pairs", "minimum number of dilemmas per value told in both stances"),
-        ("shuffles", "number of shuffles of settings over dilemmas"),
-        ("drift_dilemmas", "maximum number of dilemmas per language that words tell the halves of"),
-        ("length_ratio", "maximum ratio of the longest mean length to the shortest"),
-        ("dilemmas", "minimum number of dilemmas per value in each split"),
-        ("settings", "minimum number of settings per value"),
-        ("rivals", "minimum number of rival motives per value"),
-    ):
+    for name, text in THRESHOLDS:
         default = getattr(defaults, name)
         parser.add_argument(
             f"--{name.replace('_', '-')}",
