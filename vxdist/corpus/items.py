@@ -41,14 +41,28 @@ class EvaluationItem:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NeutralItem:
+    """A passage in which no value is at stake, such as a description or instructions."""
+
+    id: str
+    pair: str
+    language: str
+    text: str
+
+
+AnyItem = ActivationItem | EvaluationItem | NeutralItem
+
+
+@dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """Both splits, with their values and languages in order of appearance."""
+    """Both splits, with their values and languages in order of appearance, and neutral passages."""
 
     path: str
     values: Sequence[str]
     languages: Sequence[str]
     activation: Sequence[ActivationItem]
     evaluation: Sequence[EvaluationItem]
+    neutral: Sequence[NeutralItem] = ()
     card: dict[str, Any] = field(default_factory=dict)
 
     def activation_digest(self) -> str:
@@ -59,8 +73,12 @@ class Corpus:
         """SHA-256 of the evaluation split, in order, as selected."""
         return _digest(self.evaluation)
 
+    def neutral_digest(self) -> str:
+        """SHA-256 of the neutral passages, in order, as selected; no part of the other digests."""
+        return _digest(self.neutral)
 
-def _digest(items: Iterable[ActivationItem] | Iterable[EvaluationItem]) -> str:
+
+def _digest(items: Iterable[AnyItem]) -> str:
     sha = hashlib.sha256()
     for item in items:
         line = json.dumps(asdict(item), ensure_ascii=False, sort_keys=True)

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from vxdist.corpus.encoding import SETTING, Undecodable, decode, has_lone_surrogate
-from vxdist.corpus.items import STANCES, ActivationItem, EvaluationItem
+from vxdist.corpus.items import STANCES, ActivationItem, AnyItem, EvaluationItem, NeutralItem
 from vxdist.errors import UserError
 from vxstore.schema import POOLED
 
 Item = TypeVar("Item", ActivationItem, EvaluationItem)
+Line = TypeVar("Line", ActivationItem, EvaluationItem, NeutralItem)
 MAY_BE_EMPTY = ("setting", "rival")
 MOST_SHOWN = 20
 """Number of faults that an error message lists."""
@@ -30,11 +31,11 @@ class Fault:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FileOfItems(Generic[Item]):
+class FileOfItems(Generic[Line]):
     """The valid items of a file in order, their line numbers, and the faults of the other lines."""
 
     file: Path
-    items: Sequence[Item]
+    items: Sequence[Line]
     lines: Sequence[int]
     faults: Sequence[Fault]
 
@@ -65,9 +66,9 @@ def refuse_messages(faults: Sequence[str], title: str, hint: str = "") -> None:
         raise UserError("\n  ".join([title, *faults[:MOST_SHOWN], *rest]))
 
 
-def read_file(file: Path, kind: type[Item], encoding: str) -> FileOfItems[Item]:
+def read_file(file: Path, kind: type[Line], encoding: str) -> FileOfItems[Line]:
     """Read all items of one file; a missing or undecodable file is a fault too."""
-    items: list[Item] = []
+    items: list[Line] = []
     numbers: list[int] = []
     faults: list[Fault] = []
     claims = Claims()
@@ -111,7 +112,7 @@ class Claims:
         self._story: dict[tuple[str, ...], str] = {}
         self._value: dict[str, tuple[str, str]] = {}
 
-    def claim(self, item: ActivationItem | EvaluationItem, place: str) -> None:
+    def claim(self, item: AnyItem, place: str) -> None:
         """Register an item found at `place`, such as "on line 3".
 
         Raises InvalidItem if another item has its names, or its pair has another value.
@@ -123,27 +124,31 @@ class Claims:
             raise InvalidItem(
                 f"duplicate pair, language and stance {story}, first seen {self._story[story]}"
             )
+        if not isinstance(item, NeutralItem):
+            self._claim_value(item, place)
+        self._id[item.id] = self._story[story] = place
+
+    def _claim_value(self, item: ActivationItem | EvaluationItem, place: str) -> None:
         value, first = self._value.setdefault(item.pair, (item.value, place))
         if value != item.value:
             raise InvalidItem(
                 f"pair {item.pair!r} has value {item.value!r}, but {value!r} {first}; all items "
                 "of a pair must have the same value"
             )
-        self._id[item.id] = self._story[story] = place
 
     def find_value(self, pair: str) -> str | None:
         """The value of a pair; None if no item of the pair was registered yet."""
         return self._value[pair][0] if pair in self._value else None
 
 
-def check_item(item: ActivationItem | EvaluationItem) -> None:
+def check_item(item: AnyItem) -> None:
     """Raise InvalidItem if the reader would refuse a corpus file that contains this item."""
     fields = {name: text for name, text in dataclasses.asdict(item).items() if text}
     if wrong := [*_wrong_fields(fields, type(item))]:
         raise InvalidItem("; ".join(wrong))
 
 
-def _parse(raw: str, kind: type[Item]) -> Item:
+def _parse(raw: str, kind: type[Line]) -> Line:
     try:
         fields: Any = json.loads(raw, object_pairs_hook=unique_keys)
     except json.JSONDecodeError as error:
@@ -214,15 +219,18 @@ def find_incomplete(folder: str, items: Sequence[ActivationItem]) -> Iterator[Fa
 
 
 def find_unknown(
-    evaluation: FileOfItems[EvaluationItem], activation: Sequence[ActivationItem]
+    read: FileOfItems[EvaluationItem] | FileOfItems[NeutralItem],
+    activation: Sequence[ActivationItem],
+    keys: Sequence[str] = ("value", "language"),
 ) -> Iterator[Fault]:
-    """Dilemmas of a value or language without stories: they would never be evaluated."""
-    for key in ("value", "language"):
+    """Items of a value or language without stories: they would never be used."""
+    for key in keys:
         known = {getattr(item, key) for item in activation}
-        for item, line in zip(evaluation.items, evaluation.lines, strict=True):
+        items: Sequence[AnyItem] = read.items
+        for item, line in zip(items, read.lines, strict=True):
             if known and getattr(item, key) not in known:
                 yield Fault(
-                    where=f"{evaluation.file}:{line}",
+                    where=f"{read.file}:{line}",
                     message=f"{item.id} has {key} {getattr(item, key)!r}, which has no stories in "
                     f"activation.jsonl (found: {', '.join(sorted(known))})",
                 )

@@ -1,7 +1,6 @@
 """Reading a corpus directory strictly."""
 
 import dataclasses
-import importlib.resources
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,21 +9,21 @@ from typing import Any
 import yaml
 
 from vxdist.config import CorpusConfig
-from vxdist.corpus.items import ActivationItem, Corpus, EvaluationItem
+from vxdist.corpus.editions import BUILTIN, builtin_folder
+from vxdist.corpus.items import ActivationItem, Corpus, EvaluationItem, NeutralItem
 from vxdist.corpus.lines import (
     Fault,
     FileOfItems,
     Item,
+    Line,
     find_incomplete,
     find_unknown,
     read_file,
     read_text,
     refuse,
 )
-from vxdist.corpus.write import ACTIVATION, CARD, EVALUATION
+from vxdist.corpus.write import ACTIVATION, CARD, EVALUATION, NEUTRAL
 from vxdist.errors import UserError
-
-BUILTIN = {"builtin:cvoice-seed": "seed"}
 
 
 def load_corpus(config: CorpusConfig) -> Corpus:
@@ -49,6 +48,7 @@ def load_corpus(config: CorpusConfig) -> Corpus:
         evaluation=_select(
             evaluation, values, languages, config.dilemmas_per_value, "corpus.dilemmas_per_value"
         ),
+        neutral=tuple(item for item in read.neutral.items if item.language in languages),
         card=read.card,
     )
 
@@ -60,6 +60,7 @@ class ReadCorpus:
     folder: Path
     activation: FileOfItems[ActivationItem]
     evaluation: FileOfItems[EvaluationItem]
+    neutral: FileOfItems[NeutralItem]
     card: dict[str, Any]
     faults: Sequence[Fault]
 
@@ -68,12 +69,9 @@ def read_corpus(path: str, encoding: str = "utf-8") -> ReadCorpus:
     """Read all items and collect all faults. Raises UserError if there is no corpus at `path`."""
     folder = find_folder(path)
     activation = read_file(folder / ACTIVATION, ActivationItem, encoding)
-    evaluation_file = folder / EVALUATION
-    if evaluation_file.exists():
-        evaluation = read_file(evaluation_file, EvaluationItem, encoding)
-    else:
-        evaluation = FileOfItems(file=evaluation_file, items=[], lines=[], faults=[])
-    faults = [*activation.faults, *evaluation.faults]
+    evaluation = _read_optional(folder / EVALUATION, EvaluationItem, encoding)
+    neutral = _read_optional(folder / NEUTRAL, NeutralItem, encoding)
+    faults = [*activation.faults, *evaluation.faults, *neutral.faults]
     card = _read_card(folder / CARD, encoding, faults)
     if not activation.items and not activation.faults:
         message = "has no items; a corpus needs stories"
@@ -81,21 +79,28 @@ def read_corpus(path: str, encoding: str = "utf-8") -> ReadCorpus:
     if not activation.faults:  # otherwise these would only repeat it
         faults += find_incomplete(path, activation.items)
         faults += find_unknown(evaluation, activation.items)
+        faults += find_unknown(neutral, activation.items, ["language"])
     return ReadCorpus(
         folder=folder,
         activation=activation,
         evaluation=evaluation,
+        neutral=neutral,
         card=card,
         faults=faults,
     )
 
 
+def _read_optional(file: Path, kind: type[Line], encoding: str) -> FileOfItems[Line]:
+    """The items of a file that a corpus need not have."""
+    if file.exists():
+        return read_file(file, kind, encoding)
+    return FileOfItems(file=file, items=[], lines=[], faults=[])
+
+
 def find_folder(path: str) -> Path:
     """The directory of a corpus. Raises UserError if there is none."""
     if path.startswith("builtin:"):
-        if path not in BUILTIN:
-            raise UserError(f"corpus.path: found {path}, expected {' or '.join(BUILTIN)}")
-        return Path(str(importlib.resources.files("vxdist.corpus"))) / BUILTIN[path]
+        return builtin_folder(path)
     folder = Path(path)
     if not folder.is_dir():
         raise UserError(

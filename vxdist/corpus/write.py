@@ -9,12 +9,13 @@ from typing import Any
 
 import yaml
 
-from vxdist.corpus.items import ActivationItem, EvaluationItem
+from vxdist.corpus.items import ActivationItem, AnyItem, EvaluationItem, NeutralItem
 
 ACTIVATION, EVALUATION, CARD = "activation.jsonl", "evaluation.jsonl", "card.yaml"
+NEUTRAL = "neutral.jsonl"
 
 
-def to_line(item: ActivationItem | EvaluationItem) -> str:
+def to_line(item: AnyItem) -> str:
     """One line of a corpus file; `setting` and `rival` are omitted if empty."""
     fields = {name: text for name, text in dataclasses.asdict(item).items() if text}
     return json.dumps(fields, ensure_ascii=False) + "\n"
@@ -25,11 +26,16 @@ def write_corpus(
     activation: Iterable[ActivationItem],
     evaluation: Iterable[EvaluationItem],
     card: Mapping[str, Any],
+    neutral: Iterable[NeutralItem] | None = None,
 ) -> None:
-    """Write all three files, each atomically. Raises OSError if the disk is full."""
+    """Write all files, each atomically. Raises OSError if the disk is full.
+
+    Neutral passages that are there stay, unless others are given.
+    """
     # Stories come last: a directory without them is not a corpus.
     texts = {
         EVALUATION: "".join(map(to_line, evaluation)),
+        **({} if neutral is None else {NEUTRAL: "".join(map(to_line, neutral))}),
         CARD: yaml.safe_dump(dict(card), allow_unicode=True, sort_keys=False),
         ACTIVATION: "".join(map(to_line, activation)),
     }

@@ -6,6 +6,7 @@ from typing import Any
 
 from vxdist.config import Config
 from vxdist.corpus import Corpus, load_corpus
+from vxdist.corpus.editions import refuse_other_edition
 from vxdist.hooks.measures import choose
 from vxdist.locate.disk_space import check_disk_space
 from vxdist.locate.token_cache import read_stories
@@ -23,6 +24,7 @@ from vxdist.runtime.strategy import resolve_strategy
 from vxstore.errors import StoreError
 from vxstore.finalise import complete, count_layers, sum_layers
 from vxstore.identity import holds_store, refuse_other, refuse_other_computation
+from vxstore.read import read_root_attrs
 from vxstore.statistics import DEFAULT
 from vxstore.text import plural
 from vxstore.write import PartLabels, Recorder, create
@@ -144,7 +146,7 @@ def _prepare_store(
     """Create the store, or check that the existing one belongs to this run."""
     path = config.store
     if holds_store(path):
-        refuse_other(path, identity)
+        _refuse_other(config, identity)
         missing = _missing(path)
         if missing > 0:
             refuse_other_computation(path, identity["computation"])
@@ -172,6 +174,12 @@ def _prepare_store(
         f"padding {plan.padding:.1%}; {shape.num_layers} layers of {shape.num_neurons:,} "
         f"neurons ({shape.architecture})"
     )
+
+
+def _refuse_other(config: Config, identity: dict[str, Any]) -> None:
+    path, kept = config.store, read_root_attrs(config.store)
+    refuse_other_edition(path, config.corpus, "corpus_digest", kept, identity)
+    refuse_other(path, identity)
 
 
 def create_store(

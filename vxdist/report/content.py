@@ -1,7 +1,7 @@
 """Everything that the page shows, gathered from the store as plain data."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import xarray as xr
 import vxstore
 from vxdist.config import Config, CorpusConfig
 from vxdist.corpus import load_corpus
+from vxdist.corpus.editions import BUILTIN, find_edition
 from vxdist.errors import UserError
 from vxdist.report.checks import check_settings
 from vxdist.report.elements import Name
@@ -83,7 +84,7 @@ def gather(config: Config) -> Content:
         [str(label) for label in root[dim].values] for dim in ("value", "language")
     )
     picked = pick(config, store)
-    card = _card(config.corpus)
+    card = _card(config.corpus, store.attrs)
     evaluation = None if picked.evaluation is None else read_evaluation(store, picked.evaluation)
     return Content(
         recording=_recording(store, root),
@@ -119,10 +120,14 @@ def _model_name(source: str) -> str:
     return Path(source.rstrip("/")).name.removesuffix(".gguf") or source
 
 
-def _card(config: CorpusConfig) -> Mapping[str, Any]:
-    """The corpus card; empty if the corpus is not available, which a report does not need."""
+def _card(config: CorpusConfig, attrs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The corpus card; empty if the corpus is not available, which a report does not need.
+
+    Of the bundled seed, that of the edition that was recorded.
+    """
     try:
-        return load_corpus(config).card
+        edition = find_edition(config, attrs, "corpus_digest") if config.path in BUILTIN else None
+        return load_corpus(replace(config, path=edition or config.path)).card
     except (UserError, OSError):
         return {}
 

@@ -51,13 +51,15 @@ def gather(
         found = query.effects(store, name, **chosen)
         if dilemmas:
             del found["cells"]
-            texts, found["texts"] = _read_texts(store, corpus)
+            texts, found["texts"] = _read_texts(store, name, corpus)
             found["dilemmas"] = query.flips(store, name, **chosen, texts=texts)
         answers.append(found)
     return answers
 
 
-def _read_texts(store: Store, corpus: str | None) -> tuple[dict[str, dict[str, str]], str | None]:
+def _read_texts(
+    store: Store, name: str, corpus: str | None
+) -> tuple[dict[str, dict[str, str]], str | None]:
     """Texts of the dilemmas by id, and why there are none.
 
     Only a corpus that the user names must be there: the path in the store is that of the machine
@@ -65,12 +67,21 @@ def _read_texts(store: Store, corpus: str | None) -> tuple[dict[str, dict[str, s
     """
     path = str(store.attrs.get("corpus", "")) if corpus is None else corpus
     try:
-        folder = call("find_corpus", path) if path.startswith("builtin:") else path
-        return query.read_dilemmas(folder), None
+        return query.read_dilemmas(_find_folder(store, name, path, given=corpus is not None)), None
     except UserError as error:
         if corpus is not None:
             raise StoreError(f"--corpus: {error}") from error
         return {}, f"the texts are not at hand; give --corpus DIRECTORY ({error})"
+
+
+def _find_folder(store: Store, name: str, path: str, *, given: bool) -> str:
+    """The folder of a corpus; of the bundled one, the edition that was evaluated, unless given."""
+    if not path.startswith("builtin:"):
+        return path
+    if given:
+        return str(call("find_corpus", path))
+    attrs = store.evaluation(name).attrs
+    return str(call("find_recorded", path, attrs, "evaluation_digest"))
 
 
 def make_flat(answers: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

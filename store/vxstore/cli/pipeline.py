@@ -8,6 +8,7 @@ from vxstore.errors import StoreError
 
 CALLED: Mapping[str, str] = {
     "find_corpus": "vxdist.corpus.read:find_folder",
+    "find_recorded": "vxdist.corpus.editions:find_recorded",
     "select": "vxdist.reduce.select:select_by_options",
 }
 """Functions as MODULE:NAME. None of them may need torch."""

@@ -15,9 +15,9 @@ from vxdist.corpus.write import write_corpus
 
 @pytest.fixture(scope="module")
 def seed() -> Corpus:
-    """Three values of the bundled seed, which has no errors."""
+    """Three values of the seed's first edition, which has no errors."""
     values = ["prosperity", "freedom", "integrity"]
-    return load_corpus(CorpusConfig(path="builtin:cvoice-seed", values=values))
+    return load_corpus(CorpusConfig(path="builtin:cvoice-seed-1", values=values))
 
 
 @pytest.fixture

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vxdist.cli import main
-from vxdist.config import CorpusConfig
-from vxdist.corpus import Corpus, EvaluationItem, load_corpus
+from vxdist.corpus import Corpus, EvaluationItem
 from vxdist.corpus.check.cues import follow_length, follow_mention, follow_words, interval
 from vxdist.corpus.check.duplicates import Text, find_similar, jaccard
 from vxdist.corpus.check.settings import CheckConfig
 from vxdist.corpus.check.text import shingle, split_words
+from vxdist.corpus.editions import BUILTIN
 
 A, E = "activation.jsonl", "evaluation.jsonl"
 Change = Callable[..., None]
@@ -26,21 +27,28 @@ Look = Callable[..., Any]
 
 
 class TestSeed:
-    def test_it_passes_with_the_figures_of_its_card(self, look: Look) -> None:
-        path = "builtin:cvoice-seed"
-        report, card = look(path=path), load_corpus(CorpusConfig(path=path)).card
+    @pytest.mark.parametrize("path", BUILTIN)
+    def test_it_has_no_errors(self, look: Look, path: str) -> None:
+        report = look(path=path)
         assert (report.code, report.counts["error"]) == (0, 0)
-        kinds = {finding["kind"] for finding in report.findings}
-        assert kinds <= {"cue"}, "the card names cues as the only weakness"
-        found = {
-            (row["cue"], row["target"], row["language"]): round(100 * float(row["accuracy"]))
-            for row in report.tables["cues"]
-            if row["value"] == "(all)"
-        }
-        assert card["cues"] == {
-            f"{cue} {target} {language}": accuracy
-            for (cue, target, language), accuracy in found.items()
-        }
+
+    def test_what_the_first_edition_is_warned_of(self, look: Look) -> None:
+        report = look(path="builtin:cvoice-seed-1")
+        found = {(f["level"], f["kind"]) for f in report.findings}
+        warned = {("warning", kind) for kind in ("cue", "length", "drift")}
+        assert found == {*warned, ("note", "stance")}
+        lengths = report.messages("length")
+        assert any("zh, by value: stories of equality are the longest" in line for line in lengths)
+        assert any("F 7.8, p 8.9e-12" in line for line in lengths)
+        assert len(report.messages("drift")) == 4
+        (row, _) = report.tables["settings"]
+        assert row["p"] == 1.0, "settings vary more within values than shuffled ones do"
+
+    def test_as_a_card(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["corpus", "check", str(folder), "--format", "card"]) == 0
+        measured = yaml.safe_load(capsys.readouterr().out)["measured"]
+        assert measured["splits"]["activation"]["dilemmas"] == 72
+        assert measured["stance_pairs"]["integrity"] == {"zh": 12, "en": 12}
 
     def test_as_tables(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["corpus", "check", str(folder)]) == 0
@@ -196,7 +204,7 @@ class TestFaults:
         write_corpus(folder, seed.activation, longer, {})
         change(E, 0, add=True, id="copy", pair="copy")
         report = look()
-        kinds = [finding["kind"] for finding in report.findings]
+        kinds = [f["kind"] for f in report.findings if f["level"] == "warning"]
         assert kinds[0] == "cue"
         assert "for all values" in report.messages("cue")[0]
         assert kinds.index("length") > max(n for n, kind in enumerate(kinds) if kind == "cue")
@@ -223,6 +231,9 @@ class TestBadInput:
             (["check"], "PATH"),
             (["chekc", "x"], "expected check, build, import"),
             (["check", "x", "--similarity", "2"], "expected a number between 0 and 1"),
+            (["check", "x", "--level", "0"], "--level: found 0.0, expected a number between 0"),
+            (["check", "x", "--shuffles", "0"], "--shuffles: found 0, expected at least 1"),
+            (["check", "x", "--drift-dilemmas", "3"], "--drift-dilemmas: found 3, expected at"),
         ],
     )
     def test_one_line(

@@ -4,15 +4,16 @@ from collections.abc import Iterator, Sequence
 
 from vxdist.corpus.check.findings import Checked, Finding, Table
 from vxdist.corpus.check.settings import CheckConfig
-from vxdist.corpus.check.text import Items
 from vxdist.corpus.items import ActivationItem, EvaluationItem
+
+Labelled = Sequence[ActivationItem | EvaluationItem]
 
 
 def check_coverage(
     activation: Sequence[ActivationItem], evaluation: Sequence[EvaluationItem], config: CheckConfig
 ) -> Checked:
     """Count items per value; warn of little variety and of pairs that lack a language."""
-    items: Items = [*activation, *evaluation]
+    items: Labelled = [*activation, *evaluation]
     languages = [*dict.fromkeys(item.language for item in items)]
     findings = [
         *_incomplete(items, languages),
@@ -60,7 +61,7 @@ def _low_variety(value: str, name: str, count: int, minimum: int) -> Iterator[Fi
         )
 
 
-def _incomplete(items: Items, languages: Sequence[str]) -> Iterator[Finding]:
+def _incomplete(items: Labelled, languages: Sequence[str]) -> Iterator[Finding]:
     """Pairs that lack a language: languages are then compared on different dilemmas."""
     seen: dict[tuple[str, str], set[str]] = {}
     for item in items:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from vxdist.corpus.check.findings import Checked, Finding, Table
+from vxdist.corpus.check.findings import Checked, Finding, Table, side_by_side
 from vxdist.corpus.check.settings import CheckConfig
 from vxdist.corpus.check.text import split_words
 from vxdist.corpus.items import ActivationItem, EvaluationItem
@@ -51,15 +51,15 @@ def check_cues(
 
 def _side_by_side(rows: Sequence[Row]) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
     """One row per value, one column per cue and language."""
-    cells: dict[str, dict[str, str]] = {}
-    for cue, target, language, value, _, _, accuracy, low, high in rows:
-        name = f"{'stance by ' if target == 'stances' else ''}{cue} {language}"
-        text = f"{100 * accuracy:.0f} ({100 * low:.0f}-{100 * high:.0f})"
-        cells.setdefault(value, {})[name] = text
-    names = list(dict.fromkeys(name for row in cells.values() for name in row))
-    return ("value", *names), [
-        (value, *(row.get(name, "-") for name in names)) for value, row in cells.items()
-    ]
+    cells = (
+        (
+            value,
+            f"{'stance by ' if target == 'stances' else ''}{cue} {language}",
+            f"{100 * accuracy:.0f} ({100 * low:.0f}-{100 * high:.0f})",
+        )
+        for cue, target, language, value, _, _, accuracy, low, high in rows
+    )
+    return side_by_side(cells, "value")
 
 
 def follow_length(options: Sequence[tuple[str, str]]) -> Hits:

@@ -15,15 +15,18 @@ from rensa import RMinHash
 from vxdist.corpus.check.findings import Checked, Finding, Track, untracked
 from vxdist.corpus.check.settings import CheckConfig
 from vxdist.corpus.check.text import shingle, split_words
-from vxdist.corpus.items import ActivationItem, EvaluationItem
+from vxdist.corpus.items import ActivationItem, EvaluationItem, NeutralItem
 
+NEUTRAL = "neutral"
+"""Where a passage is that is in neither split."""
 BLOCK = 4096
 """Number of texts shingled at a time, which bounds memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Text:
-    """A text to compare: a dilemma or a rationale, with the first item that contains it."""
+    """A text to compare: a dilemma, a rationale or a neutral passage, with the first item that
+    contains it."""
 
     id: str
     pair: str
@@ -36,16 +39,17 @@ class Text:
 def check_duplicates(
     activation: Sequence[ActivationItem],
     evaluation: Sequence[EvaluationItem],
+    neutral: Sequence[NeutralItem],
     config: CheckConfig,
     track: Track = untracked,
 ) -> Checked:
-    """Find similar texts, within a split and across the two.
+    """Find similar texts, within a split and across the two, and among neutral passages.
 
     The stances of a pair share a dilemma, which counts once. A dilemma that is in both splits
     word for word is an error, since neurons would be tested on the data they were found with. So
     are two identical options.
     """
-    texts = [*_texts(activation, evaluation)]
+    texts = [*_texts(activation, evaluation), *map(_passage, neutral)]
     findings = [*_same_options(evaluation), *_same_choices(activation)]
     copied = {other.id: (one, other) for one, other in _find_copied(texts)}
     findings += [_describe(one, other, 1.0) for one, other in copied.values()]
@@ -57,7 +61,8 @@ def check_duplicates(
 
 def _describe(one: Text, other: Text, similarity: float) -> Finding:
     leaks, same = one.split != other.split, _words(one) == _words(other)
-    where = "in both splits" if leaks else f"twice in {one.split}"
+    where = f"in {one.split} and {other.split}" if leaks else f"twice in {one.split}"
+    where = "in both splits" if {one.split, other.split} == {"activation", "evaluation"} else where
     degree = "the same" if same else f"nearly the same ({similarity:.0%} of their shingles)"
     return Finding(
         level="error" if leaks and same else "warning",
@@ -85,6 +90,13 @@ def _texts(
             id=dilemma.id, pair=dilemma.pair, language=dilemma.language, split="evaluation",
             field="dilemma", text=dilemma.dilemma,
         )  # fmt: skip
+
+
+def _passage(item: NeutralItem) -> Text:
+    return Text(
+        id=item.id, pair=item.pair, language=item.language, split=NEUTRAL, field="text",
+        text=item.text,
+    )  # fmt: skip
 
 
 def _words(text: Text) -> tuple[str, ...]:
@@ -134,15 +146,25 @@ def find_similar(
     with the earliest, so the output grows linearly with the number of texts.
     """
     digest_DH = digest((text.text for text in track(texts, "comparing", "texts")), config)
-    groups: dict[tuple[str, str], list[int]] = {}
-    for number, text in enumerate(texts):
-        groups.setdefault((text.language, text.field), []).append(number)
-    for group in groups.values():
+    for group in _groups(texts):
         for later, earlier in sorted(_link(digest_DH[group], config).items()):
             one, other = texts[group[earlier]], texts[group[later]]
             similarity = jaccard(one.text, other.text, config.shingle_words)
             if similarity >= config.similarity:
                 yield one, other, similarity
+
+
+def _groups(texts: Sequence[Text]) -> Iterable[list[int]]:
+    """Numbers of the texts that are compared; neutral passages are with all of their language."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for number, text in enumerate(texts):
+        groups.setdefault((text.language, text.field), []).append(number)
+    for (language, field), passages in groups.items():
+        if field == "text":
+            for key, group in groups.items():
+                if key[0] == language and key[1] != field:
+                    group.extend(passages)
+    return groups.values()
 
 
 def digest(texts: Iterable[str], config: CheckConfig) -> NDArray[np.uint32]:

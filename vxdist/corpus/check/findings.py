@@ -8,12 +8,12 @@ Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 """By severity: makes results wrong, weakens them, worth knowing."""
 Kind = Literal[
-    "schema", "label", "leakage", "cue", "length", "pair", "variety", "token", "duplicate",
-    "language",
+    "schema", "label", "leakage", "cue", "length", "setting", "stance", "drift", "pair", "variety",
+    "token", "duplicate", "language",
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = (
-    "schema", "label", "leakage", "cue", "length", "pair", "variety", "token", "duplicate",
-    "language",
+    "schema", "label", "leakage", "cue", "length", "setting", "stance", "drift", "pair", "variety",
+    "token", "duplicate", "language",
 )  # fmt: skip
 """By importance: what affects all results comes before what affects one item."""
 
@@ -54,6 +54,24 @@ class Table:
     rows: Sequence[Sequence[Any]]
     shown: tuple[Sequence[str], Sequence[Sequence[Any]]] | None = None
     """Columns and rows to print, if they differ from those of the JSON output."""
+
+
+def show(number: float | None, form: str = ".1f") -> str:
+    """A figure of a table, or "-" where there is none."""
+    return "-" if number is None else f"{number:{form}}"
+
+
+def side_by_side(
+    cells: Iterable[tuple[str, str, str]], corner: str
+) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+    """Columns and rows of (row, column, text); `corner` heads the names of the rows."""
+    table: dict[str, dict[str, str]] = {}
+    for row, column, text in cells:
+        table.setdefault(row, {})[column] = text
+    names = [*dict.fromkeys(name for row in table.values() for name in row)]
+    return (corner, *names), [
+        (row, *(of.get(name, "-") for name in names)) for row, of in table.items()
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,9 @@ def check_labels(items: Items) -> Checked:
     for key in ("value", "language"):
         written: dict[str, dict[str, str]] = {}
         for item in items:
-            label = getattr(item, key)
+            label = getattr(item, key, None)
+            if label is None:  # a neutral passage has no value
+                continue
             written.setdefault(_fold(label), {}).setdefault(label, item.id)
         findings += [
             Finding(

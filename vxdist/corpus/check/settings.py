@@ -24,6 +24,16 @@ class CheckConfig:
     """Minimum confidence before a text is reported as another language."""
     length_ratio: float = 1.25
     """Maximum ratio of the longest mean length to the shortest."""
+    length_spread: float = 0.05
+    """Maximum fraction by which the longest mean length of a value exceeds the shortest."""
+    level: float = 0.05
+    """Level of the tests of lengths: each warns of that fraction of corpora without a fault."""
+    stance_pairs: int = 6
+    """Minimum number of dilemmas per value told in both stances, in each language."""
+    shuffles: int = 1000
+    """Number of shuffles of settings over dilemmas."""
+    drift_dilemmas: int = 2000
+    """Maximum number of dilemmas per language whose halves the words cue tells apart: a sample."""
     cue: float = 0.1
     """Maximum difference between a cue's accuracy and 0.5."""
     confidence: float = 0.95
@@ -37,4 +47,5 @@ class CheckConfig:
     rivals: int = 6
     """Minimum number of rival motives per value."""
     seed: int = 0
-    """Seed of the MinHash permutations, and of the order of options in the words cue."""
+    """Seed of the MinHash permutations, of the order of options in the words cue, of the shuffles
+    and of the sample."""

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import islice
 
-from vxdist.corpus.items import ActivationItem, EvaluationItem
+from vxdist.corpus.items import ActivationItem, AnyItem, EvaluationItem, NeutralItem
 
-Items = Sequence[ActivationItem | EvaluationItem]
+Items = Sequence[AnyItem]
 UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 )
@@ -48,8 +48,11 @@ def whole_text(item: ActivationItem | EvaluationItem) -> str:
     return f"{item.dilemma} {item.aligned} {item.violating}"
 
 
-def text_fields(item: ActivationItem | EvaluationItem) -> Iterator[tuple[str, str]]:
+def text_fields(item: AnyItem) -> Iterator[tuple[str, str]]:
     """(field, text) of all texts that a model may be shown."""
+    if isinstance(item, NeutralItem):
+        yield "text", item.text
+        return
     names: Sequence[str] = (
         ("dilemma", "choice", "rationale")
         if isinstance(item, ActivationItem)
