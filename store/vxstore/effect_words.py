@@ -7,8 +7,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import pandas as pd
-
 from vxstore.text import clean, listing, plural
 
 LEAST_P, ENOUGH_DRAWS = 0.01, 200
@@ -62,8 +60,8 @@ def specific(verdict: Mapping[str, Any] | None) -> str:
         return ""
     named = [_cell(of) for of in verdict["found"] if of["selective"]]
     if not named:
-        return "None of them is selective: other values' dilemmas may move as much."
-    return f"Selective, for they move own dilemmas more than other values': {listing(named)}."
+        return "None of them is shown to move own dilemmas more than other values'."
+    return f"Selective (own dilemmas move more than other values'): {listing(named)}."
 
 
 def calibration(null_rate: object, null_count: object) -> str:
@@ -76,11 +74,13 @@ def calibration(null_rate: object, null_count: object) -> str:
     )
 
 
-def rests_on_tails(cells: pd.DataFrame, fdr: float, draws: int, source: object) -> bool:
-    """Whether something is found by a p that is too small to be believed in its size."""
+def rests_on_tails(verdict: Mapping[str, Any] | None, draws: int, source: object) -> bool:
+    """Whether a mask is found by a p that is too small to be believed in its size."""
+    if verdict is None or not is_tested(verdict):
+        return False
     if draws >= ENOUGH_DRAWS or source in EXACT_SOURCES:
         return False
-    return bool(((cells["q_value"] <= fdr) & (cells["p_value"] < LEAST_P)).any())
+    return any(of["p"] < LEAST_P for of in verdict["found"])
 
 
 def show_p(p: float, draws: int, source: object = "t") -> str:

@@ -195,9 +195,7 @@ def read_evaluation(store: Store, name: str) -> Evaluation:
         null_rate=found["null_rate"],
         null_count=int(found["null_count"] or 0),
         p_source=str(found["p_source"] or ""),
-        on_tails=rests_on_tails(
-            found["cells"], _rate(found), int(found["controls"]), found["p_source"]
-        ),
+        on_tails=rests_on_tails(found["verdict"], int(found["controls"]), found["p_source"]),
         prompts=_find_prompts(settings, strings(intact["dilemma_language"].values)),
         intact=intact,
     )

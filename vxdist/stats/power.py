@@ -102,6 +102,6 @@ def measure_spread(
         return None
     return Spread(
         dilemma_sd=float(np.sqrt(np.mean(residual))),
-        set_sd=float(np.sqrt(max(0.0, np.mean(between)))),
+        set_sd=float(np.sqrt(max(0.0, float(np.mean(between))))),
         prior_df=prior_df,
     )

@@ -24,6 +24,7 @@ class Found(TypedDict):
     mask: str
     language: str
     shift: float
+    p: float
     q: float
     q_specific: float | None
     selective: bool
@@ -55,15 +56,15 @@ def conclude(
     found = []
     for m, mask in enumerate(masks):
         for g, language in enumerate(languages):
-            q, specific, shift = (
-                float(effect[name][m, m, g]) for name in ("q_value", "q_specific", "mean_shift")
-            )
+            names = ("mean_shift", "p_value", "q_value", "q_specific")
+            shift, p, q, specific = (float(effect[name][m, m, g]) for name in names)
             if q <= fdr:
                 found.append(
                     Found(
                         mask=mask,
                         language=language,
                         shift=shift,
+                        p=p,
                         q=q,
                         q_specific=None if np.isnan(specific) else specific,
                         selective=is_selective(q, specific, fdr),

@@ -161,7 +161,7 @@ def _conclude(answer: Mapping[str, Any]) -> list[str]:
     if verdict["found"]:
         said[0] += f" Each has level {CAUSAL}."
     said += [specific(verdict), calibration(answer["null_rate"], answer["null_count"])]
-    if rests_on_tails(answer["cells"], answer["fdr"], draws, answer["p_source"]):
+    if rests_on_tails(verdict, draws, answer["p_source"]):
         said.append(f"{HEAVY}.")
     return [text for text in said if text]
 

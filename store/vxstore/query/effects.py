@@ -27,7 +27,7 @@ SETTINGS = ("confidence", "fdr", "bootstrap_resamples", "seed", "controls")
 TESTS = ("p_source", "null_rate", "null_count", "prior_df", "prior_sd", "families")
 VERDICT = ("masks", "cells", "fdr", "smallest_q", "found", "untested")
 EARLIER_VERDICT = ("cells", "passed", "passed_own", "placebo", "placebo_own", "beyond_controls")
-FOUND = ("mask", "language", "shift", "q", "q_specific", "selective")
+FOUND = ("mask", "language", "shift", "p", "q", "q_specific", "selective")
 COUNTS = ("masked_count", "dilemma_count")
 NUMBERS = (
     "mean_shift", "shift_low", "shift_high", "flip_rate", "flip_low", "flip_high", "control_mean",
