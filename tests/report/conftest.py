@@ -76,7 +76,7 @@ class StoreMaker:
     reduce: bool = True
     """Whether it holds the score vape."""
     evaluate: bool = True
-    controls: int = 3
+    controls: int = 8
     dilemmas: int = 4
     effect: float = 0.5
     """How far each mask shifts every dilemma, in nats; control draws shift by up to 0.1."""

@@ -172,15 +172,15 @@ def test_effects_of_an_earlier_version(
     maker.verdict = False
     page, printed = draw(make_config(maker.write()), capsys)
     said = (
-        "is not recorded by the vxdist that wrote this store; run vxdist evaluate again: no model "
-        "work is needed."
+        "n earlier vxdist measured these effects: each has a rank among its draws, and no p; "
+        "vxdist evaluate with the same settings makes them, without model work."
     )
-    assert page.whole.count(said) == 2
-    assert "In 18 of 18 cells of the effect matrix the 95% interval excludes zero." in page.whole
+    assert page.whole.count(said) == 3
     assert said in " ".join(printed.replace("`", "").split())
-    assert "above all 3" in page.pieces
+    assert "above all 8" in page.pieces
     assert "a control draw" not in page.whole
-    assert "3/3" in printed
+    assert "not found" not in page.whole
+    assert "8/8" in printed
 
 
 class TestWhoseEffects:
@@ -260,7 +260,7 @@ def test_one_language_is_not_shown_twice(
     assert "选择" not in page.whole
     assert "Choose" in page.whole
     assert "one scale for all languages" not in page.whole
-    assert "outside the one control draw" in page.whole
+    assert "1 of the at least 4 control draws" in page.whole
     assert not re.search(r"\b1 (control draws|draws|languages|values|neurons|cells)\b", page.whole)
     assert "all 1" not in page.whole + printed
 

@@ -91,7 +91,7 @@ def _of_language(content: Content, selection: Selection, of: Evidence) -> Langua
         rows=(
             _listed(selection, of),
             *(_level(of, level) for level in of.levels),
-            *_causal(content, of.language),
+            *causal(content, of.language),
         ),
         notes=tuple(note for note in notes if note),
         histograms=tuple(histogram for histogram in drawn if histogram is not None),
@@ -134,7 +134,7 @@ def _level(of: Evidence, level: LevelFacts) -> LevelRow:
     )
 
 
-def _causal(content: Content, language: str) -> tuple[LevelRow, ...]:
+def causal(content: Content, language: str) -> tuple[LevelRow, ...]:
     """Level 5, of whole masks: those of this score that move their own value's dilemmas."""
     evaluation = content.evaluation
     if evaluation is None or not evaluation.is_tested or describe_source(content, evaluation):

@@ -75,7 +75,7 @@ def _controls(evaluation: Evaluation) -> Caveat:
         text=(
             f"Each mask is compared with {draws}: random neurons that belong to no value, matched "
             "to the mask by layer, count and activity. p is that of Student’s t, for one more "
-            f"draw. The rank among {draws} is a picture: the smallest two-sided p it could show "
+            f"draw. The rank among them is a picture: the smallest two-sided p it could show "
             f"is {tail:.2f}."
         ),
     )
