@@ -69,7 +69,7 @@ def calibration(null_rate: object, null_count: object) -> str:
     if not isinstance(null_rate, int | float) or math.isnan(null_rate):
         return ""
     return (
-        f"Each control draw in its mask's place has p <= 0.05 in {null_rate:.1%} of "
+        f"Control draws put in their mask's place have p <= 0.05 in {null_rate:.1%} of "
         f"{null_count:,} cases (5% expected)."
     )
 

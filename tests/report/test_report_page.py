@@ -149,7 +149,7 @@ def test_the_verdict_is_at_the_head_and_above_the_matrix(
     page = Page(write(maker))
     said = "3 of 3 masks move choices more than their matched draws: "
     assert page.text.count(said) == 2
-    assert "Each control draw in its mask's place has p <= 0.05 in " in page.text
+    assert "Control draws put in their mask's place have p <= 0.05 in " in page.text
     assert "p below 0.01 comes from the law of t" in page.text
     assert "<0.01" in page.texts  # a p in the table
     assert "5 causal" not in page.text  # of a score without tests there is no table of levels

@@ -72,7 +72,7 @@ def cell_head(evaluation: Evaluation) -> tuple[str, ...]:
     flips = ("Flips",) if evaluation.measure.has_decision else ()
     tested = ("p", "q", "q beyond others") if evaluation.is_tested else ()
     controls = ("Control draws", "Among draws") if evaluation.controls else ()
-    return ("Neurons", "Dilemmas", "Mean shift", "Interval", *flips, *controls, *tested)
+    return ("Neurons", "Dilemmas", "Mean shift", "Interval", *flips, *tested, *controls)
 
 
 def cell_numbers(evaluation: Evaluation, cell: Cell) -> tuple[str, ...]:
@@ -85,8 +85,8 @@ def cell_numbers(evaluation: Evaluation, cell: Cell) -> tuple[str, ...]:
         signed(cell.mean_shift, digits),
         interval(cell.shift_low, cell.shift_high, digits),
         *[show_flips(cell)] * evaluation.measure.has_decision,
-        *controls,
         *show_tests(evaluation, cell),
+        *controls,
     )
 
 
