@@ -137,7 +137,7 @@ def test_an_outcome_that_is_no_decision(
     assert "the mean change of the number of points for the value, in points." in page.whole
     assert "(outcome points): zero ablation, masks of 3 values" in page.whole
     assert not re.search("flip|letter|log-odds|option", page.whole)
-    assert "in 18 of 18 cells" in page.whole.lower()
+    assert "3 of 3 masks move points more than their matched draws: " in page.whole
     assert "own effect, points" in printed
     assert "flips" not in printed
     assert "number of points for the value, in points" in " ".join(printed.split())
@@ -218,7 +218,7 @@ class TestWhoseEffects:
         source = "came from the score vape, not from the score other, which the rest of this page"
         assert page.whole.count(source) == 2
         assert "The masks do not hold the neurons selected above" in page.whole
-        assert "In 18 of 18 cells" in page.whole
+        assert "3 of 3 masks move choices" in page.whole
         assert source in " ".join(printed.split())
 
     def test_what_is_asked_for_alone_brings_the_other(self, config: Config) -> None:
@@ -328,4 +328,4 @@ def test_drawn_with_the_base_install(maker: "StoreMaker", tmp_path: Path) -> Non
     command = [sys.executable, "-c", code, missing, "report", "--store", maker.path]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "always fewer than the masks" in (tmp_path / "tiny.html").read_text(encoding="utf-8")
+    assert "more than their matched draws" in (tmp_path / "tiny.html").read_text(encoding="utf-8")
