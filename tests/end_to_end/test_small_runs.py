@@ -100,6 +100,8 @@ def test_the_whole_road_and_again(
     assert "evaluation/choice exists already" in said
 
     _measures_again(run_options, str(tmp_path / "run.zarr"))
+    said = capsys.readouterr().out
+    assert "evaluate: No p was computed: 2 of the at least 4 control draws of each mask" in said
 
     replay = yaml.safe_load((tmp_path / "run.yaml").read_text(encoding="utf-8"))
     assert replay["locate"]["parts_per_group"] == 2
@@ -128,6 +130,8 @@ def _measures_again(run_options: list[str], path: str) -> None:
     commit(path, {}, without=[group])
     assert main(["evaluate", *run_options]) == 0
     assert vxstore.open(path).effect("choice").load().identical(effect)
+    assert main(["evaluate", *run_options, "--evaluate.fdr", "0.3"]) == 0
+    assert vxstore.open(path).effect("choice").attrs["verdict"]["fdr"] == 0.3
 
 
 @pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.long)])

@@ -37,6 +37,8 @@ def test_q_is_of_the_family() -> None:
     p, q = found.arrays["p_value"], found.arrays["q_value"]
     np.testing.assert_allclose(q[own], bh_q(p[own]))
     np.testing.assert_allclose(q[~own], bh_q(p[~own]))
+    assert not np.isnan(p).any()
+    assert not np.allclose(q, bh_q(p))
     specific = found.arrays["p_specific"]
     assert np.isnan(specific[~own]).all()
     assert np.isnan(found.arrays["specific_shift"][~own]).all()
@@ -50,7 +52,7 @@ def test_q_is_of_the_family() -> None:
 
 
 def test_specificity_by_hand() -> None:
-    """With three draws or four cells there is no prior: it is a plain t of one more draw."""
+    """Three cells have no prior: it is a plain t of one more draw."""
     effect = make(2, masks=3, languages=1)
     found = infer(effect, none_empty(effect), FDR).arrays
     shift, draw = effect["mean_shift"][..., 0], effect["control_shift"][..., 0, :]

@@ -91,6 +91,7 @@ def test_draws_that_are_all_alike_give_p_only_with_a_prior() -> None:
     draw_XK = rng.normal(size=(12, 16))
     draw_XK[0] = 0.1
     assert draw_variance(draw_XK)[0] == 0.0
+    assert draw_variance(np.full((1, 10), 0.3))[0] == 0.0  # though numpy's is not, by rounding
     shift_X = np.zeros(12)
     shift_X[0] = 0.1
     assert judge(shift_X, draw_XK).p_X[0] == 1.0
