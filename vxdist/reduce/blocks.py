@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vxdist.reduce.language_parts import LanguageParts
 from vxstore.experts import ROUTED, by_neuron
 
-BLOCK_BYTES = 1 << 29
+BLOCK_BYTES = 1 << 28
 """Active counts held at a time, at most, unless a single layer of all parts is more."""
 TILE_NUMBERS = 1 << 20
 """Numbers of the tiles that all threads hold, parts times neurons."""

@@ -16,6 +16,7 @@ from vxdist.reduce.testing import CLAIMS, Testing
 from vxdist.reduce.vape_null import Listing, VapeNull, VapeTile
 from vxdist.stats import labelings
 from vxdist.stats.contrasts import contrast, upper_tail
+from vxdist.stats.gathered import Gathered
 from vxdist.stats.multiplicity import bh_count
 from vxdist.stats.null import Found, Tally, new_tallies, shuffled_stance, shuffled_values
 from vxdist.stats.stability import RULES, Leaders, rank_in_halves
@@ -95,8 +96,8 @@ class LanguageTests:
         self.tallies: dict[int, Tally] = new_tallies(
             self.levels if shuffles else (), shuffles, num_neurons * values, settings.fdr
         )
-        self._topic_p: dict[str, list[NDArray[np.float32]]] = {"setting": [], "value": []}
-        self._topic_tests = {"setting": 0, "value": 0}
+        self._topic_p = {name: Gathered(np.float32) for name in ("setting", "value")}
+        self._topic_tests = dict.fromkeys(self._topic_p, 0)
         self._t_bars_2 = np.zeros((2, len(T_EDGES) - 1))
 
     def look(self, rates: Rates, neuron_N: Integers) -> Looked:
@@ -197,7 +198,7 @@ class LanguageTests:
                 if level in self.tallies:
                     self.tallies[level].add(shuffle_K, p_K)
         for name, p in looked.topic_p.items():
-            self._topic_p[name].append(p)
+            self._topic_p[name].add(p)
             self._topic_tests[name] += looked.topic_tests[name]
         self._t_bars_2 += looked.t_bars_2
         if looked.halves_CVN is not None:
@@ -209,7 +210,7 @@ class LanguageTests:
         """How often settings are told apart, and values on the same clusters; None if not known."""
         if self.compared.topic is None:
             return None
-        p = {name: np.sort(np.concatenate(kept)) for name, kept in self._topic_p.items()}
+        p = {name: np.sort(kept.all) for name, kept in self._topic_p.items()}
         found = {name: bh_count(p[name], self._topic_tests[name], self.settings.fdr) for name in p}
         top = max(1, round(0.001 * self._topic_tests["setting"]))
         edge = p["setting"][top - 1] if top <= p["setting"].size else np.nan

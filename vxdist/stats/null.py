@@ -21,6 +21,7 @@ from vxdist.stats.contrasts import (
     upper_tail,
 )
 from vxdist.stats.design import Design
+from vxdist.stats.gathered import Gathered
 from vxdist.stats.labelings import Block, Labelings
 from vxdist.stats.multiplicity import bh_count
 from vxdist.stats.tested import beyond_tail, exclusive_p
@@ -56,20 +57,18 @@ class Tally:
 
     shuffles: int
     cut: float
-    _shuffle: list[Integers] = field(default_factory=list)
-    _p: list[Floats] = field(default_factory=list)
+    _shuffle: Gathered = field(default_factory=lambda: Gathered(np.int32))
+    _p: Gathered = field(default_factory=lambda: Gathered(np.float64))
 
     def add(self, shuffle_K: Integers, p_K: Floats) -> None:
         """Keep the p that are small enough."""
         kept = p_K <= self.cut
-        self._shuffle.append(shuffle_K[kept])
-        self._p.append(p_K[kept])
+        self._shuffle.add(shuffle_K[kept])
+        self._p.add(p_K[kept])
 
     def by_shuffle(self) -> list[Floats]:
         """The p kept of each shuffle, in ascending order."""
-        if not self._p:
-            return [np.empty(0)] * self.shuffles
-        shuffle_K, p_K = np.concatenate(self._shuffle), np.concatenate(self._p)
+        shuffle_K, p_K = self._shuffle.all, self._p.all
         order = np.lexsort((p_K, shuffle_K))
         ends = np.searchsorted(shuffle_K[order], np.arange(1, self.shuffles))
         return np.split(p_K[order], ends)

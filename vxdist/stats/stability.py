@@ -69,7 +69,7 @@ class Leaders:
     def add(self, number_CVN: NDArray[np.float32], code_N: Integers) -> None:
         """Take in more neurons; codes may also differ by labeling and value."""
         self._waiting.append((number_CVN, np.broadcast_to(code_N, number_CVN.shape)))
-        if sum(number.shape[-1] for number, _ in self._waiting) > max(self._most, WAITING):
+        if sum(number.shape[-1] for number, _ in self._waiting) > max(self._most // 4, WAITING):
             self._sort_out()
 
     def _sort_out(self) -> None:
