@@ -62,11 +62,16 @@ def reduce(config: Config, *, verbose: bool = False) -> "xr.Dataset":
 def evaluate(config: Config, *, verbose: bool = False) -> "xr.Dataset":
     """Ablate the selected neurons; returns the effects, (mask, value, language).
 
-    What was measured stays in the store: `vxstore.open(config.store).evaluation(NAME)`. Raises
-    UserError if the store, its score, the corpus or the model is missing or unsuitable.
+    They are those of the first outcome. What was measured of all stays in the store:
+    `vxstore.open(config.store).evaluation(NAME)`, which is returned for an outcome without effects.
+    Raises UserError if the store, its score, the corpus or the model is missing or unsuitable.
     """
+    from vxstore.outcome import has_effect
+
     run_stages(config, ["evaluate"], Output(shown=verbose))
-    return _open(config).effect(config.evaluation_name)
+    store, name = _open(config), config.evaluation_name
+    evaluation = store.evaluation(name)
+    return store.effect(name) if has_effect(evaluation.attrs) else evaluation
 
 
 def report(config: Config, *, verbose: bool = False) -> Path:

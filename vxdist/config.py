@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from vxdist.components import compose, find_table
+from vxdist.names import name_evaluations
 
 Section = TypeVar("Section")
 
@@ -113,9 +114,10 @@ class EvaluateConfig:
     """Ablating the selected neurons, and scoring the dilemmas again."""
 
     name: str | None = None
-    """Name of the evaluation in the store; null takes the name of the outcome."""
-    outcome: str = "choice"
-    """What is measured of the model."""
+    """Name of the evaluation in the store; null takes the name of the outcome. Of several outcomes
+    each has an evaluation, NAME-OUTCOME."""
+    outcome: list[str] | str = "choice"
+    """What is measured of the model: one outcome, or several, as in [choice, likelihood, harm]."""
     intervention: str = "zero"
     """What the activations of ablated neurons become."""
     scores: str | None = None
@@ -156,6 +158,11 @@ class EvaluateConfig:
     """False discovery rate at which something is claimed of a mask's effect."""
     confidence: float = 0.95
     """Confidence level of the intervals."""
+
+    def __post_init__(self) -> None:
+        """A list of one outcome is that outcome."""
+        if isinstance(self.outcome, list) and len(self.outcome) == 1:
+            self.outcome = self.outcome[0]
 
 
 @dataclass(kw_only=True)
@@ -243,6 +250,11 @@ class Config:
         return self.reduce.name or self.reduce.selector
 
     @property
+    def evaluation_names(self) -> dict[str, str]:
+        """Names of the evaluations that `evaluate` writes, by outcome, in order."""
+        return name_evaluations(self.evaluate.outcome, self.evaluate.name)
+
+    @property
     def evaluation_name(self) -> str:
-        """Name of the evaluation that `evaluate` writes."""
-        return self.evaluate.name or self.evaluate.outcome
+        """Name of the evaluation of the first outcome."""
+        return next(iter(self.evaluation_names.values()), "")

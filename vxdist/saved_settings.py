@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from vxdist.config import Config
+from vxdist.names import name_evaluations
 from vxdist.ranks import is_first_rank
 from vxstore.io.storage import beside
 from vxstore.read import open_store
@@ -60,5 +61,8 @@ def _is_of_another(path: str, section: str, saved: Any, settings: Any) -> bool:
     if section not in GROUPS or not isinstance(saved, dict):
         return False
     kind, default = GROUPS[section]
-    names = [found.get("name") or found.get(default) for found in (saved, settings)]
-    return names[0] != names[1] and names[0] in open_store(path).names(kind)
+    there, here = (
+        set(name_evaluations(found.get(default) or "", found.get("name")).values())
+        for found in (saved, settings)
+    )
+    return bool(there - here) and bool(there & set(open_store(path).names(kind)))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vxstore.errors import StoreError, UserError
 
 if TYPE_CHECKING:
+    from vxstore.query.answers import answers
     from vxstore.query.claimed import claimed
     from vxstore.query.clusters import clusters
     from vxstore.query.compare import compare
@@ -30,6 +31,7 @@ __all__ = [
     "Store",
     "StoreError",
     "UserError",
+    "answers",
     "claimed",
     "clusters",
     "compare",

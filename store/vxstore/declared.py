@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vxstore.defaults import DEFAULT_OUTCOME, DEFAULT_SELECTOR
 from vxstore.errors import StoreError
-from vxstore.outcome import DEFAULTS, describe_outcome
+from vxstore.outcome import DEFAULTS, describe_outcome, has_effect
 from vxstore.schema import LAWS, POOLED
 
 if TYPE_CHECKING:
@@ -148,7 +148,8 @@ def score_laws(scores: "xr.Dataset") -> dict[str, Laws]:
 
 def evaluation_laws(evaluation: "xr.Dataset") -> dict[str, Laws]:
     """Laws of an evaluation's arrays; what has bounds is finite. Raises StoreError likewise."""
-    find_array(evaluation, "effect_of", describe_outcome(evaluation.attrs)["effect_of"])
+    if has_effect(evaluation.attrs):
+        find_array(evaluation, "effect_of", describe_outcome(evaluation.attrs)["effect_of"])
     defaults: dict[str, Laws] = {}
     if describe_outcome(evaluation.attrs)["outcome"] == DEFAULT_OUTCOME:
         defaults = {

@@ -23,8 +23,14 @@ HEAVY = (
 )
 CAUSAL = "5 causal"
 """The level of a mask that moves its own value's dilemmas more than its matched draws do."""
-MOVED = {"choice": "choices"}
+MOVED = {"choice": "choices", "likelihood": "likelihoods", "harm": "neutral text"}
 """What is moved, by outcome; of others, the outcome's name is said."""
+
+
+NO_VALUES = "the texts have no values"
+UNKNOWN = ("harm not measured",)
+"""Reasons for not being selective that say that it is not known."""
+_NOT = {False: "Not selective", True: "Selective or not"}
 
 
 def is_tested(verdict: Mapping[str, Any] | None) -> bool:
@@ -55,9 +61,25 @@ def conclude(verdict: Mapping[str, Any] | None, outcome: str = "choice") -> str:
 
 
 def specific(verdict: Mapping[str, Any] | None) -> str:
-    """Which of the masks found move their own value's dilemmas more than other values'."""
+    """Which of the masks found are selective, and why the others are not."""
     if verdict is None or not is_tested(verdict) or not verdict["found"]:
         return ""
+    if not all("not_selective" in of for of in verdict["found"]):
+        return _earlier_specific(verdict)
+    reasons: dict[str, list[str]] = {}
+    for of in verdict["found"]:
+        reasons.setdefault(of["not_selective"], []).append(_cell(of))
+    said = [
+        f"Selective: {listing(named)}."
+        if not reason
+        else f"{_NOT[reason in UNKNOWN]}: {listing(named)} ({clean(reason)})."
+        for reason, named in reasons.items()
+        if reason != NO_VALUES
+    ]
+    return " ".join(said)
+
+
+def _earlier_specific(verdict: Mapping[str, Any]) -> str:
     named = [_cell(of) for of in verdict["found"] if of["selective"]]
     if not named:
         return "None of them is shown to move own dilemmas more than other values'."

@@ -136,15 +136,17 @@ class ConditionRecorder:
         """The value whose neurons, or whose controls, a condition ablates; empty if intact."""
         return str(arrays.read_array(self._group, "mask")[condition])
 
-    def write(self, condition: int, measured: Mapping[str, NDArray[np.float64]]) -> None:
+    def write(self, condition: int, measured: Mapping[str, NDArray[Any]]) -> None:
         """Write one condition's measures, each (dilemma, ...), and, last, seal it.
 
-        Raises ValueError, before anything is written, if a number is not finite; StoreError if
-        another run has taken the store over.
+        Raises ValueError, before anything is written, if a number is not finite, or a text is
+        missing (None); StoreError if another run has taken the store over.
         """
         lock.require(self._path, self._run)
-        for name, numbers in measured.items():
-            if not np.isfinite(numbers).all():
+        for name, found in measured.items():
+            if found.dtype == object and not all(isinstance(text, str) for text in found.flat):
+                raise ValueError(f"condition {condition}: {name} has no text for a question")
+            if found.dtype != object and not np.isfinite(found).all():
                 raise ValueError(f"condition {condition}: {name} is not finite")
         for name, numbers in measured.items():
             array = self.array(name)

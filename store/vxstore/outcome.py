@@ -21,6 +21,8 @@ DEFAULTS: Mapping[str, Any] = {
 """Attributes of an evaluation, and what is meant where one is absent: evaluations of earlier
 versions set neurons to zero and had the model choose a letter."""
 DEFAULT_MASS = "option_mass"
+NEUTRAL = "neutral"
+"""Split of the corpus that holds no dilemmas, and the value that its passages are labelled with."""
 ENOUGH_MASS = 0.5
 """Probability of the answers below which an intact model mostly says something else."""
 
@@ -28,10 +30,21 @@ ENOUGH_MASS = 0.5
 def describe_outcome(attrs: Mapping[str, Any]) -> dict[str, Any]:
     """The attributes of an evaluation that `DEFAULTS` names.
 
-    `effect_of` is the array whose change is the effect; the model's decision flips where its mean
-    crosses `decision_boundary`, which is None if there is no such point.
+    `effect_of` is the array whose change is the effect, None if it measures none; the model's
+    decision flips where its mean crosses `decision_boundary`, which is None if there is no such
+    point.
     """
     return {key: attrs.get(key, default) for key, default in DEFAULTS.items()}
+
+
+def has_effect(attrs: Mapping[str, Any]) -> bool:
+    """Whether an evaluation measures an effect; else it keeps texts, to be read."""
+    return describe_outcome(attrs)["effect_of"] is not None
+
+
+def is_neutral(attrs: Mapping[str, Any]) -> bool:
+    """Whether an evaluation is of neutral passages, which have no value, and not of dilemmas."""
+    return attrs.get("split") == NEUTRAL
 
 
 def averaged(evaluation: xr.Dataset) -> NDArray[np.float64]:

@@ -116,8 +116,9 @@ COORDINATES: Mapping[str, str] = {
     "unit": "unit of its expert that the neuron is, from 0",
     "routed_expert": "expert that tokens are routed to, from 0",
     "condition": "what was ablated",
-    "dilemma": "evaluation dilemma",
+    "dilemma": "evaluation dilemma, or neutral passage",
     "order": "which option stood first",
+    "option": "option of the dilemma",
     "mask": "value whose neurons are ablated",
     "kind": "intact, mask or control",
     "draw": "control draw, from 0",
@@ -226,6 +227,25 @@ EFFECT: Mapping[str, ArraySpec] = {
         long_name="neurons that the mask ablates",
     ),
 }
+HARM: Mapping[str, ArraySpec] = {
+    "harm_shift": ArraySpec(
+        dims=("mask", "language"),
+        dtype="float64",
+        units="nats per token",
+        long_name="mean divergence of the ablated model from the intact one on neutral passages",
+    ),
+    "harm_p": ArraySpec(
+        dims=("mask", "language"),
+        dtype="float64",
+        units="1",
+        long_name="p of that divergence against those of the control draws, one-sided",
+    ),
+    "nll_shift": _of_cell(
+        "nats per token", "mean change of the negative log-likelihood of a token"
+    ),
+}
+"""Arrays of an effect group where the harm of the masks is known (`harm_shift`, `harm_p`), or
+measured (`nll_shift`)."""
 EARLIER_EFFECT: Mapping[str, ArraySpec] = {
     "passes": ArraySpec(
         dims=_EFFECT_DIMS,

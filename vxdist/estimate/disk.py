@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from vxdist.estimate.assumptions import Assumptions
-from vxdist.evaluate.outcomes import Outcome
+from vxdist.evaluate.outcomes import traits_of
 from vxdist.model.load import ModelShape
 from vxdist.reduce.languages import LANGUAGES
 from vxdist.reduce.selectors import Selector
 from vxdist.reduce.testing import TESTS
 from vxstore.experts import LABELS, describe_experts
+from vxstore.outcome import NEUTRAL
 from vxstore.recorded import record_arrays, root_arrays
 from vxstore.schema import EFFECT, EVALUATION, SCORES, ArraySpec, layered_chunks, record_chunks
 from vxstore.statistics import DEFAULT
@@ -22,6 +23,8 @@ OF_CONDITION = ("condition", "kind", "condition_mask")
 OF_DILEMMA = ("dilemma", "dilemma_value", "dilemma_language")
 OF_TEXT = ("value", "language")
 OF_PAIR = ("other_value", "language_pair")
+TEXT_BYTES = 256
+"""Bytes of an answer, of 64 tokens."""
 LABEL_BYTES = 24
 """Bytes of a label (a value, a dilemma's id) as Zarr stores text; it hardly matters."""
 
@@ -50,7 +53,7 @@ def measure_store(
     controls: int,
     dilemmas: int,
     selector: type[Selector],
-    outcome: type[Outcome],
+    outcome: Any,
     assume: Assumptions,
     statistics: Sequence[str] = DEFAULT,
     of_part: Sequence[str] = (),
@@ -59,7 +62,8 @@ def measure_store(
     """Every group of a store with one score and, if `conditions` is not 0, one evaluation.
 
     `controls` are the control draws of each mask, `of_part` labels of parts beside value, language
-    and stance. `tested`: the score has tests, in every language.
+    and stance. `outcome` is an outcome, or its class. `tested`: the score has tests, in every
+    language.
     """
     sizes = {
         "part": parts,
@@ -109,16 +113,20 @@ def _recorded_groups(
 
 
 def _evaluation_groups(
-    neuron_labels: Sequence[str], outcome: type[Outcome], sizes: Mapping[str, int]
+    neuron_labels: Sequence[str], outcome: Any, sizes: Mapping[str, int]
 ) -> "list[_Group]":
     """An evaluation and its effects."""
     labels = (*OF_CONDITION, *OF_DILEMMA, *neuron_labels, "language", *outcome.labels)
-    by_mask = {**sizes, "value": sizes["mask"]}
+    is_neutral = traits_of(outcome).split == NEUTRAL
+    by_mask = {**sizes, "value": 1 if is_neutral else sizes["mask"]}
     measured = {**outcome.arrays, **EVALUATION}
     by_draw = ("draw",) if sizes["draw"] else ()
     effect = {name: spec for name, spec in EFFECT.items() if by_draw or "draw" not in spec.dims}
+    whole = _Group("evaluation/NAME", measured, labels, _condition, sizes)
+    if outcome.effect_of is None:
+        return [whole]
     return [
-        _Group("evaluation/NAME", measured, labels, _condition, sizes),
+        whole,
         _Group("evaluation/NAME/effect", effect, ("mask", *OF_TEXT, *by_draw), _whole, by_mask),
     ]
 
@@ -163,7 +171,8 @@ class _Group:
         objects += 2 if self.name.endswith("/NAME") else 1
         for spec in self.arrays.values():
             shape = tuple(self.sizes[dim] for dim in spec.dims)
-            size = float(np.dtype(spec.dtype).itemsize * math.prod(shape))
+            item = TEXT_BYTES if spec.dtype == "string" else np.dtype(spec.dtype).itemsize
+            size = float(item * math.prod(shape))
             is_mask = spec is EVALUATION["masked"]
             content += size
             on_disk += size * (assume.mask_compression if is_mask else assume.compression)

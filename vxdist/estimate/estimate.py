@@ -1,6 +1,6 @@
 """Estimating a run: from configuration, corpus and model to tokens, memory, time and disk."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from transformers import PreTrainedModel
@@ -14,18 +14,19 @@ from vxdist.estimate.disk import Group, measure_store
 from vxdist.estimate.machine import Machine
 from vxdist.estimate.memory import Activations, Memory, Planner
 from vxdist.estimate.shape import Size, measure_model
-from vxdist.estimate.texts import CorpusSize, Lengths, measure_texts, questions_per_dilemma
+from vxdist.estimate.texts import CorpusSize, Lengths, measure_texts
 from vxdist.estimate.trace import measure_activations
 from vxdist.estimate.work import (
     Load,
     are_tested,
     count_labels,
+    cut_outcomes,
     cut_questions,
     cut_stories,
     label_parts,
 )
-from vxdist.evaluate.checks import masked_values
-from vxdist.evaluate.outcomes import OUTCOMES
+from vxdist.evaluate.checks import make_outcomes, masked_values
+from vxdist.evaluate.outcomes import questions_per_dilemma
 from vxdist.hooks.measures import choose
 from vxdist.model.load import ModelShape, build_without_weights, describe_model
 from vxdist.model.source import ModelSource, find_config
@@ -46,6 +47,8 @@ class Estimate:
     planner: Planner
     locate: Load
     evaluate: Load | None
+    outcomes: tuple[Load, ...]
+    """The load of each outcome, which together are `evaluate`."""
     strategy: str
     memory: tuple[Memory, ...]
     costs: dict[str, Cost]
@@ -73,6 +76,7 @@ def make_estimate(
     shape = describe_model(source)
     lengths = measure_texts(config, corpus, source, shape, corpus_size, assume)
     locate, evaluate = cut_stories(config, lengths), cut_questions(config, corpus, lengths)
+    outcomes = cut_outcomes(config, corpus, lengths)
     model = build_without_weights(source)
     size = measure_model(model, shape)
     dtype = getattr(torch, config.model.dtype)
@@ -100,14 +104,15 @@ def make_estimate(
         planner=planner,
         locate=locate,
         evaluate=evaluate,
+        outcomes=outcomes,
         strategy=strategy,
         memory=tuple(planner.under(name, locate, evaluate) for name in compared),
         costs={
             load.title: find_cost(config, shape, size, machine, strategy, load)
-            for load in (locate, evaluate)
+            for load in (locate, evaluate, *(outcomes if len(outcomes) > 1 else ()))
             if load is not None
         },
-        store=_measure_store(config, corpus, shape, lengths, locate, evaluate, assume),
+        store=_measure_store(config, corpus, shape, lengths, locate, outcomes, assume),
     )
 
 
@@ -141,24 +146,37 @@ def _measure_store(
     shape: ModelShape,
     lengths: Lengths,
     locate: Load,
-    evaluate: Load | None,
+    loads: tuple[Load, ...],
     assume: Assumptions,
 ) -> tuple[Group, ...]:
+    """All groups; those of the evaluation of each outcome under its name, if there are several."""
     values, languages = count_labels(lengths.stories)
-    outcome = find_class(OUTCOMES, config.evaluate.outcome, "evaluate.outcome")
-    return measure_store(
-        shape,
-        values=values,
-        languages=languages,
-        parts=len(locate.tasks),
-        conditions=len(evaluate.tasks) if evaluate else 0,
-        masks=len(masked_values(config.evaluate, corpus)),
-        controls=config.evaluate.controls,
-        dilemmas=sum(map(len, lengths.questions.values())) // questions_per_dilemma(outcome),
-        selector=find_class(SELECTORS, config.reduce.selector, "reduce.selector"),
-        outcome=outcome,
-        assume=assume,
-        statistics=[row.name for row in choose(config.locate.statistics)],
-        of_part=label_parts(config, lengths),
-        tested=are_tested(config, lengths),
-    )
+    outcomes = make_outcomes(config.evaluate)
+    found: list[Group] = []
+    for load in loads or (None,):
+        name = next(iter(outcomes)) if load is None else load.title
+        outcome = outcomes[name]
+        questions = sum(map(len, lengths.questions[name].values()))
+        groups = measure_store(
+            shape,
+            values=values,
+            languages=languages,
+            parts=len(locate.tasks),
+            conditions=0 if load is None else len(load.tasks),
+            masks=len(masked_values(config.evaluate, corpus)),
+            controls=config.evaluate.controls,
+            dilemmas=questions // questions_per_dilemma(outcome),
+            selector=find_class(SELECTORS, config.reduce.selector, "reduce.selector"),
+            outcome=outcome,
+            assume=assume,
+            statistics=[row.name for row in choose(config.locate.statistics)],
+            of_part=label_parts(config, lengths),
+            tested=are_tested(config, lengths),
+        )
+        called = name if len(loads) > 1 else "NAME"
+        found += [
+            replace(group, name=group.name.replace("evaluation/NAME", f"evaluation/{called}"))
+            for group in groups
+            if not found or group.name.startswith("evaluation/")
+        ]
+    return tuple(found)

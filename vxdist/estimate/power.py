@@ -4,13 +4,11 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from vxdist.components import find_class
 from vxdist.config import Config
 from vxdist.corpus import Corpus, load_corpus
 from vxdist.errors import UserError
-from vxdist.evaluate.checks import check_values, find_items
+from vxdist.evaluate.checks import check_values, make_outcomes, masked_values
 from vxdist.evaluate.effects import find_labels, read_measured
-from vxdist.evaluate.outcomes import OUTCOMES, Outcome
 from vxdist.stats.power import POWER, Spread, least_shift, measure_spread
 from vxstore.cli.output import new_console, print_table, print_title, print_wrapped
 from vxstore.query import effects
@@ -71,18 +69,20 @@ def find_power(config: Config, evaluation: str | None, dilemmas: int | None) -> 
 
 def _count(config: Config, corpus: Corpus) -> int:
     """Dilemmas of the value and language that has the fewest of those that have any."""
-    items = find_items(config, corpus)
+    values = masked_values(config.evaluate, corpus)
+    items = [item for item in corpus.evaluation if item.value in values]
     return min(Counter((item.value, item.language) for item in items).values(), default=0)
 
 
 def _assume(config: Config) -> tuple[Spread, str, str]:
-    name = config.evaluate.outcome
-    outcome: type[Outcome] = find_class(OUTCOMES, name, "evaluate.outcome")
-    if name != DEFAULT_OF:
+    outcomes = make_outcomes(config.evaluate)
+    if DEFAULT_OF not in outcomes:
         raise UserError(
-            f"evaluate.outcome: how much {name} varies between random sets is not known; measure "
-            "it, and give --store STORE --evaluation NAME"
+            f"evaluate.outcome: how much {', '.join(outcomes)} varies between random sets is not "
+            "known; measure it, and give --store STORE --evaluation NAME"
         )
+    outcome = outcomes[DEFAULT_OF]
+    assert outcome.effect_of is not None
     source = "assumed, as measured of 150 random neurons of SmolLM2-135M-Instruct"
     return DEFAULT, outcome.arrays[outcome.effect_of].units, source
 

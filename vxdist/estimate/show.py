@@ -49,6 +49,10 @@ def to_json(estimate: Estimate, advice: Sequence[str], assume: Assumptions) -> d
             "evaluate": estimate.lengths.question_source,
         },
         "stages": {load.title: _stage_to_json(load, estimate) for load in estimate.loads},
+        "outcomes": {
+            load.title: _stage_to_json(load, estimate)
+            for load in (estimate.outcomes if len(estimate.outcomes) > 1 else ())
+        },
         "memory": memory,
         "store": [dataclasses.asdict(group) for group in estimate.store],
         "advice": list(advice),
@@ -108,12 +112,13 @@ def _show_model(console: Console, estimate: Estimate) -> None:
 
 def _show_work(console: Console, estimate: Estimate) -> None:
     rows = []
-    for load in estimate.loads:
+    several = estimate.outcomes if len(estimate.outcomes) > 1 else ()
+    for load in (*estimate.loads, *several):
         cost = estimate.costs[load.title]
         rows.append(
             [
-                load.title,
-                _describe_tasks(load),
+                f"- {load.title}" if load in several else load.title,
+                _describe_tasks(load, len(several)),
                 load.text_tokens,
                 load.tokens,
                 show_operations(cost.operations),
@@ -125,9 +130,11 @@ def _show_work(console: Console, estimate: Estimate) -> None:
     console.print()
 
 
-def _describe_tasks(load: Load) -> str:
+def _describe_tasks(load: Load, several: int) -> str:
     if load.title == "locate":
         return f"{len(load.tasks):,} parts, {load.texts:,} stories"
+    if load.title == "evaluate" and several:
+        return f"{len(load.tasks):,} conditions of {several} outcomes"
     return f"{len(load.tasks):,} conditions x {load.texts:,} questions"
 
 

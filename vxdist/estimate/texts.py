@@ -1,19 +1,23 @@
 """Lengths of the texts of a run in tokens: counted, or estimated if there is no tokenizer."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vxdist.components import make_component
 from vxdist.config import Config
-from vxdist.corpus import Corpus, EvaluationItem
+from vxdist.corpus import Corpus
 from vxdist.errors import UserError
 from vxdist.estimate.assumptions import Assumptions
 from vxdist.estimate.units import check_amount
-from vxdist.evaluate.checks import check_asking, masked_values
+from vxdist.evaluate.checks import check_asking, find_items, make_outcomes, masked_values
 from vxdist.evaluate.identity import choose_today
-from vxdist.evaluate.outcomes import OUTCOMES, Outcome
+from vxdist.evaluate.outcomes import (
+    Item,
+    Outcome,
+    choose_items,
+    questions_per_dilemma,
+    traits_of,
+)
 from vxdist.evaluate.prompting import Prompter
 from vxdist.model.load import ModelShape, load_tokenizer
 from vxdist.model.source import ModelSource
@@ -40,10 +44,10 @@ class StoryLength:
 
 @dataclass(frozen=True, kw_only=True)
 class Lengths:
-    """Number of tokens of each story, in order, and of each question, by language."""
+    """Number of tokens of each story, in order, and of each question, by outcome and language."""
 
     stories: Sequence[StoryLength]
-    questions: Mapping[str, Sequence[int]]
+    questions: Mapping[str, Mapping[str, Sequence[int]]]
     story_source: str
     """Where the lengths of stories come from: `counted`, `estimated` or `given`."""
     question_source: str
@@ -76,32 +80,60 @@ def measure_texts(
     for name, number in vars(corpus_size).items():
         check_amount(name, number, MOST)
     check_asking(config.evaluate)
-    values = masked_values(config.evaluate, corpus)
-    dilemmas = [item for item in corpus.evaluation if item.value in values]
+    outcomes = make_outcomes(config.evaluate)
+    asked = {name: _items(config, corpus, outcome) for name, outcome in outcomes.items()}
     if any((source.directory / name).is_file() for name in TOKENIZER_FILES):
-        measured = _count(config, corpus, dilemmas, source, shape)
+        measured = _count(config, corpus, asked, source, shape)
     else:
-        measured = _estimate(config, corpus, dilemmas, assume)
-    per_dilemma = questions_per_dilemma(_outcome(config))
+        measured = _estimate(config, corpus, asked, assume)
     return Lengths(
         stories=_resize_stories(
             measured.stories, corpus_size.stories, corpus_size.tokens_per_story, assume
         ),
-        questions=_resize(
-            {language: measured.questions.get(language, []) for language in corpus.languages},
-            None if corpus_size.dilemmas is None else per_dilemma * corpus_size.dilemmas,
-            corpus_size.tokens_per_dilemma,
-            assume,
-        ),
+        questions={
+            name: _resize_questions(
+                {g: measured.questions[name].get(g, []) for g in corpus.languages},
+                outcome,
+                corpus_size,
+                assume,
+            )
+            for name, outcome in outcomes.items()
+        },
         story_source="given" if corpus_size.tokens_per_story else measured.story_source,
         question_source="given" if corpus_size.tokens_per_dilemma else measured.question_source,
     )
 
 
+def _items(config: Config, corpus: Corpus, outcome: Outcome) -> list[Item]:
+    """What an outcome asks about; a corpus need not have dilemmas, for their number may be given.
+
+    Raises UserError if the corpus has no neutral passages, and an outcome needs them.
+    """
+    if traits_of(outcome).split == "neutral":
+        return find_items(config, corpus, outcome)
+    values = masked_values(config.evaluate, corpus)
+    return choose_items(outcome, [item for item in corpus.evaluation if item.value in values])
+
+
+def _resize_questions(
+    by_language: Mapping[str, Sequence[int]],
+    outcome: Outcome,
+    corpus_size: CorpusSize,
+    assume: Assumptions,
+) -> Mapping[str, Sequence[int]]:
+    """Questions about as many dilemmas as are given; neutral passages, and outcomes that choose
+    their dilemmas, stay as they are."""
+    if traits_of(outcome).split == "neutral" or hasattr(outcome, "choose"):
+        return by_language
+    dilemmas = corpus_size.dilemmas
+    texts = None if dilemmas is None else questions_per_dilemma(outcome) * dilemmas
+    return _resize(by_language, texts, corpus_size.tokens_per_dilemma, assume)
+
+
 def _count(
     config: Config,
     corpus: Corpus,
-    dilemmas: Sequence[EvaluationItem],
+    asked: Mapping[str, Sequence[Item]],
     source: ModelSource,
     shape: ModelShape,
 ) -> Lengths:
@@ -113,44 +145,41 @@ def _count(
         too_long=config.locate.too_long,
     )
     prompter = Prompter(tokenizer, config.evaluate, choose_today(config, {}))
-    questions = _outcome(config).ask(dilemmas, prompter, limit)
+    outcomes = make_outcomes(config.evaluate)
     return Lengths(
         stories=[_measured(s, len(s.token_ids_T)) for s in stories],
-        questions=_gather((q.language, len(q.token_ids_T)) for q in questions),
+        questions={
+            name: _gather(
+                (q.language, len(q.token_ids_T)) for q in outcomes[name].ask(items, prompter, limit)
+            )
+            for name, items in asked.items()
+        },
         story_source="counted",
         question_source="counted",
     )
 
 
 def _estimate(
-    config: Config, corpus: Corpus, dilemmas: Sequence[EvaluationItem], assume: Assumptions
+    config: Config, corpus: Corpus, asked: Mapping[str, Sequence[Item]], assume: Assumptions
 ) -> Lengths:
-    rates, outcome = assume.characters_per_token, _outcome(config)
+    rates, outcomes = assume.characters_per_token, make_outcomes(config.evaluate)
 
     def tokens(text: str, language: str) -> int:
         return 1 + round(len(text) / rates.get(language, rates["other"]))
 
     return Lengths(
         stories=[_measured(s, tokens(join_story(s), s.language)) for s in corpus.activation],
-        questions=_gather(
-            (item.language, assume.template_tokens + tokens(text, item.language))
-            for item in dilemmas
-            for text in outcome.prompts(item)
-        ),
+        questions={
+            name: _gather(
+                (item.language, assume.template_tokens + tokens(text, item.language))
+                for item in items
+                for text in outcomes[name].prompts(item)
+            )
+            for name, items in asked.items()
+        },
         story_source="estimated",
         question_source="estimated",
     )
-
-
-def questions_per_dilemma(outcome: Outcome | type[Outcome]) -> int:
-    """Number of questions that an outcome asks about each dilemma."""
-    return math.prod(map(len, outcome.labels.values()))
-
-
-def _outcome(config: Config) -> Outcome:
-    settings = config.evaluate
-    outcome: Outcome = make_component(OUTCOMES, settings.outcome, settings, "evaluate.outcome")
-    return outcome
 
 
 def _measured(story: Telling, tokens: int) -> StoryLength:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from vxdist.config import Config
 from vxdist.corpus import Corpus
 from vxdist.estimate.texts import Lengths
-from vxdist.evaluate.checks import check_controls, check_dilemmas, check_values
+from vxdist.evaluate.checks import check_controls, check_dilemmas, check_values, make_outcomes
 from vxdist.evaluate.conditions import make_conditions
+from vxdist.evaluate.outcomes import Traits, traits_of
 from vxdist.plan import Telling, assign, count_clusters, deal, pack, share_setting
 from vxdist.reduce.clusters import LEAST_CLUSTERS
 
@@ -81,22 +82,56 @@ def cut_stories(config: Config, lengths: Lengths, tokens_per_batch: int | None =
 def cut_questions(
     config: Config, corpus: Corpus, lengths: Lengths, tokens_per_batch: int | None = None
 ) -> Load | None:
-    """Evaluate's conditions; None if there are no dilemmas.
+    """The conditions of all outcomes together; None if there are no dilemmas.
 
     Raises UserError if a setting is out of range, or a question is longer than a batch.
     """
-    settings = config.evaluate
-    by_language = list(lengths.questions.values())
-    questions = [length for language in by_language for length in language]
-    if not corpus.evaluation and not questions:
+    loads = cut_outcomes(config, corpus, lengths, tokens_per_batch)
+    if not loads:
         return None
+    by_tokens = max(loads, key=lambda load: load.rows * load.width)
+    by_logits = max(loads, key=lambda load: load.logit_rows * load.logit_places)
+    return replace(
+        by_tokens,
+        title="evaluate",
+        texts=sum(load.texts for load in loads),
+        text_tokens=sum(load.text_tokens for load in loads),
+        longest=max(load.longest for load in loads),
+        tasks=tuple(task for load in loads for task in load.tasks),
+        logit_rows=by_logits.logit_rows,
+        logit_places=by_logits.logit_places,
+    )
+
+
+def cut_outcomes(
+    config: Config, corpus: Corpus, lengths: Lengths, tokens_per_batch: int | None = None
+) -> tuple[Load, ...]:
+    """The conditions of each outcome that asks anything; none if there are no dilemmas.
+
+    Raises UserError as `cut_questions` does.
+    """
+    settings = config.evaluate
+    total = sum(len(of) for outcome in lengths.questions.values() for of in outcome.values())
+    if not corpus.evaluation and not total:
+        return ()
     values = check_values(settings, corpus)
     check_controls(settings)
-    check_dilemmas(config, len(questions))
+    check_dilemmas(config, total)
     limit = tokens_per_batch or settings.tokens_per_batch
-    condition = _cut(by_language, limit, settings.max_padding, count_logits=True)
-    load = _join("evaluate", questions, [condition])
-    return replace(load, tasks=load.tasks * len(make_conditions(values, settings.controls)))
+    loads = []
+    for name, outcome in make_outcomes(settings).items():
+        by_language = list(lengths.questions[name].values())
+        questions = [length for language in by_language for length in language]
+        if not questions:
+            continue
+        traits = traits_of(outcome)
+        condition = _cut(by_language, limit, settings.max_padding, traits)
+        load = _join(name, questions, [condition])
+        draws = settings.controls
+        if traits.most_controls is not None:
+            draws = min(draws, traits.most_controls)
+        loads.append(replace(load, tasks=load.tasks * len(make_conditions(values, draws))))
+    return tuple(loads)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,28 +144,46 @@ class _Cut:
 
 
 def _cut(
-    bins: Sequence[Sequence[int]], limit: int, max_padding: float, *, count_logits: bool = False
+    bins: Sequence[Sequence[int]], limit: int, max_padding: float, traits: Traits | None = None
 ) -> _Cut:
-    """One task of texts whose lengths are in `bins`; a batch holds texts of one bin."""
-    section = "evaluate" if count_logits else "locate"
+    """One task of texts whose lengths are in `bins`; a batch holds texts of one bin.
+
+    `traits` are those of an outcome; None is locate, which predicts nothing.
+    """
+    section = "locate" if traits is None else "evaluate"
     batches = [
         [lengths[i] for i in batch]
         for lengths in bins
         for batch in pack(lengths, tokens_per_batch=limit, max_padding=max_padding, section=section)
     ]
     sizes = [(len(batch), batch[0]) for batch in batches]
-    # Evaluate keeps the logits at every position where a text of the batch ends.
-    places = [(len(batch), len(set(batch))) for batch in batches] if count_logits else [(0, 0)]
+    places = [(len(batch), _count_places(batch, traits)) for batch in batches]
+    tokens = sum(rows * width for rows, width in sizes)
+    attended = sum(rows * width**2 for rows, width in sizes)
+    logits = sum(rows * kept for rows, kept in places)
+    passes = 1 if traits is None else traits.passes
+    if traits is not None and traits.grows:
+        # Each further pass reads a token of each text, which attends to the text.
+        more = passes - 1
+        tokens, attended = tokens + more * sum(rows for rows, _ in sizes), attended + more * tokens
+        logits *= passes
+    else:
+        tokens, attended, logits = tokens * passes, attended * passes, logits * passes
     return _Cut(
-        task=Task(
-            tokens=sum(rows * width for rows, width in sizes),
-            batches=len(batches),
-            attended=sum(rows * width**2 for rows, width in sizes),
-            logits=sum(rows * kept for rows, kept in places),
-        ),
+        task=Task(tokens=tokens, batches=len(batches) * passes, attended=attended, logits=logits),
         largest=max(sizes, key=_product),
         most_logits=max(places, key=_product),
     )
+
+
+def _count_places(batch: Sequence[int], traits: Traits | None) -> int:
+    """Positions of a text for which logits are kept: those where a text of the batch ends, or all,
+    and then those of every pass that is compared."""
+    if traits is None:
+        return 0
+    if traits.logits == "all":
+        return batch[0] * (1 + traits.intact_passes)
+    return len(set(batch))
 
 
 def _product(pair: tuple[int, int]) -> int:

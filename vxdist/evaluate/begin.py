@@ -6,7 +6,7 @@ from typing import Any
 from vxdist.errors import UserError
 from vxdist.evaluate.conditions import make_conditions, mask_neurons
 from vxdist.evaluate.identity import ABSENT, Run, digest_questions, known_to
-from vxdist.evaluate.outcomes import Question
+from vxdist.evaluate.outcomes import Question, Traits
 from vxdist.evaluate.prompting import Prompter
 from vxdist.evaluate.recorded import read_activity
 from vxdist.evaluate.work import refuse_others
@@ -19,6 +19,7 @@ from vxstore.evaluation import (
     discard_unmeasured,
 )
 from vxstore.identity import begun_alike
+from vxstore.outcome import NEUTRAL
 from vxstore.text import plural
 
 
@@ -60,7 +61,7 @@ def begin(
 
 
 def _create(this: Run, identity: dict[str, Any], output: Output) -> None:
-    conditions = make_conditions(this.values, this.settings.controls)
+    conditions = make_conditions(this.values, this.controls)
     by_language = [
         LanguageNeurons(
             selected_LNV=this.selected.sel(language=g).transpose("layer", "neuron", "value").values,
@@ -79,7 +80,10 @@ def _create(this: Run, identity: dict[str, Any], output: Output) -> None:
         this.store.path,
         this.name,
         conditions=conditions,
-        dilemmas=[DilemmaLabels(id=i.id, value=i.value, language=i.language) for i in this.items],
+        dilemmas=[
+            DilemmaLabels(id=i.id, value=getattr(i, "value", NEUTRAL), language=i.language)
+            for i in this.items
+        ],
         languages=this.languages,
         measures=this.outcome.arrays,
         labels=this.outcome.labels,
@@ -87,20 +91,27 @@ def _create(this: Run, identity: dict[str, Any], output: Output) -> None:
         attrs=_attributes(this, identity),
     )
     output.say(
-        f"evaluate: {len(this.items)} dilemmas under {len(conditions)} conditions (intact, "
-        f"{plural(len(this.values), 'mask')}, "
-        f"{plural(this.settings.controls, 'control')} for each)"
+        f"evaluate: {this.name}: {plural(len(this.items), _noun(this))} under {len(conditions)} "
+        f"conditions (intact, {plural(len(this.values), 'mask')}, "
+        f"{plural(this.controls, 'control')} for each)"
     )
+
+
+def _noun(this: Run) -> str:
+    return "passage" if this.traits.split == "neutral" else "dilemma"
 
 
 def _attributes(this: Run, identity: dict[str, Any]) -> dict[str, Any]:
     """Attributes of the evaluation: its identity, and what readers need beside it."""
     masks = {} if this.settings.masks is None else {"masks": this.settings.masks}
+    traits = {"split": this.traits.split, "alternative": this.traits.alternative}
+    default = {"split": Traits.split, "alternative": Traits.alternative}
     return {
         **identity,
         "settings": identity["settings"] | masks,
         "effect_of": this.outcome.effect_of,
         "decision_boundary": this.outcome.decision_boundary,
         "mass_of": this.outcome.mass_of,
+        **{key: of for key, of in traits.items() if of != default[key]},
         "config": this.config.kept("model", "corpus", "evaluate", "trainer"),
     }

@@ -3,14 +3,15 @@
 import datetime
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
 from vxdist.components import make_component
 from vxdist.config import Config, EvaluateConfig
-from vxdist.corpus import Corpus, EvaluationItem
+from vxdist.corpus import Corpus
 from vxdist.errors import UserError
-from vxdist.evaluate.outcomes import OUTCOMES, Outcome
+from vxdist.evaluate.outcomes import OUTCOMES, Item, Outcome, choose_items, traits_of
 from vxdist.hooks.interventions import INTERVENTIONS, Intervention
 from vxdist.model.identify import digest_model
 from vxdist.model.source import ModelSource
@@ -26,9 +27,10 @@ def check_settings(config: Config, corpus: Corpus | None) -> None:
     that there is.
     """
     settings = config.evaluate
-    make_outcome(settings)
+    make_outcomes(settings)
     make_intervention(settings)
-    check_name(config.evaluation_name, "evaluate.name")
+    for name in config.evaluation_names.values():
+        check_name(name, "evaluate.name")
     check_controls(settings)
     check_asking(settings)
     check_batches("evaluate", settings.tokens_per_batch, settings.max_padding)
@@ -53,11 +55,9 @@ def check_inputs(config: Config, corpus: Corpus | None, stages: Sequence[str]) -
     """
     assert corpus is not None
     check_model_run(config)
-    items = find_items(config, corpus)
-    check_dilemmas(config, len(items))
-    outcome = make_outcome(config.evaluate)
-    for item in items:
-        outcome.prompts(item)
+    for outcome in make_outcomes(config.evaluate).values():
+        for item in find_items(config, corpus, outcome):
+            outcome.prompts(item)
     if "locate" not in stages:
         store = open_store(config.store)
         check_needs(store, store.root(), make_intervention(config.evaluate))
@@ -92,16 +92,42 @@ def find_score(config: Config, store: Store) -> str:
     return asked or default_score(store, config.reduce.selector)
 
 
-def find_items(config: Config, corpus: Corpus) -> list[EvaluationItem]:
-    """The dilemmas to score, in the order of the corpus."""
+def find_items(config: Config, corpus: Corpus, outcome: Outcome) -> list[Item]:
+    """What an outcome asks about, in the order of the corpus: dilemmas, or neutral passages.
+
+    Raises UserError if the corpus has none.
+    """
+    if traits_of(outcome).split == "neutral":
+        spoken = {item.language for item in corpus.neutral}
+        missing = [language for language in corpus.languages if language not in spoken]
+        if missing:
+            raise UserError(
+                f"corpus.path: {config.corpus.path} has no neutral passages in "
+                f"{', '.join(missing)}; add them to its neutral.jsonl, or leave harm out of "
+                "evaluate.outcome"
+            )
+        return choose_items(outcome, corpus.neutral)
     values = masked_values(config.evaluate, corpus)
-    return [item for item in corpus.evaluation if item.value in values]
+    items = [item for item in corpus.evaluation if item.value in values]
+    check_dilemmas(config, len(items))
+    return choose_items(outcome, items)
 
 
-def make_outcome(settings: EvaluateConfig) -> Outcome:
-    """The outcome of these settings. Raises UserError if there is none of its name."""
-    outcome: Outcome = make_component(OUTCOMES, settings.outcome, settings, "evaluate.outcome")
-    return outcome
+def make_outcomes(settings: EvaluateConfig) -> dict[str, Outcome]:
+    """The outcomes of these settings, by name.
+
+    Raises UserError if there is none of a name, one is named twice, or a setting is out of range.
+    """
+    named = [settings.outcome] if isinstance(settings.outcome, str) else settings.outcome
+    if not named or len(set(named)) < len(named):
+        raise UserError(f"evaluate.outcome: {named} must name at least one outcome, each once")
+    found: dict[str, Outcome] = {}
+    for name in named:
+        outcome: Any = make_component(OUTCOMES, name, settings, "evaluate.outcome")
+        if hasattr(outcome, "check"):
+            outcome.check()
+        found[name] = outcome
+    return found
 
 
 def make_intervention(settings: EvaluateConfig) -> Intervention:

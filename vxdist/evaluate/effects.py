@@ -1,6 +1,7 @@
 """The effects of an evaluation, measured from what its conditions scored; no model is needed."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,14 +9,16 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from vxdist.config import EvaluateConfig
+from vxdist.evaluate.harm import align, find_harm
 from vxdist.stats.effects import Measured, effect_matrix
 from vxdist.stats.families import infer
-from vxdist.stats.verdict import conclude
+from vxdist.stats.judge import TWO_SIDED
+from vxdist.stats.verdict import Harm, conclude
 from vxstore.errors import StoreError
 from vxstore.groups import write_group
-from vxstore.outcome import averaged, describe_outcome
+from vxstore.outcome import averaged, describe_outcome, is_neutral
 from vxstore.read import Store, open_store
-from vxstore.schema import EFFECT
+from vxstore.schema import EFFECT, HARM
 
 SETTINGS = ("confidence", "fdr", "controls")
 """Settings that the effects depend on, beside those of the evaluation; attributes of the group."""
@@ -27,7 +30,8 @@ SHIFTS = (
 
 
 def is_measured(store: Store, name: str, settings: EvaluateConfig) -> bool:
-    """Whether the effects are in the store, complete, and measured with these settings.
+    """Whether the effects are in the store, complete, and measured with these settings, and what
+    is concluded from them knows of the harm that the store holds.
 
     Those of a version that gave no p are not complete.
     """
@@ -35,17 +39,31 @@ def is_measured(store: Store, name: str, settings: EvaluateConfig) -> bool:
         attrs = store.effect(name).attrs
     except StoreError:
         return False
-    return "families" in attrs and all(attrs.get(s) == getattr(settings, s) for s in SETTINGS)
+    found = _find_harm(store, store.evaluation(name).attrs)
+    return (
+        "families" in attrs
+        and all(attrs.get(s) == getattr(settings, s) for s in SETTINGS)
+        and attrs.get("harm_of") == (None if found is None else found[0])
+    )
+
+
+def measured_with(store: Store, name: str) -> EvaluateConfig:
+    """The settings that the effects in the store were measured with."""
+    attrs, default = store.effect(name).attrs, EvaluateConfig()
+    return EvaluateConfig(**{s: attrs.get(s, getattr(default, s)) for s in SETTINGS})
 
 
 def write_effects(path: str, name: str, settings: EvaluateConfig) -> None:
     """Measure the effects of the evaluation `name`, and write them to evaluation/NAME/effect."""
-    evaluation = open_store(path).unfinished_evaluation(name)
-    arrays, attrs = measure(evaluation, confidence=settings.confidence, fdr=settings.fdr)
+    store = open_store(path)
+    evaluation = store.unfinished_evaluation(name)
+    found = _find_harm(store, evaluation.attrs)
+    harm = None if found is None else found[1]
+    arrays, attrs = measure(evaluation, confidence=settings.confidence, fdr=settings.fdr, harm=harm)
     masks, languages = find_labels(evaluation)
     coordinates: dict[str, list[str] | range] = {
         "mask": masks,
-        "value": masks,
+        "value": find_values(evaluation),
         "language": languages,
     }
     if settings.controls:
@@ -54,34 +72,66 @@ def write_effects(path: str, name: str, settings: EvaluateConfig) -> None:
     units = evaluation[outcome["effect_of"]].attrs.get("units", EFFECT["mean_shift"].units)
     specs = {
         array: dataclasses.replace(spec, units=units) if array in SHIFTS else spec
-        for array, spec in EFFECT.items()
+        for array, spec in {**EFFECT, **HARM}.items()
     }
     attrs |= {setting: getattr(settings, setting) for setting in SETTINGS}
+    if found is not None:
+        attrs["harm_of"] = found[0]
     write_group(path, f"evaluation/{name}/effect", specs, arrays, coordinates, attrs)
 
 
-def measure(
-    evaluation: xr.Dataset, *, confidence: float, fdr: float
-) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Arrays of the effect group (those of `schema.EFFECT`), and what is concluded from them.
+def _find_harm(store: Store, attrs: Mapping[str, Any]) -> tuple[str, Harm] | None:
+    return None if is_neutral(attrs) else find_harm(store, attrs)
 
-    Masks and values are those of the evaluation's masks, in order. control_shift is absent if
-    there are no control draws.
+
+def measure(
+    evaluation: xr.Dataset, *, confidence: float, fdr: float, harm: Harm | None = None
+) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Arrays of the effect group (those of `schema.EFFECT`, and of `schema.HARM` if the harm of the
+    masks is known, or measured here), and what is concluded from them.
+
+    Masks are those of the evaluation's masks, in order, and so are values, unless it is of neutral
+    passages. control_shift is absent if there are no control draws.
     """
     masks, languages = find_labels(evaluation)
+    values = find_values(evaluation)
     measured = read_measured(evaluation)
-    arrays = effect_matrix(measured, masks, languages, confidence=confidence)
+    arrays = effect_matrix(measured, masks, languages, confidence=confidence, values=values)
     arrays["masked_count"] = np.stack(
         [
             evaluation["masked"].isel(condition=c).sum(("layer", "neuron")).values
             for c in np.flatnonzero(measured.kind_C == "mask")
         ]
     )
-    found = infer(arrays, arrays["masked_count"] == 0, fdr)
+    alternative = str(evaluation.attrs.get("alternative", TWO_SIDED))
+    found = infer(
+        arrays,
+        arrays["masked_count"] == 0,
+        fdr,
+        has_values=not is_neutral(evaluation.attrs),
+        alternative=alternative,
+    )
     arrays |= found.arrays
+    arrays |= _perplexity(evaluation, masks, values, languages)
+    if harm is not None:
+        harm = align(harm, masks, languages)
+        arrays |= {"harm_shift": harm.shift_MG, "harm_p": harm.p_MG}
     draws = arrays["control_shift"].shape[-1] if "control_shift" in arrays else 0
-    verdict = conclude(arrays, found.attrs["families"], masks, languages, draws=draws, fdr=fdr)
+    verdict = conclude(
+        arrays, found.attrs["families"], masks, languages, draws=draws, fdr=fdr, harm=harm
+    )
     return arrays, {**found.attrs, "verdict": verdict}
+
+
+def _perplexity(
+    evaluation: xr.Dataset, masks: list[str], values: list[str], languages: list[str]
+) -> dict[str, NDArray[Any]]:
+    """Mean change of the negative log-likelihood of a token, if it was measured."""
+    if "nll" not in evaluation or not is_neutral(evaluation.attrs):
+        return {}
+    other = evaluation.assign_attrs(effect_of="nll")
+    matrix = effect_matrix(read_measured(other), masks, languages, confidence=0.95, values=values)
+    return {"nll_shift": matrix["mean_shift"]}
 
 
 def read_measured(evaluation: xr.Dataset) -> Measured:
@@ -104,6 +154,14 @@ def find_labels(evaluation: xr.Dataset) -> tuple[list[str], list[str]]:
     """The masks of an evaluation, and the languages of its dilemmas, in order."""
     pairs = zip(_texts(evaluation, "kind"), _texts(evaluation, "mask"), strict=True)
     return [mask for kind, mask in pairs if kind == "mask"], _texts(evaluation, "language")
+
+
+def find_values(evaluation: xr.Dataset) -> list[str]:
+    """The values whose dilemmas the masks are looked at on: those of the masks, or what stands for
+    the value of neutral passages."""
+    if is_neutral(evaluation.attrs):
+        return list(dict.fromkeys(_texts(evaluation, "value")))
+    return find_labels(evaluation)[0]
 
 
 def _texts(evaluation: xr.Dataset, name: str) -> list[str]:

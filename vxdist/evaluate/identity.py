@@ -12,9 +12,9 @@ import numpy as np
 import xarray as xr
 
 from vxdist.config import Config, EvaluateConfig
-from vxdist.corpus import Corpus, EvaluationItem
+from vxdist.corpus import Corpus
 from vxdist.evaluate.checks import read_date
-from vxdist.evaluate.outcomes import Outcome, Question
+from vxdist.evaluate.outcomes import Item, Outcome, Question, Traits, traits_of
 from vxdist.evaluate.prompting import Today
 from vxdist.hooks.interventions import Intervention
 from vxstore.defaults import DEFAULT_INTERVENTION, DEFAULT_OUTCOME
@@ -33,15 +33,16 @@ ABSENT: Mapping[str, Any] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What an evaluation is made of."""
+    """What an evaluation is made of; `kind` is the name of its outcome."""
 
     config: Config
     store: Store
     name: str
+    kind: str
     score: str
     values: list[str]
     languages: list[str]
-    items: list[EvaluationItem]
+    items: list[Item]
     outcome: Outcome
     intervention: Intervention
     scores: xr.Dataset
@@ -55,28 +56,43 @@ class Run:
     def settings(self) -> EvaluateConfig:
         return self.config.evaluate
 
+    @property
+    def traits(self) -> Traits:
+        return traits_of(self.outcome)
+
+    @property
+    def controls(self) -> int:
+        """Control draws of each mask."""
+        most, wanted = self.traits.most_controls, self.settings.controls
+        return wanted if most is None else min(most, wanted)
+
 
 def describe(this: Run, corpus: Corpus) -> dict[str, Any]:
     """What an evaluation was made of, but for its questions."""
-    found = _describe_settings(this.config, this.outcome, this.intervention)
+    found = _describe_settings(this)
     named = {"name": this.name, "scores": this.score, "values": this.values}
     bits = np.packbits(this.selected.values).tobytes()
+    is_neutral = this.traits.split == "neutral"
     return {
         **found,
         "settings": {**named, **found["settings"]},
-        "evaluation_digest": corpus.evaluation_digest(),
+        **(
+            {"neutral_digest": corpus.neutral_digest()}
+            if is_neutral
+            else {"evaluation_digest": corpus.evaluation_digest()}
+        ),
         "selection_digest": hashlib.sha256(bits).hexdigest(),
     }
 
 
-def _describe_settings(config: Config, outcome: Outcome, intervention: Intervention) -> Any:
+def _describe_settings(this: Run) -> Any:
     """The part of the identity that settings say, as attributes of the evaluation.
 
     Mappings that are compared whole are kept as JSON.
     """
-    evaluate = config.evaluate
+    config, evaluate = this.config, this.config.evaluate
     settings = {key: getattr(evaluate, key) for key in SETTINGS}
-    for component in (outcome, intervention):
+    for component in (this.outcome, this.intervention):
         if component.settings is not None:
             settings |= dataclasses.asdict(component.settings)
     asking = {
@@ -87,7 +103,7 @@ def _describe_settings(config: Config, outcome: Outcome, intervention: Intervent
     }
     found = {
         "settings": settings,
-        "outcome": evaluate.outcome,
+        "outcome": this.kind,
         "intervention": evaluate.intervention,
         "asking": asking,
     }

@@ -74,6 +74,39 @@ class Prompter:
         )
         return np.asarray(ids, dtype=np.int32)
 
+    def encode_answer(
+        self, text: str, language: str, answer: str, *, quoted: Sequence[str] = (), cue: str = ""
+    ) -> tuple[NDArray[np.int32], int]:
+        """The prompt of a question with an answer behind it, as token ids (T,), and the number of
+        the answer's first token: the first that is not that of the prompt alone.
+
+        A blank comes between them where the answer begins with a word of ASCII letters, and the
+        prompt does not end with white space. Raises UserError as `encode` does.
+        """
+        answer, text = answer.strip(), text + cue
+        shown = text if self._template is None else self._render(text)
+        shown += self._prefix(language)
+        blank = " " if answer[:1].isascii() and not shown[-1:].isspace() else ""
+        whole = f"{shown}{blank}{answer}"
+        begins = not self.uses_template
+        alone = encode_quoting(self.tokenizer, shown, text, quoted, self._controls, begins=begins)
+        ids = encode_quoting(
+            self.tokenizer,
+            whole,
+            whole[whole.rindex(text.strip()) :],
+            (*quoted, answer),
+            self._controls,
+            begins=begins,
+        )
+        pairs = zip(alone, ids, strict=False)
+        first = next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(alone), len(ids)))
+        if first == 0:
+            raise UserError(
+                "model.path: its tokenizer joins the beginning of the prompt with the answer; give "
+                "a longer prompt"
+            )
+        return np.asarray(ids, dtype=np.int32), first
+
     def show(self, token_ids_T: NDArray[np.int32]) -> str:
         """A prompt as the model reads it, control tokens included."""
         text: str = self.tokenizer.decode(

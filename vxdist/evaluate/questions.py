@@ -6,9 +6,9 @@ from typing import Any
 
 from vxdist.config import Config
 from vxdist.corpus import Corpus, EvaluationItem
-from vxdist.evaluate.checks import find_items, make_outcome
+from vxdist.evaluate.checks import find_items, make_outcomes
 from vxdist.evaluate.identity import choose_today
-from vxdist.evaluate.outcomes import Outcome, Question
+from vxdist.evaluate.outcomes import Item, Outcome, Question
 from vxdist.evaluate.prompting import Prompter
 from vxdist.model.load import ModelShape, check_embedded, describe_model, load_tokenizer
 from vxdist.model.source import ModelSource, find_config
@@ -32,7 +32,7 @@ def find_reader(config: Config) -> Reader:
 
 def ask(
     outcome: Outcome,
-    items: Sequence[EvaluationItem],
+    items: Sequence[Item],
     prompter: Prompter,
     source: ModelSource,
     shape: ModelShape,
@@ -41,9 +41,14 @@ def ask(
     embedding for a token.
     """
     questions = outcome.ask(items, prompter, shape.max_length)
-    named = ((f"dilemma {items[q.at[0]].id}", q.token_ids_T) for q in questions)
+    named = ((name_item(items[q.at[0]]), q.token_ids_T) for q in questions)
     check_embedded(named, source, shape)
     return questions
+
+
+def name_item(item: Item) -> str:
+    """A dilemma or passage, by its id."""
+    return f"{'dilemma' if isinstance(item, EvaluationItem) else 'passage'} {item.id}"
 
 
 def check_questions(config: Config, corpus: Corpus, reader: Reader) -> None:
@@ -52,12 +57,13 @@ def check_questions(config: Config, corpus: Corpus, reader: Reader) -> None:
     Raises UserError if the tokenizer, its chat template or a setting does not suit, a question is
     too long, or the model has no embedding for one of its tokens.
     """
-    items = find_items(config, corpus)
     prompter = Prompter(reader.tokenizer, config.evaluate, choose_today(config, {}))
-    asked = ask(make_outcome(config.evaluate), items, prompter, reader.source, reader.shape)
-    pack(
-        [len(question.token_ids_T) for question in asked],
-        tokens_per_batch=config.evaluate.tokens_per_batch,
-        max_padding=config.evaluate.max_padding,
-        section="evaluate",
-    )
+    for outcome in make_outcomes(config.evaluate).values():
+        items = find_items(config, corpus, outcome)
+        asked = ask(outcome, items, prompter, reader.source, reader.shape)
+        pack(
+            [len(question.token_ids_T) for question in asked],
+            tokens_per_batch=config.evaluate.tokens_per_batch,
+            max_padding=config.evaluate.max_padding,
+            section="evaluate",
+        )

@@ -3,6 +3,7 @@
 import functools
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import xarray as xr
@@ -12,16 +13,16 @@ from vxdist.corpus import Corpus, load_corpus
 from vxdist.corpus.editions import describe_other_edition, refuse_other_edition
 from vxdist.evaluate.begin import begin, make_way
 from vxdist.evaluate.checks import (
-    check_dilemmas,
     check_model,
     check_needs,
     check_values,
     find_items,
     find_score,
     make_intervention,
-    make_outcome,
+    make_outcomes,
 )
-from vxdist.evaluate.effects import is_measured, write_effects
+from vxdist.evaluate.effects import is_measured
+from vxdist.evaluate.finish import finish
 from vxdist.evaluate.identity import (
     ABSENT,
     Run,
@@ -31,12 +32,12 @@ from vxdist.evaluate.identity import (
     known_to,
 )
 from vxdist.evaluate.outcomes import Question
-from vxdist.evaluate.prompting import Prompter
+from vxdist.evaluate.prompting import Prompter, Today
 from vxdist.evaluate.questions import ask
 from vxdist.evaluate.recorded import read_recorded
 from vxdist.evaluate.trial import Trial, pick_questions
-from vxdist.evaluate.work import EvaluateWork
-from vxdist.model.load import describe_model, load_tokenizer
+from vxdist.evaluate.work import EvaluateWork, Measurement
+from vxdist.model.load import ModelShape, describe_model, load_tokenizer
 from vxdist.model.source import ModelSource, find_model
 from vxdist.output import Output
 from vxdist.ranks import is_first_rank
@@ -44,17 +45,25 @@ from vxdist.runtime.identity import describe_computation
 from vxdist.runtime.launch import find_launch
 from vxdist.runtime.loop import run_loop
 from vxdist.runtime.strategy import resolve_strategy
-from vxstore import effect_words
 from vxstore.evaluation import ConditionRecorder, begun_attrs
 from vxstore.identity import begun_alike, finished_alike
 from vxstore.mask_file import read_masks
-from vxstore.outcome import answer_mass
+from vxstore.outcome import NEUTRAL
 from vxstore.read import Store, open_store
-from vxstore.text import plural
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """An evaluation of which conditions may be left, and all that identifies it."""
+
+    run: Run
+    prompter: Prompter
+    questions: Sequence[Question]
+    identity: dict[str, Any]
 
 
 def run(config: Config, output: Output) -> None:
-    """Measure what is missing of evaluation/NAME, then the effects.
+    """Measure what is missing of the evaluation of each outcome, then the effects.
 
     Raises UserError, before any model is loaded, if something is missing or unsuitable.
     """
@@ -62,37 +71,69 @@ def run(config: Config, output: Output) -> None:
     kind = resolve_strategy(config.trainer, launch)
     source = find_model(config.model)
     corpus = load_corpus(config.corpus)
-    this = _prepare(config, corpus, source, output)
-    if not this.values:
-        asked = this.settings.masks or f"scores/{this.score}"
+    runs = _prepare(config, corpus, source, output)
+    first = runs[0]
+    if not first.values:
+        asked = first.settings.masks or f"scores/{first.score}"
         output.say(f"evaluate: {asked} has no neuron of these values, so nothing is ablated")
         return
-    kept = begun_attrs(config.store, this.name)
-    today = choose_today(config, kept)
+    left = [(this, *found) for this in runs if (found := _identify(this, corpus, kind, output))]
+    if launch.rank == 0:
+        for this, identity, _ in left:
+            make_way(this, identity)
+    shape = describe_model(source)
+    begun = [_begin(this, identity, today, source, shape) for this, identity, today in left]
+    measurements = [_measurement(of) for of in begun]  # refuses texts longer than a batch
+    if launch.rank == 0:
+        for of in begun:
+            begin(of.run, of.identity, of.prompter, of.questions, output)
+    unsealed = [n for n, of in enumerate(begun) if _missing(config.store, of.run.name) > 0]
+    if unsealed:
+        work = EvaluateWork([measurements[n] for n in unsealed])
+        common = _common([begun[n] for n in unsealed])
+        run_loop(work, source, config, output, identity=common)
+    if launch.rank == 0:
+        finish([of.run for of in begun], output)
+
+
+def _identify(
+    this: Run, corpus: Corpus, strategy: str, output: Output
+) -> tuple[dict[str, Any], Today] | None:
+    """What identifies an evaluation, and the date it asks on; None if it is finished."""
+    path = this.store.path
+    kept = begun_attrs(path, this.name)
+    today = choose_today(this.config, kept)
     identity = {**describe(this, corpus), "date": today.date.isoformat()}
     _check_edition(this, kept, identity)
     known = known_to(kept, identity)
-    identity["computation"] = describe_computation(config, kind)
-    if finished_alike(config.store, this.group, known, "evaluate.name", absent=ABSENT):
-        if launch.rank == 0:
-            output.say(f"evaluate: {this.group} exists already; no model work")
-            if not is_measured(this.store, this.name, this.settings):
-                _finish(this, output)
-        return
+    identity["computation"] = describe_computation(this.config, strategy)
+    if not finished_alike(path, this.group, known, "evaluate.name", absent=ABSENT):
+        return identity, today
+    if is_first_rank():
+        output.say(f"evaluate: {this.group} exists already; no model work")
+        stale = this.outcome.effect_of is not None and not is_measured(
+            this.store, this.name, this.settings
+        )
+        if stale:
+            finish([this], output)
+    return None
 
-    if launch.rank == 0:
-        make_way(this, identity)
-    shape = describe_model(source)
+
+def _begin(
+    this: Run, identity: dict[str, Any], today: Today, source: ModelSource, shape: ModelShape
+) -> Begun:
     prompter = Prompter(load_tokenizer(source), this.settings, today)
     questions = ask(this.outcome, this.items, prompter, source, shape)
-    if launch.rank == 0:
-        begin(this, identity, prompter, questions, output)
-    if _missing(config.store, this.name) > 0:
-        common = identity | {"questions_digest": digest_questions(questions)}
-        work = _make_work(this, prompter, questions)
-        run_loop(work, source, config, output, identity=common)
-    if launch.rank == 0:
-        _finish(this, output)
+    return Begun(run=this, prompter=prompter, questions=questions, identity=identity)
+
+
+def _common(begun: Sequence[Begun]) -> dict[str, Any]:
+    """What all ranks must agree in: of one evaluation as it is, of several under their names."""
+    found = {
+        of.run.name: of.identity | {"questions_digest": digest_questions(of.questions)}
+        for of in begun
+    }
+    return found if len(begun) > 1 else found[begun[0].run.name]
 
 
 def _check_edition(this: Run, kept: dict[str, Any], identity: dict[str, Any]) -> None:
@@ -100,13 +141,15 @@ def _check_edition(this: Run, kept: dict[str, Any], identity: dict[str, Any]) ->
     as it begins, if the store was."""
     store, corpus = this.store, this.config.corpus
     group = f"{store.path}/{this.group}"
-    refuse_other_edition(group, corpus, "evaluation_digest", kept, identity)
+    if "evaluation_digest" in identity:
+        refuse_other_edition(group, corpus, "evaluation_digest", kept, identity)
     other = describe_other_edition(store.path, corpus, "corpus_digest", store.attrs)
     if other is not None and not kept and is_first_rank():
         print(f"warning: {other}", file=sys.stderr)
 
 
-def _make_work(this: Run, prompter: Prompter, questions: Sequence[Question]) -> EvaluateWork:
+def _measurement(begun: Begun) -> Measurement:
+    this, questions = begun.run, begun.questions
     settings, recorded = this.settings, read_recorded(this.store)
     packing: dict[str, Any] = {
         "tokens_per_batch": settings.tokens_per_batch,
@@ -114,11 +157,14 @@ def _make_work(this: Run, prompter: Prompter, questions: Sequence[Question]) -> 
     }
     trial = None
     if this.outcome.mass_of is not None:
-        picked = pick_questions(questions, [item.value for item in this.items])
+        values = [getattr(item, "value", NEUTRAL) for item in this.items]
         trial = Trial(
-            questions=picked, prompter=prompter, least_mass=settings.least_mass, **packing
+            questions=pick_questions(questions, values),
+            prompter=begun.prompter,
+            least_mass=settings.least_mass,
+            **packing,
         )
-    return EvaluateWork(
+    return Measurement(
         this.outcome,
         questions,
         lambda: ConditionRecorder(this.store.path, this.name),
@@ -129,12 +175,15 @@ def _make_work(this: Run, prompter: Prompter, questions: Sequence[Question]) -> 
     )
 
 
-def _prepare(config: Config, corpus: Corpus, source: ModelSource, output: Output) -> Run:
+def _prepare(config: Config, corpus: Corpus, source: ModelSource, output: Output) -> list[Run]:
+    """What the evaluation of each outcome is made of; all but the outcome they have in common."""
     settings, store = config.evaluate, open_store(config.store)
     values = check_values(settings, corpus)
-    items = find_items(config, corpus)
-    outcome, intervention = make_outcome(settings), make_intervention(settings)
-    check_dilemmas(config, len(items))
+    intervention = make_intervention(settings)
+    asked = {
+        kind: (outcome, find_items(config, corpus, outcome))
+        for kind, outcome in make_outcomes(settings).items()
+    }
     check_model(config, store, source, output)
     root = store.root()
     check_needs(store, root, intervention)
@@ -143,19 +192,23 @@ def _prepare(config: Config, corpus: Corpus, source: ModelSource, output: Output
     languages = [str(label) for label in root.language.values]
     selected = _selected(settings, store, scores, values, languages)
     masked = _with_neurons(selected, values, languages, output)
-    return Run(
-        config=config,
-        store=store,
-        name=config.evaluation_name,
-        score=score,
-        values=masked,
-        languages=languages,
-        items=[item for item in items if item.value in masked],
-        outcome=outcome,
-        intervention=intervention,
-        scores=scores,
-        selected=selected,
-    )
+    return [
+        Run(
+            config=config,
+            store=store,
+            name=config.evaluation_names[kind],
+            kind=kind,
+            score=score,
+            values=masked,
+            languages=languages,
+            items=[item for item in items if getattr(item, "value", None) in (None, *masked)],
+            outcome=outcome,
+            intervention=intervention,
+            scores=scores,
+            selected=selected,
+        )
+        for kind, (outcome, items) in asked.items()
+    ]
 
 
 def _with_neurons(
@@ -197,16 +250,3 @@ def _missing(path: str, name: str) -> int:
     if not begun_alike(path, f"evaluation/{name}", {}, ""):
         return 1
     return int((~ConditionRecorder(path, name).sealed()).sum())
-
-
-def _finish(this: Run, output: Output) -> None:
-    """Measure the effects and mark the evaluation complete."""
-    write_effects(this.store.path, this.name, this.settings)
-    ConditionRecorder(this.store.path, this.name).complete()
-    mass = answer_mass(this.store.unfinished_evaluation(this.name))
-    if mass:
-        shown = ", ".join(f"{language} {of:.0%}" for language, of in mass.items())
-        output.say(f"evaluate: probability of the answers in the intact model: {shown}")
-    verdict = open_store(this.store.path).effect(this.name).attrs["verdict"]
-    output.say(f"evaluate: {effect_words.conclude(verdict, this.settings.outcome)}")
-    output.say(f"evaluate: effects of {plural(len(this.values), 'mask')} in {this.store.path}")

@@ -31,15 +31,16 @@ def check_inputs(config: Config, corpus: Corpus | None, stages: Sequence[str]) -
     above = next(folder for folder in path.absolute().parents if folder.exists())
     if not above.is_dir():
         raise UserError(f"report.path: {path}: {above} is not a folder; name another file")
+    evaluations = list(config.evaluation_names.values())
     for stage, key, asked, made, kind in (
-        ("reduce", "score", config.report.score, config.score_name, "scores"),
-        ("evaluate", "evaluation", config.report.evaluation, config.evaluation_name, "evaluation"),
+        ("reduce", "score", config.report.score, [config.score_name], "scores"),
+        ("evaluate", "evaluation", config.report.evaluation, evaluations, "evaluation"),
     ):
-        if stage in stages and asked not in (None, made):
+        if stage in stages and asked not in (None, *made):
             known = open_store(config.store).names(kind) if holds_store(config.store) else []
             if asked not in known:
                 raise UserError(
-                    f"report.{key}: this run makes the {key} {made}, and {config.store} has none "
+                    f"report.{key}: this run makes the {key} {' and '.join(made)}, and {config.store} has none "
                     f"named {asked!r}; name one of these, or leave it out"
                 )
 

@@ -13,6 +13,7 @@ from vxdist.config import Config, CorpusConfig
 from vxdist.corpus import load_corpus
 from vxdist.corpus.editions import BUILTIN, find_edition
 from vxdist.errors import UserError
+from vxdist.report.answers import Answered, read_answers
 from vxdist.report.checks import check_settings
 from vxdist.report.elements import Name
 from vxdist.report.evaluation import Evaluation, read_evaluation
@@ -62,6 +63,8 @@ class Content:
     score: Score
     evaluation: Evaluation | None
     missing: str
+    answers: tuple[Answered, ...]
+    """What the model answered in its own words, with the neurons of the evaluation shown."""
     top_neurons: int
     corpus_limits: str
     version: str = field(default_factory=lambda: version("vxdist"))
@@ -93,6 +96,7 @@ def gather(config: Config) -> Content:
         score=read_score(store, picked.score, root, values),
         evaluation=evaluation,
         missing=picked.missing,
+        answers=read_answers(store, picked.evaluation),
         top_neurons=config.report.top_neurons,
         corpus_limits=" ".join(str(card.get("limits", "")).split()),
     )

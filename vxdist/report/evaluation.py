@@ -60,6 +60,11 @@ class Cell:
     specific_shift: float
     p_specific: float
     q_specific: float
+    harm_shift: float
+    """Divergence from the intact model on neutral text; NaN if it was not measured."""
+    harm_p: float
+    nll_shift: float
+    """Change of the negative log-likelihood of neutral text; NaN if this is of dilemmas."""
     dilemma_count: int
     masked_count: int
     draws: int
@@ -131,6 +136,11 @@ class Evaluation:
     mask_file: str
     measure: Measure
     masks: tuple[str, ...]
+    values: tuple[str, ...]
+    """Those of the dilemmas; of neutral passages what stands for their value."""
+    has_values: bool
+    harm_of: str
+    """The evaluation that measured the harm of the masks; empty if there is none."""
     languages: tuple[str, ...]
     confidence: float
     fdr: float
@@ -150,6 +160,11 @@ class Evaluation:
     def is_tested(self) -> bool:
         """Whether effects have p and q; those of earlier versions have a rank among the draws."""
         return is_tested(self.verdict)
+
+    @property
+    def own_cells(self) -> list[Cell]:
+        """Each mask on the dilemmas of its own value; on all texts, where these have no values."""
+        return [cell for cell in self.cells if cell.own or not self.has_values]
 
     @property
     def largest_shift(self) -> float:
@@ -185,6 +200,9 @@ def read_evaluation(store: Store, name: str) -> Evaluation:
         mask_file=str(settings.get("masks") or ""),
         measure=_find_measure(found, evaluation),
         masks=tuple(strings(effect["mask"].values)),
+        values=tuple(strings(effect["value"].values)),
+        has_values=found["split"] is None,
+        harm_of=str(found["harm_of"] or ""),
         languages=tuple(languages),
         confidence=float(found["confidence"]),
         fdr=_rate(found),

@@ -30,15 +30,19 @@ def render(content: Content) -> str:
     return environment.get_template(PAGE).render(
         content=content,
         overview=make_overview(content),
-        sections={name: _make(where, content) for name, where in SECTIONS.items()},
+        sections={
+            name: section
+            for name, where in SECTIONS.items()
+            if (section := _make(where, content)) is not None
+        },
         ranking=selector_notes(content).ranking,
         script_hash=_script_hash(environment),
         recorded=str(content.recording.attrs.get("created", ""))[:10],
     )
 
 
-def _make(where: str, content: Content) -> Section:
-    make: Callable[[Content], Section] = resolve_name(where)
+def _make(where: str, content: Content) -> Section | None:
+    make: Callable[[Content], Section | None] = resolve_name(where)
     return make(content)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from vxdist.config import Config, ReduceConfig
 from vxdist.errors import UserError
 from vxdist.report.text import listing
-from vxstore.query.lookup import default_score
+from vxstore.query.lookup import default_score, names_with_effects, require_effect
 from vxstore.read import Store
 
 
@@ -28,7 +28,7 @@ def pick(config: Config, store: Store) -> Pick:
     Raises UserError (StoreError) if what was asked for is not in the store, or nothing says which
     of several scores to show.
     """
-    evaluations = store.names("evaluation")
+    evaluations = names_with_effects(store)
     name = _find_evaluation(config, store, evaluations)
     score = _find_score(config, store, name if name in evaluations else None)
     if name not in evaluations:
@@ -47,6 +47,8 @@ def pick(config: Config, store: Store) -> Pick:
 def _find_evaluation(config: Config, store: Store, known: Sequence[str]) -> str:
     """The evaluation asked for; else that of the configuration; else the only one."""
     asked = config.report.evaluation
+    if asked is not None:
+        require_effect(store, asked)
     if asked is not None and asked not in known:
         raise UserError(
             f"report.evaluation: {store.path} has no finished evaluation {asked!r}; it has "
@@ -54,7 +56,10 @@ def _find_evaluation(config: Config, store: Store, known: Sequence[str]) -> str:
         )
     if asked is not None:
         return asked
-    if config.evaluate.name is None and config.evaluation_name not in known and len(known) == 1:
+    named = [name for name in config.evaluation_names.values() if name in known]
+    if named:
+        return named[0]
+    if config.evaluate.name is None and len(known) == 1:
         return known[0]
     return config.evaluation_name
 

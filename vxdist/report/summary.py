@@ -55,7 +55,7 @@ def _table(content: Content, console: Console) -> Table:
     table.add_column("top", no_wrap=True)
     for head in () if evaluation is None else _effect_head(evaluation):
         table.add_column(_text(head, console), justify="right", no_wrap=True)
-    cells = {(c.mask, c.language): c for c in evaluation.cells if c.own} if evaluation else {}
+    cells = {(c.mask, c.language): c for c in evaluation.own_cells} if evaluation else {}
     for v, value in enumerate(content.names):
         for selection in content.score.by_language:
             tops = 1 if evaluation else 3 if selection.units else 4

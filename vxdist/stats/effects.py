@@ -45,9 +45,14 @@ class Measured:
 
 
 def effect_matrix(
-    measured: Measured, masks: Sequence[str], languages: Sequence[str], *, confidence: float
+    measured: Measured,
+    masks: Sequence[str],
+    languages: Sequence[str],
+    *,
+    confidence: float,
+    values: Sequence[str] | None = None,
 ) -> dict[str, NDArray[Any]]:
-    """Every mask on the dilemmas of every masked value in every language.
+    """Every mask on the dilemmas of every value in every language; None is the masks' values.
 
     Arrays (M, V, G) in units of what was measured: mean_shift, shift_low and shift_high (ends of
     its t interval, over dilemmas), control_mean and control_sd (of the mean shifts of the control
@@ -56,12 +61,13 @@ def effect_matrix(
     (see `rank_among`), dilemma_count. With control draws also control_shift (M, V, G, K), the mean
     shift of each draw. NaN where there are no dilemmas, or too few for a spread.
     """
-    shape = (len(masks), len(masks), len(languages))
+    values = masks if values is None else values
+    shape = (len(masks), len(values), len(languages))
     intact_D = measured.number_CD[measured.kind_C == "intact"][0]
     cells = []
     for mask in masks:
         number_CD = measured.number_CD[measured.of_mask(mask)]
-        for value in masks:
+        for value in values:
             for language in languages:
                 at = measured.of_cell(value, language)
                 # Contiguous, so that equal rows have equal means.

@@ -1,7 +1,8 @@
-"""p and q of an effect matrix, in three families of cells, and whether p can be believed.
+"""p and q of an effect matrix, in families of cells, and whether p can be believed.
 
 own: a mask on the dilemmas of its own value. specific: the same, less its effect on other values'
-dilemmas. other: a mask on the dilemmas of another value.
+dilemmas. other: a mask on the dilemmas of another value. Of texts without values there is one
+family, all: a mask on them.
 
 M: mask, V: value, G: language, K: control draw, X: cell.
 """
@@ -13,12 +14,14 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from vxdist.stats.judge import Judged, judge, judge_draws
+from vxdist.stats.judge import TWO_SIDED, Judged, judge, judge_draws
 from vxdist.stats.moderated import Prior
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
+ALL = "all"
+NAMES = ("p_value", "q_value", "specific_shift", "p_specific", "q_specific")
 LEVEL = 0.05
 """The p whose rate among draws in the masks' place is the null rate."""
 P_SOURCE = "t"
@@ -44,39 +47,48 @@ class Inference:
     attrs: dict[str, Any]
 
 
-def infer(effect: Mapping[str, NDArray[Any]], empty_MG: Bools, fdr: float) -> Inference:
+def infer(
+    effect: Mapping[str, NDArray[Any]],
+    empty_MG: Bools,
+    fdr: float,
+    *,
+    has_values: bool = True,
+    alternative: str = TWO_SIDED,
+) -> Inference:
     """What can be said of an effect matrix whose masks and values have the same labels in order.
 
-    `empty_MG`: masks without a neuron, which have no effect and are not judged. Arrays: p_value
-    and q_value (of the family own or other), specific_shift, p_specific and q_specific (NaN but on
-    own values). Attributes: fdr, families, null_rate and null_count, prior_df and prior_sd by
-    family, p_source. An infinite prior_df is None.
+    `empty_MG`: masks without a neuron, which have no effect and are not judged. Without
+    `has_values` the texts have none, and V is 1. `alternative` says what p is about. Arrays:
+    p_value and q_value (of the family of the cell), specific_shift, p_specific and q_specific (NaN
+    but on own values). Attributes: fdr, families, null_rate and null_count, prior_df and prior_sd
+    by family, p_source. An infinite prior_df is None.
     """
     shift_MVG = np.where(empty_MG[:, None, :], np.nan, effect["mean_shift"])
     draw_MVGK = effect.get("control_shift", np.zeros((*shift_MVG.shape, 0)))
-    own_MVG = np.broadcast_to(np.eye(len(shift_MVG), dtype=bool)[..., None], shift_MVG.shape)
-    specific_MG = beyond_others(shift_MVG)
-    judged = {
-        "own": judge(shift_MVG[own_MVG], draw_MVGK[own_MVG]),
-        "specific": judge(specific_MG.ravel(), _flat(beyond_others(draw_MVGK))),
-        "other": judge(shift_MVG[~own_MVG], draw_MVGK[~own_MVG]),
-    }
-    arrays = {
-        name: np.full(shift_MVG.shape, np.nan)
-        for name in ("p_value", "q_value", "specific_shift", "p_specific", "q_specific")
-    }
-    arrays["specific_shift"][own_MVG] = specific_MG.ravel()
-    for family, at in (("own", own_MVG), ("other", ~own_MVG)):
+    arrays = {name: np.full(shift_MVG.shape, np.nan) for name in NAMES}
+    diagonal_MV = np.arange(shift_MVG.shape[0])[:, None] == np.arange(shift_MVG.shape[1])
+    own_MVG: Bools = np.broadcast_to(diagonal_MV[..., None], shift_MVG.shape)
+    cells: dict[str, Bools] = {ALL: np.full(shift_MVG.shape, True)}
+    if has_values:
+        cells = {"own": own_MVG, "other": ~own_MVG}
+    judged = {name: judge(shift_MVG[at], draw_MVGK[at], alternative) for name, at in cells.items()}
+    for family, at in cells.items():
         arrays["p_value"][at], arrays["q_value"][at] = judged[family].p_X, judged[family].q_X
-    arrays["p_specific"][own_MVG] = judged["specific"].p_X
-    arrays["q_specific"][own_MVG] = judged["specific"].q_X
-    known_X = ~np.isnan(judged["own"].p_X)
-    null = judge_draws(draw_MVGK[own_MVG][known_X])
+    if has_values:
+        specific_MG = beyond_others(shift_MVG)
+        specific = judge(specific_MG.ravel(), _flat(beyond_others(draw_MVGK)), alternative)
+        arrays["specific_shift"][own_MVG] = specific_MG.ravel()
+        arrays["p_specific"][own_MVG] = specific.p_X
+        arrays["q_specific"][own_MVG] = specific.q_X
+        judged = {"own": judged["own"], "specific": specific, "other": judged["other"]}
+    main = next(iter(cells))
+    known_X = ~np.isnan(judged[main].p_X)
+    null = judge_draws(draw_MVGK[cells[main]][known_X], alternative)
     null = null[~np.isnan(null)]
-    draws = draw_MVGK.shape[-1]
+    least_rank = _least_rank_p(draw_MVGK.shape[-1], alternative)
     attrs = {
         "fdr": fdr,
-        "families": {name: _sum_up(of, fdr, draws) for name, of in judged.items()},
+        "families": {name: _sum_up(of, fdr, least_rank) for name, of in judged.items()},
         "null_rate": float((null <= LEVEL).mean()) if null.size else None,
         "null_count": int(null.size),
         "prior_df": {name: _finite(of.prior.df) for name, of in judged.items()},
@@ -109,13 +121,20 @@ def _flat(draw_MGK: Floats) -> Floats:
     return draw_MGK.reshape(draw_MGK.shape[0] * draw_MGK.shape[1], draw_MGK.shape[2])
 
 
-def _sum_up(of: Judged, fdr: float, draws: int) -> Family:
+def _least_rank_p(draws: int, alternative: str) -> float | None:
+    """The smallest p that the rank among the draws could show; None without draws."""
+    if not draws:
+        return None
+    return (2 if alternative == TWO_SIDED else 1) / (draws + 1)
+
+
+def _sum_up(of: Judged, fdr: float, least_rank_p: float | None) -> Family:
     q_X = of.q_X[~np.isnan(of.q_X)]
     return Family(
         cells=int(q_X.size),
         found=int((q_X <= fdr).sum()),
         smallest_q=float(q_X.min()) if q_X.size else None,
-        smallest_rank_p=2 / (draws + 1) if draws else None,
+        smallest_rank_p=least_rank_p,
     )
 
 

@@ -18,6 +18,8 @@ from vxdist.stats.moderated import (
 from vxdist.stats.multiplicity import bh_q
 
 Floats = NDArray[np.float64]
+TWO_SIDED, GREATER = "two-sided", "greater"
+"""What p is about: a shift apart from those of its draws, or one above them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +31,7 @@ class Judged:
     prior: Prior
 
 
-def judge(shift_X: Floats, draw_XK: Floats) -> Judged:
+def judge(shift_X: Floats, draw_XK: Floats, alternative: str = TWO_SIDED) -> Judged:
     """How each shift stands among its draws, in any units; see `predictive_p`.
 
     A cell with a NaN is not judged, nor is any with fewer than `LEAST_DRAWS` draws.
@@ -42,11 +44,19 @@ def judge(shift_X: Floats, draw_XK: Floats) -> Judged:
     prior = Prior()
     if draws >= LEAST_TO_MODERATE:
         prior = find_prior(variance_X, np.full(variance_X.shape, draws - 1.0))
-    p_X = predictive_p(shift_X - draw_XK.mean(axis=-1), variance_X, draws, prior)
+    distance_X = shift_X - draw_XK.mean(axis=-1)
+    p_X = one_sided(predictive_p(distance_X, variance_X, draws, prior), distance_X, alternative)
     return Judged(p_X=p_X, q_X=np.asarray(bh_q(p_X), dtype=np.float64), prior=prior)
 
 
-def judge_draws(draw_XK: Floats) -> Floats:
+def one_sided(p_X: Floats, distance_X: Floats, alternative: str) -> Floats:
+    """p of a symmetric law, from the two-sided one; as it is if that is what is asked for."""
+    if alternative == TWO_SIDED:
+        return p_X
+    return np.where(distance_X > 0, p_X / 2, 1 - p_X / 2)
+
+
+def judge_draws(draw_XK: Floats, alternative: str = TWO_SIDED) -> Floats:
     """p (X, K) of each draw in its mask's place, against the other draws of the same mask.
 
     The prior is that of `judge`, but for the draw that is left out. None is a mask, so that p is
@@ -67,7 +77,8 @@ def judge_draws(draw_XK: Floats) -> Floats:
                 this_X = np.arange(cells) == x
                 prior = find_prior(np.where(this_X, rest_X, variance_X), df_X - this_X)
             of = slice(x, x + 1)
-            p_XK[of, k] = predictive_p(distance_X[of], rest_X[of], draws - 1, prior)
+            p = predictive_p(distance_X[of], rest_X[of], draws - 1, prior)
+            p_XK[of, k] = one_sided(p, distance_X[of], alternative)
     return p_XK
 
 

@@ -4,13 +4,17 @@ M: mask, V: value, G: language.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vxdist.stats.families import ALL
 from vxdist.stats.moderated import LEAST_DRAWS
 
+Floats = NDArray[np.float64]
+VALUES = "the texts have no values"
 TOO_FEW = (
     f"{{draws}} of the at least {LEAST_DRAWS} control draws of each mask that a p needs "
     "(evaluate.controls; 16 are usual)"
@@ -18,8 +22,22 @@ TOO_FEW = (
 ALIKE = "the control draws of every mask shift the dilemmas alike, or there are no dilemmas"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Harm:
+    """What masks do to neutral text: the shift of each, its one-sided p against its draws, and its
+    rank among them; NaN where there is none."""
+
+    masks: list[str]
+    languages: list[str]
+    shift_MG: Floats
+    p_MG: Floats
+    rank_MG: Floats
+
+
 class Found(TypedDict):
-    """A mask that moves its own value's dilemmas in a language more than its draws do."""
+    """A mask that moves its own value's dilemmas in a language (or, where texts have no values, all
+    of them) more than its draws do. `not_selective` says why it is not `selective`, else it is
+    empty."""
 
     mask: str
     language: str
@@ -28,6 +46,7 @@ class Found(TypedDict):
     q: float
     q_specific: float | None
     selective: bool
+    not_selective: str
 
 
 class Verdict(TypedDict):
@@ -50,38 +69,64 @@ def conclude(
     *,
     draws: int,
     fdr: float,
+    harm: Harm | None = None,
 ) -> Verdict:
-    """The verdict on arrays (M, V, G) and families that `infer` found."""
-    own = families["own"]
+    """The verdict on arrays (M, V, G) and families that `infer` found; `harm` is that of the same
+    masks and languages."""
+    main = families.get("own", families.get(ALL))
+    assert main is not None
+    has_values = "own" in families
     found = []
     for m, mask in enumerate(masks):
         for g, language in enumerate(languages):
+            at = (m, m if has_values else 0, g)
             names = ("mean_shift", "p_value", "q_value", "q_specific")
-            shift, p, q, specific = (float(effect[name][m, m, g]) for name in names)
-            if q <= fdr:
-                found.append(
-                    Found(
-                        mask=mask,
-                        language=language,
-                        shift=shift,
-                        p=p,
-                        q=q,
-                        q_specific=None if np.isnan(specific) else specific,
-                        selective=is_selective(q, specific, fdr),
-                    )
+            shift, p, q, specific = (float(effect[name][at]) for name in names)
+            if not q <= fdr:
+                continue
+            reason = not_selective(q, specific, fdr, _harm_of(harm, m, g)) if has_values else VALUES
+            found.append(
+                Found(
+                    mask=mask,
+                    language=language,
+                    shift=shift,
+                    p=p,
+                    q=q,
+                    q_specific=None if np.isnan(specific) else specific,
+                    selective=not reason,
+                    not_selective=reason,
                 )
+            )
     untested = ALIKE if draws >= LEAST_DRAWS else TOO_FEW.format(draws=draws)
     return Verdict(
         masks=len(masks),
-        cells=own["cells"],
+        cells=main["cells"],
         fdr=fdr,
-        smallest_q=own["smallest_q"],
+        smallest_q=main["smallest_q"],
         found=sorted(found, key=lambda of: (of["q"], -abs(of["shift"]))),
-        untested="" if own["cells"] else untested,
+        untested="" if main["cells"] else untested,
     )
 
 
-def is_selective(q: float, q_specific: float, fdr: float) -> bool:
-    """Whether a mask moves its own value's dilemmas, and those more than other values'; NaN, not
-    judged, is not."""
-    return q <= fdr and q_specific <= fdr
+def _harm_of(harm: Harm | None, m: int, g: int) -> tuple[float, float] | None:
+    return None if harm is None else (float(harm.p_MG[m, g]), float(harm.rank_MG[m, g]))
+
+
+def not_selective(q: float, q_specific: float, fdr: float, harm: tuple[float, float] | None) -> str:
+    """Why a mask is not selective; empty if it is.
+
+    It is if it moves its own value's dilemmas (q), and those more than other values' (q_specific),
+    and does no more harm than its draws. `harm` is the one-sided p of that, and where there is none
+    the rank among the draws decides, which is 1 above all; None if it was not measured. NaN is not
+    judged.
+    """
+    if not q <= fdr:
+        return "its own dilemmas do not move more than under its matched draws"
+    if not q_specific <= fdr:
+        return "its own dilemmas do not move more than other values'"
+    p, rank = harm or (np.nan, np.nan)
+    if np.isnan(p) and np.isnan(rank):
+        return "harm not measured"
+    if p <= fdr or (np.isnan(p) and rank == 1):
+        return "it harms neutral text more than its matched draws do"
+    return ""

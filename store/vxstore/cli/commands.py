@@ -127,6 +127,19 @@ def effects(arguments: Arguments) -> None:
     _answer(arguments, answers, make_flat(answers), lambda: show_it(answers))
 
 
+def answers(arguments: Arguments) -> None:
+    """`vxstore answers`"""
+    found = query.answers(
+        _open(arguments.store),
+        arguments.evaluation,
+        value=arguments.value,
+        language=arguments.language,
+    )
+    if arguments.value is not None:
+        found = found[found["mask"].isin(["", arguments.value])]
+    _answer(arguments, found, found, lambda: show.show_answers(found))
+
+
 def select(arguments: Arguments) -> None:
     """`vxstore select`"""
     store = _open(arguments.store)

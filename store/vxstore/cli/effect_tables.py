@@ -36,6 +36,11 @@ RANKS = (
 COLUMNS = ("shift", "interval", "flips", "draws", "p", "q", "spec")
 EARLIER = ("shift", "interval", "flips", "draws", "rank")
 """Columns of an evaluation whose effects have p, and of one by an earlier version."""
+HARM = ("harm", "p harm")
+HARM_LEGEND = (
+    "harm: divergence of the ablated model from the intact one on neutral text, in nats per token; "
+    "p harm: of as much, if the mask harmed no more than its draws"
+)
 FEWEST_DIGITS, MOST_DIGITS = 2, 6
 INDENT = 2
 
@@ -48,14 +53,16 @@ def show_effects(answers: Sequence[Mapping[str, Any]]) -> None:
     console = new_console()
     marks = _show_headings(console, answers)
     tested = [is_tested(answer["verdict"]) for answer in answers]
-    for legend in [LEGEND] * any(tested) + [RANKS] * (not all(tested)):
+    has_harm = any(answer["harm_of"] for answer in answers)
+    legends = [LEGEND] * any(tested) + [RANKS] * (not all(tested)) + [HARM_LEGEND] * has_harm
+    for legend in legends:
         print_wrapped(console, legend)
     digits = _digits(answers)
     header = [("mask", False), ("value", False)]
     header += [
         (f"{mark} {name}".strip(), True)
-        for mark, of_tests in zip(marks, tested, strict=True)
-        for name in (COLUMNS if of_tests else EARLIER)
+        for mark, of_tests, answer in zip(marks, tested, answers, strict=True)
+        for name in _columns(answer, of_tests)
     ]
     tables = [
         {
@@ -65,7 +72,10 @@ def show_effects(answers: Sequence[Mapping[str, Any]]) -> None:
         for answer in answers
     ]
     keys = dict.fromkeys(key for cells in tables for key in cells)
-    missing = [["-"] * len(COLUMNS if of_tests else EARLIER) for of_tests in tested]
+    missing = [
+        ["-"] * len(_columns(answer, of_tests))
+        for answer, of_tests in zip(answers, tested, strict=True)
+    ]
     pairs = list(zip(tables, missing, strict=True))
     found = {key for answer in answers for key in _find(answer)}
     for language in dict.fromkeys(key[0] for key in keys):
@@ -77,6 +87,13 @@ def show_effects(answers: Sequence[Mapping[str, Any]]) -> None:
         print_title(console, language)
         dim = [any(tested) and key not in found for key in here]
         print_table(console, header, rows, ends, dim=dim)
+
+
+def _columns(answer: Mapping[str, Any], is_of_tests: bool) -> tuple[str, ...]:
+    """Headings of the columns of an evaluation."""
+    if not is_of_tests:
+        return EARLIER
+    return (*COLUMNS, *HARM) if answer["harm_of"] else COLUMNS
 
 
 def _find(answer: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -158,7 +175,7 @@ def _conclude(answer: Mapping[str, Any]) -> list[str]:
     said = [f"verdict: {answer['sentence']}"]
     if not is_tested(verdict):
         return said
-    if verdict["found"]:
+    if verdict["found"] and answer["split"] is None:
         said[0] += f" Each has level {CAUSAL}."
     said += [specific(verdict), calibration(answer["null_rate"], answer["null_count"])]
     if rests_on_tails(verdict, draws, answer["p_source"]):
@@ -197,7 +214,13 @@ def _cell(cell: Mapping[str, Any], answer: Mapping[str, Any], digits: int) -> li
     return [
         *shown,
         *(show_p(cell[key], draws, source) for key in ("p_value", "q_value", "q_specific")),
+        *(_harm(cell, draws, source) if answer["harm_of"] else ()),
     ]
+
+
+def _harm(cell: Mapping[str, Any], draws: int, source: object) -> tuple[str, str]:
+    shift = cell["harm_shift"]
+    return "-" if math.isnan(shift) else f"{shift:.2g}", show_p(cell["harm_p"], draws, source)
 
 
 def _flips(cell: Mapping[str, Any]) -> str:

@@ -68,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_layers(command("layers", "how many neurons are selected in each layer", "STORE"))
     _add_compare(command("compare", "how similar two selections of one model are", "A", "B"))
     _add_effects(command("effects", "what ablating each value's neurons did", "STORE"))
+    _add_answers(command("answers", "what the model answered, intact and ablated", "STORE"))
     _add_select(command("select", "select again, with other settings", "STORE"))
     _add_export(command("export", "write a selection or the counts to a file", "STORE"))
     _add_check(command("check", "verify an entire store, and name what is damaged", "STORE"))
@@ -145,6 +146,16 @@ def _add_effects(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--corpus", metavar="DIR", help="corpus with the texts; default: the one that was recorded"
     )
+
+
+def _add_answers(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--evaluation", metavar="NAME", help="name of the evaluation; default: the only one"
+    )
+    parser.add_argument(
+        "--value", help="only dilemmas of this value, intact and under its own mask"
+    )
+    parser.add_argument("--language", help="only this language")
 
 
 def _add_select(parser: argparse.ArgumentParser) -> None:

@@ -226,3 +226,13 @@ def _share(cut: Any, maximum: Any) -> str | None:
 
 def _mapping(item: Any) -> dict[str, Any]:
     return dict(item) if isinstance(item, Mapping) else {}
+
+
+def show_answers(answers: pd.DataFrame) -> None:
+    """The answers to each dilemma, one below the other."""
+    console = new_console()
+    for (name, value, language), of in answers.groupby(["id", "value", "language"], sort=False):
+        console.print()
+        print_title(console, f"{name} ({value}, {language})")
+        for condition, text in of[["condition", "answer"]].itertuples(index=False):
+            print_wrapped(console, f"{condition}: {' '.join(text.split()) or '-'}")

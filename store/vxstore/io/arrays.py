@@ -70,12 +70,14 @@ def _laws(spec: ArraySpec) -> dict[str, Any]:
     return {name: law for name, law in declared.items() if law is not None}
 
 
-def fill_value(spec: ArraySpec) -> int | float | bool:
+def fill_value(spec: ArraySpec) -> int | float | bool | str:
     """What a missing chunk of an array reads as, which no count and no sum can be.
 
     Counts by neuron, by expert and of all tokens have different ones, so that their quotients are
     not between 0 and 1: -1 / -1 would look like a probability of 1.
     """
+    if spec.dtype == "string":
+        return ""
     kind = np.dtype(spec.dtype).kind
     if kind != "i":
         return float("nan") if kind == "f" else False

@@ -1,5 +1,6 @@
 """Queries of a store, answered as tables and plain dictionaries. Nothing here prints."""
 
+from vxstore.query.answers import answers
 from vxstore.query.asked import asked
 from vxstore.query.claimed import claimed
 from vxstore.query.clusters import clusters
@@ -17,6 +18,7 @@ from vxstore.query.settings import settings
 from vxstore.query.top import top
 
 __all__ = [
+    "answers",
     "asked",
     "claimed",
     "clusters",

@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 
 from vxstore.errors import StoreError
 from vxstore.outcome import averaged, describe_outcome
-from vxstore.query.lookup import default_evaluation, pick, reading, require_known, strings
+from vxstore.query.lookup import (
+    default_evaluation,
+    pick,
+    reading,
+    require_effect,
+    require_known,
+    strings,
+)
 from vxstore.read import Store
 from vxstore.text import name_binary
 
@@ -140,6 +147,7 @@ def _category(labels: Sequence[str]) -> pd.Categorical:
 
 def _open(store: Store, evaluation: str | None) -> _Scored:
     name = default_evaluation(store) if evaluation is None else evaluation
+    require_effect(store, name)
     with reading(store, f"evaluation/{name}"):
         dataset = store.evaluation(name)
         outcome = describe_outcome(dataset.attrs)

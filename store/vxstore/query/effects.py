@@ -12,12 +12,13 @@ import xarray as xr
 
 from vxstore.effect_words import conclude, is_tested
 from vxstore.errors import StoreError
-from vxstore.outcome import answer_mass, describe_outcome
+from vxstore.outcome import NEUTRAL, answer_mass, describe_outcome, is_neutral
 from vxstore.query.lookup import (
     default_evaluation,
     get_attrs,
     pick,
     reading,
+    require_effect,
     require_known,
     strings,
 )
@@ -32,7 +33,7 @@ COUNTS = ("masked_count", "dilemma_count")
 NUMBERS = (
     "mean_shift", "shift_low", "shift_high", "flip_rate", "flip_low", "flip_high", "control_mean",
     "control_sd", "control_rank", "se_total", "p_value", "q_value", "specific_shift", "p_specific",
-    "q_specific",
+    "q_specific", "harm_shift", "harm_p", "nll_shift",
 )  # fmt: skip
 DIMS = ("mask", "value", "language")
 
@@ -49,14 +50,16 @@ def effects(
     """The effects of one evaluation; None is the only one, or `choice`.
 
     Keys: store, evaluation, model, outcome, intervention, effect_of (the array whose mean change
-    is a shift), decision_boundary, units (of shifts), confidence, fdr, controls (draws for each
-    mask), p_source (where p comes from), null_rate (share of p of at most .05 among the null_count
-    p of draws in their masks' place), prior_df and prior_sd (by family), families, answer_mass
-    (mean probability that the intact model gives to the answers, by language; None if the outcome
-    measures none), verdict (see FORMAT.md), sentence (the verdict in words) and the table `cells`:
-    mask, value (of the dilemmas), language, masked_count (neurons), dilemma_count, the arrays that
-    `NUMBERS` names, and passes. bootstrap_resamples, seed and passes are those of earlier versions.
-    What a store does not record is None, or NaN in the table.
+    is a shift), decision_boundary, split (None, or `neutral` if it is of neutral passages), harm_of
+    (the evaluation that measured the harm of its masks; None if there is none), units (of shifts),
+    confidence, fdr, controls (draws for each mask), p_source (where p comes from), null_rate (share
+    of p of at most .05 among the null_count p of draws in their masks' place), prior_df and
+    prior_sd (by family), families, answer_mass (mean probability that the intact model gives to
+    the answers, by language; None if the outcome measures none), verdict (see FORMAT.md), sentence
+    (the verdict in words) and the table `cells`: mask, value (of the dilemmas), language,
+    masked_count (neurons), dilemma_count, the arrays that `NUMBERS` names, and passes.
+    bootstrap_resamples, seed and passes are those of earlier versions. What a store does not record
+    is None, or NaN in the table.
 
     `value`, `mask` and `language` leave only their cells; `own` those of masks on the dilemmas of
     their own value. Raises StoreError if there is no such evaluation, mask, value or language,
@@ -66,12 +69,13 @@ def effects(
     """
     name = default_evaluation(store) if evaluation is None else evaluation
     effect = _open(store, name)
+    has_values = not is_neutral(get_attrs(store, f"evaluation/{name}"))
     for dim, wanted in zip(DIMS, (mask, value, language), strict=True):
         if wanted is not None:
             require_known(store, dim, wanted, strings(effect[dim].values))
             effect = effect.sel({dim: [wanted]})
     cells = _cells(effect)
-    cells = cells[(cells["mask"] == cells["value"]) | (not own)]
+    cells = cells[(cells["mask"] == cells["value"]) | (not (own and has_values))]
     described = describe_outcome(get_attrs(store, f"evaluation/{name}"))
     verdict = _verdict(store, name, effect.attrs)
     return {
@@ -79,6 +83,8 @@ def effects(
         "evaluation": name,
         "model": store.attrs.get("model"),
         **described,
+        "split": None if has_values else NEUTRAL,
+        "harm_of": effect.attrs.get("harm_of"),
         "units": effect["mean_shift"].attrs.get("units"),
         **{key: effect.attrs.get(key) for key in (*SETTINGS, *TESTS)},
         "answer_mass": _answer_mass(store, name),
@@ -112,6 +118,7 @@ def effect_rows(
 
 def _open(store: Store, name: str) -> xr.Dataset:
     """The effect group, read whole."""
+    require_effect(store, name)
     with reading(store, f"evaluation/{name}/effect"):
         return store.effect(name).load()
 

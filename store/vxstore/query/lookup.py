@@ -15,6 +15,7 @@ from vxstore.declared import BY_VALUE, Ranking, find_ranking, find_selected
 from vxstore.defaults import DEFAULT_OUTCOME, DEFAULT_SELECTOR
 from vxstore.errors import DAMAGE, StoreError
 from vxstore.io import arrays
+from vxstore.outcome import has_effect, is_neutral
 from vxstore.read import Store
 from vxstore.schema import POOLED
 
@@ -59,19 +60,37 @@ def default_score(store: Store, preferred: str = DEFAULT_SELECTOR) -> str:
 
     Raises StoreError if there is none, or, listing them, if there are several of other names.
     """
-    return _default(store, "scores", "score", preferred, "reduce")
+    return _choose(store, store.names("scores"), "score", preferred, "reduce")
 
 
 def default_evaluation(store: Store) -> str:
-    """The evaluation meant where none is given: the only one, or else `choice`.
+    """The evaluation meant where none is given: the only one with effects on dilemmas (or, without
+    any, the only one with effects), or else `choice`.
 
     Raises StoreError if there is none, or, listing them, if there are several of other names.
     """
-    return _default(store, "evaluation", "evaluation", DEFAULT_OUTCOME, "evaluate")
+    known = names_with_effects(store)
+    of_dilemmas = [n for n in known if not is_neutral(get_attrs(store, f"evaluation/{n}"))]
+    known = of_dilemmas or known or store.names("evaluation")
+    return _choose(store, known, "evaluation", DEFAULT_OUTCOME, "evaluate")
 
 
-def _default(store: Store, kind: str, noun: str, preferred: str, stage: str) -> str:
-    known = store.names(kind)
+def names_with_effects(store: Store) -> list[str]:
+    """The finished evaluations that measured an effect."""
+    names = store.names("evaluation")
+    return [name for name in names if has_effect(get_attrs(store, f"evaluation/{name}"))]
+
+
+def require_effect(store: Store, name: str) -> None:
+    """Raise StoreError if the evaluation `name` is finished, and measured no effect."""
+    if name in store.names("evaluation") and name not in names_with_effects(store):
+        raise StoreError(
+            f"{store.path} has in evaluation/{name} answers and no effects; `vxstore answers` "
+            "shows them"
+        )
+
+
+def _choose(store: Store, known: Sequence[str], noun: str, preferred: str, stage: str) -> str:
     if not known:
         raise StoreError(f"{store.path} has no finished {noun}; run `vxdist {stage}`")
     if len(known) > 1 and preferred not in known:

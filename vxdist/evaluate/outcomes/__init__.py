@@ -5,13 +5,15 @@ To add one, write a module with its class and its settings, and a line in the ta
 B: text of a batch, T: token.
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vxdist.corpus import EvaluationItem
+from vxdist.corpus import EvaluationItem, NeutralItem
 from vxstore.schema import ArraySpec
 
 if TYPE_CHECKING:
@@ -22,7 +24,55 @@ if TYPE_CHECKING:
 
 OUTCOMES = {
     "choice": "vxdist.evaluate.outcomes.choice:Choice",
+    "likelihood": "vxdist.evaluate.outcomes.likelihood:Likelihood",
+    "harm": "vxdist.evaluate.outcomes.harm:Harm",
+    "answers": "vxdist.evaluate.outcomes.answers:Answers",
 }
+Item = EvaluationItem | NeutralItem
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traits:
+    """How an outcome differs from one forward pass about every dilemma, under every condition."""
+
+    split: Literal["evaluation", "neutral"] = "evaluation"
+    """What it asks about: the dilemmas, or the neutral passages."""
+    passes: int = 1
+    """Forward passes of each batch: `measure` is called once for each, in turn, with the same
+    batch, and returns numbers at the last."""
+    intact_passes: int = 0
+    """How many of them, the first ones, run without any ablation."""
+    most_controls: int | None = None
+    """Control draws for each mask are no more than this; None is as many as the settings say."""
+    grows: bool = False
+    """Whether passes after the first read one more token of each text, and not the text again."""
+    logits: Literal["last", "all"] = "last"
+    """Where in a text the next token is predicted, at most."""
+    questions: int | None = None
+    """Questions about each dilemma; None is one for each label of the dimensions behind it."""
+    alternative: Literal["two-sided", "greater"] = "two-sided"
+    """Which effects its p is about: any, or only those above the control draws."""
+
+
+def traits_of(outcome: Any) -> Traits:
+    """The traits of an outcome, or of its class; the default ones if it declares none."""
+    found: Traits = getattr(outcome, "traits", None) or Traits()
+    return found
+
+
+def questions_per_dilemma(outcome: Any) -> int:
+    """Number of questions that an outcome asks about each dilemma."""
+    return traits_of(outcome).questions or math.prod(map(len, outcome.labels.values()))
+
+
+def choose_items(outcome: Any, items: Sequence[Item]) -> list[Item]:
+    """Those of the items that an outcome asks about."""
+    return list(outcome.choose(items)) if hasattr(outcome, "choose") else list(items)
+
+
+def derive(outcome: Any, measured: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """All arrays of a condition, those that an outcome computes from the others among them."""
+    return {**measured, **(outcome.derive(measured) if hasattr(outcome, "derive") else {})}
 
 
 class Question(Protocol):
@@ -47,31 +97,47 @@ class Question(Protocol):
 
 
 class Outcome(Protocol):
-    """Asks questions about dilemmas, and turns what the model computes into numbers."""
+    """Asks questions about dilemmas, and turns what the model computes into numbers.
+
+    It may also have `traits` (see `Traits`), `check()`, which raises UserError if a setting is out
+    of range, `choose(items)`, which returns those that it asks about, and `derive(arrays)`, which
+    returns further arrays of a condition, computed from what `measure` gave.
+    """
 
     settings: Any
     """An instance of the class's dataclass `Settings`; None if it has none."""
-    arrays: ClassVar[Mapping[str, ArraySpec]]
-    """Arrays that it fills, of dimensions condition, dilemma and perhaps more."""
-    labels: ClassVar[Mapping[str, Sequence[str]]]
-    """Labels of the dimensions behind dilemma."""
-    effect_of: ClassVar[str]
-    """The array whose change is the effect, averaged over the dimensions behind dilemma."""
-    decision_boundary: ClassVar[float | None]
-    """The number at which the model's decision flips; None if the outcome is no decision."""
 
-    mass_of: ClassVar[str | None]
-    """The array that holds the probability of all `answers`, of which a trial sees to it that there
-    is enough; None if the questions have no such answers."""
+    @property
+    def arrays(self) -> Mapping[str, ArraySpec]:
+        """Arrays that it fills, of dimensions condition, dilemma and perhaps more: numbers, or
+        texts (dtype string)."""
 
-    def prompts(self, item: EvaluationItem) -> Sequence[str]:
+    @property
+    def labels(self) -> Mapping[str, Sequence[str]]:
+        """Labels of the dimensions behind dilemma."""
+
+    @property
+    def effect_of(self) -> str | None:
+        """The array whose change is the effect, averaged over the dimensions behind dilemma; None
+        if it measures no effect."""
+
+    @property
+    def decision_boundary(self) -> float | None:
+        """The number at which the model's decision flips; None if the outcome is no decision."""
+
+    @property
+    def mass_of(self) -> str | None:
+        """The array that holds the probability of all `answers`, of which a trial sees to it that
+        there is enough; None if the questions have no such answers."""
+
+    def prompts(self, item: Any) -> Sequence[str]:
         """The texts of a dilemma's questions, without the chat template.
 
         Raises UserError if the settings have none for its language.
         """
 
     def ask(
-        self, items: Sequence[EvaluationItem], prompter: "Prompter", max_length: int | None
+        self, items: Sequence[Any], prompter: "Prompter", max_length: int | None
     ) -> Sequence[Question]:
         """All questions about `items`, in their order.
 
@@ -82,8 +148,9 @@ class Outcome(Protocol):
 
     def measure(
         self, model: "PreTrainedModel", batch: "Batch", questions: Sequence[Question]
-    ) -> Mapping[str, NDArray[np.float64]]:
+    ) -> Mapping[str, NDArray[Any]]:
         """One number of each array for each of the batch's questions, (B,), from a forward pass.
 
-        A filler batch must run like any other; what is returned of it is not used.
+        NaN where a question says nothing of an array. A filler batch must run like any other; what
+        is returned of it is not used.
         """

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vxdist.corpus import EvaluationItem
-from vxdist.errors import UserError
 from vxdist.evaluate.letters import letter_tokens
+from vxdist.evaluate.wording import find_cue, find_prompt, refuse_longer
 from vxstore.schema import ArraySpec
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Choice:
 
     def prompts(self, item: EvaluationItem) -> Sequence[str]:
         """The dilemma in both orders of its options."""
-        prompt = self._prompt(item.language)
+        prompt = find_prompt("choice", self.settings.prompts, item.language, FIELDS)
         options = (item.aligned, item.violating)
         return [_fill(prompt, item.dilemma, *pair) for pair in (options, options[::-1])]
 
@@ -103,13 +103,11 @@ class Choice:
                     text,
                     item.language,
                     quoted=(item.dilemma, item.aligned, item.violating),
-                    cue="" if prompter.uses_template else self._cue(item.language),
+                    cue=""
+                    if prompter.uses_template
+                    else find_cue("choice", self.settings.cues, item.language),
                 )
-                if max_length is not None and len(ids_T) > max_length:
-                    raise UserError(
-                        f"dilemma {item.id}: its question has {len(ids_T)} tokens, more than the "
-                        f"model's {max_length}; shorten or remove it"
-                    )
+                refuse_longer(f"dilemma {item.id}: its question", len(ids_T), max_length)
                 questions.append(
                     LetterQuestion(
                         dilemma=n,
@@ -141,24 +139,6 @@ class Choice:
             "log_odds": log_odds_B * sign_B,
             "option_mass": log_mass_B2.exp().sum(-1).double().cpu().numpy(),
         }
-
-    def _prompt(self, language: str) -> str:
-        prompt = self.settings.prompts.get(language)
-        if prompt is None:
-            raise UserError(
-                f"evaluate.choice.prompts: none for language {language!r}; add one with "
-                f"{', '.join(FIELDS)}"
-            )
-        for name in FIELDS:
-            if name not in prompt:
-                raise UserError(f"evaluate.choice.prompts.{language}: {name} is missing from it")
-        return prompt
-
-    def _cue(self, language: str) -> str:
-        cue = self.settings.cues.get(language)
-        if cue is None:
-            raise UserError(f"evaluate.choice.cues: none for language {language!r}; add one")
-        return f"\n\n{cue}"
 
 
 def _fill(prompt: str, dilemma: str, a: str, b: str) -> str:

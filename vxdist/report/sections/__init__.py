@@ -1,7 +1,7 @@
 """The sections of the page, each a .py that reads and a .html.j2 that shows, side by side.
 
 To add one, write both files and a line in the table: a function from the content of the page to a
-`Section`, whose template, ID.html.j2, is given it as `section` and its view as `view`.
+`Section` (or None), whose template, ID.html.j2, is given it as `section` and its view as `view`.
 """
 
 SECTIONS = {
@@ -9,10 +9,12 @@ SECTIONS = {
     "claims": "vxdist.report.sections.claims:make_section",
     "selection": "vxdist.report.sections.selection:make_section",
     "effects": "vxdist.report.sections.effects:make_section",
+    "answers": "vxdist.report.sections.answers:make_section",
     "top": "vxdist.report.sections.top:make_section",
     "caveats": "vxdist.report.sections.caveats:make_section",
 }
-"""Sections in the order of the page, by the ids that links lead to."""
+"""Sections in the order of the page, by the ids that links lead to. One that has nothing to show,
+None, is left out."""
 
 SELECTOR_NOTES = {
     "vape": "vxdist.report.sections.vape:make_notes",

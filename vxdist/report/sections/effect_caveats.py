@@ -85,7 +85,7 @@ def _comparisons(evaluation: Evaluation) -> Caveat:
     masks = plural(len(evaluation.masks), "mask")
     text = (
         f"The effect matrix has {plural(len(evaluation.cells), 'cell')} ({masks}, "
-        f"{plural(len(evaluation.masks), 'value')}, "
+        f"{plural(len(evaluation.values), 'value')}, "
         f"{plural(len(evaluation.languages), 'language')}). "
     )
     if evaluation.is_tested:

@@ -71,8 +71,9 @@ def cell_head(evaluation: Evaluation) -> tuple[str, ...]:
     """Headings of `cell_numbers`."""
     flips = ("Flips",) if evaluation.measure.has_decision else ()
     tested = ("p", "q", "q beyond others") if evaluation.is_tested else ()
+    harm = ("Harm, nats per token", "p of harm") if evaluation.harm_of else ()
     controls = ("Control draws", "Among draws") if evaluation.controls else ()
-    return ("Neurons", "Dilemmas", "Mean shift", "Interval", *flips, *tested, *controls)
+    return ("Neurons", "Dilemmas", "Mean shift", "Interval", *flips, *tested, *harm, *controls)
 
 
 def cell_numbers(evaluation: Evaluation, cell: Cell) -> tuple[str, ...]:
@@ -86,6 +87,7 @@ def cell_numbers(evaluation: Evaluation, cell: Cell) -> tuple[str, ...]:
         interval(cell.shift_low, cell.shift_high, digits),
         *[show_flips(cell)] * evaluation.measure.has_decision,
         *show_tests(evaluation, cell),
+        *show_harm(evaluation, cell),
         *controls,
     )
 
@@ -106,6 +108,16 @@ def show_tests(evaluation: Evaluation, cell: Cell) -> tuple[str, ...]:
     return tuple(
         NONE if math.isnan(n) else show_p(n, cell.draws, evaluation.p_source) for n in found
     )
+
+
+def show_harm(evaluation: Evaluation, cell: Cell) -> tuple[str, ...]:
+    """What the mask does to neutral text, and its p; nothing where that was not measured."""
+    if not evaluation.harm_of:
+        return ()
+    if math.isnan(cell.harm_shift):
+        return NONE, NONE
+    p = NONE if math.isnan(cell.harm_p) else show_p(cell.harm_p, cell.draws, evaluation.p_source)
+    return f"{cell.harm_shift:.2g}", p
 
 
 def _draws(cell: Cell, digits: int) -> str:

@@ -9,7 +9,13 @@ from vxdist.report.evaluation import Cell, Evaluation, Measure
 from vxdist.report.findings import describe_source
 from vxdist.report.interventions import InterventionWords, describe_intervention
 from vxdist.report.notes import outcome_notes
-from vxdist.report.sections.effect_table import EffectTable, make_table, show_flips, show_tests
+from vxdist.report.sections.effect_table import (
+    EffectTable,
+    make_table,
+    show_flips,
+    show_harm,
+    show_tests,
+)
 from vxdist.report.sections.own_effects import OwnEffects, make_own_effects
 from vxdist.report.text import every, interval, plural, signed
 from vxstore.effect_words import HEAVY, calibration, specific
@@ -92,18 +98,19 @@ def notes(evaluation: Evaluation) -> tuple[str, ...]:
 
 def _effect_map(content: Content, evaluation: Evaluation, language: str) -> EffectMap:
     names = tuple(content.name(mask) for mask in evaluation.masks)
+    columns = tuple(content.name(value) for value in evaluation.values)
     by_key = {(c.mask, c.value): c for c in evaluation.cells if c.language == language}
     rows = tuple(
         MapRow(
             name=row,
             shades=tuple(
                 _effect_shade(evaluation, by_key[row.id, column.id], row, column)
-                for column in names
+                for column in columns
             ),
         )
         for row in names
     )
-    return EffectMap(language=language, columns=names, rows=rows)
+    return EffectMap(language=language, columns=columns, rows=rows)
 
 
 def _effect_shade(evaluation: Evaluation, cell: Cell, row: Name, column: Name) -> Shade:
@@ -145,4 +152,6 @@ def _explain_tests(evaluation: Evaluation, cell: Cell) -> list[str]:
         return []
     p, q, q_specific = show_tests(evaluation, cell)
     own = f"; beyond other values’ dilemmas q {q_specific}" if cell.own else ""
-    return [f"p {p}, q {q} against matched draws{own}"]
+    harm = show_harm(evaluation, cell)
+    said = [f"Harm on neutral text {harm[0]} nats per token, p {harm[1]}"] if harm else []
+    return [f"p {p}, q {q} against matched draws{own}", *said]

@@ -47,7 +47,7 @@ class OwnEffects:
 
 def make_own_effects(content: Content, evaluation: Evaluation) -> OwnEffects:
     """The cells on own values, by mask and language."""
-    cells = [c for c in evaluation.cells if c.own]
+    cells = evaluation.own_cells
     cells.sort(key=lambda c: evaluation.masks.index(c.mask))
     scale = Scale.over(cells)
     return OwnEffects(
