@@ -100,7 +100,7 @@ def test_an_evaluation_cut_short_goes_on(
         patch.setattr(ConditionRecorder, "write", killed_after_three)
         assert main(["evaluate", *run_options]) == 3
     with monkeypatch.context() as patch:
-        patch.setattr(stage, "_finish", lambda *_: None)  # as if killed just before the end
+        patch.setattr(stage, "finish", lambda *_: None)  # as if killed just before the end
         assert main(["evaluate", *run_options]) == 0
     with pytest.raises(vxstore.StoreError, match="no finished evaluation/choice"):
         vxstore.open(str(tmp_path / "run.zarr")).evaluation("choice")

@@ -40,8 +40,8 @@ def check_inputs(config: Config, corpus: Corpus | None, stages: Sequence[str]) -
             known = open_store(config.store).names(kind) if holds_store(config.store) else []
             if asked not in known:
                 raise UserError(
-                    f"report.{key}: this run makes the {key} {' and '.join(made)}, and {config.store} has none "
-                    f"named {asked!r}; name one of these, or leave it out"
+                    f"report.{key}: this run makes the {key} {' and '.join(made)}, and "
+                    f"{config.store} has none named {asked!r}; name one of these, or leave it out"
                 )
 
 

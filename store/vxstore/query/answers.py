@@ -24,9 +24,9 @@ def answers(
     """The answers to each dilemma, under each condition in turn.
 
     Columns: id, value and language of the dilemma, condition, kind (intact, mask or control), mask
-    (the value whose neurons, or whose control draw, were ablated) and answer. A mask and its control
-    draw answer the dilemmas of every value; `value` and `language` leave only theirs. None, as
-    `evaluation`, is the only one with answers. Raises StoreError if there is no such evaluation,
+    (the value whose neurons, or whose control draw, were ablated) and answer. A mask and its
+    control draw answer the dilemmas of every value; `value` and `language` leave only theirs. None,
+    as `evaluation`, is the only one with answers. Raises StoreError if there is no such evaluation,
     value or language, naming the known ones, or it has no answers.
     """
     name = _find(store, evaluation)
