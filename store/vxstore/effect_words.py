@@ -28,9 +28,9 @@ MOVED = {"choice": "choices", "likelihood": "likelihoods", "harm": "neutral text
 
 
 NO_VALUES = "the texts have no values"
-UNKNOWN = ("harm not measured",)
+UNKNOWN = ("harm not measured", "not tested against other values")
 """Reasons for not being selective that say that it is not known."""
-_NOT = {False: "Not selective", True: "Selective or not"}
+_NOT = {False: "Not selective", True: "Not known to be selective"}
 
 
 def is_tested(verdict: Mapping[str, Any] | None) -> bool:

@@ -122,7 +122,8 @@ def test_the_option_is_all_that_follows_the_prompt(
     item: EvaluationItem, tokenizer: Any, today: Today
 ) -> None:
     asked = Likelihood().ask([item], prompter_of(tokenizer, today), None)
-    assert [(q.option, q.after_dilemma) for q in asked] == [(0, True), (1, True), (0, False), (1, False)]  # fmt: skip
+    kinds = [(question.option, question.after_dilemma) for question in asked]
+    assert kinds == [(0, True), (1, True), (0, False), (1, False)]
     for question in asked:
         option = (item.aligned, item.violating)[question.option]
         ids = question.token_ids_T.tolist()

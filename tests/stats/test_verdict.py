@@ -78,7 +78,7 @@ def test_what_could_not_be_judged_says_why(draws: int, reason: str) -> None:
         (0.1, 0.1, (0.11, 0.9), ""),
         (0.2, 0.01, (0.9, 0.5), "do not move more than under its matched draws"),
         (0.01, 0.2, (0.9, 0.5), "do not move more than other values'"),
-        (0.01, math.nan, (0.9, 0.5), "do not move more than other values'"),
+        (0.01, math.nan, (0.9, 0.5), "not tested against other values"),
         (0.01, 0.01, (0.1, 0.9), "it harms neutral text more than its matched draws do"),
         (0.01, 0.01, None, "harm not measured"),
         (0.01, 0.01, (math.nan, math.nan), "harm not measured"),

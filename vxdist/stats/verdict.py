@@ -122,6 +122,8 @@ def not_selective(q: float, q_specific: float, fdr: float, harm: tuple[float, fl
     """
     if not q <= fdr:
         return "its own dilemmas do not move more than under its matched draws"
+    if np.isnan(q_specific):
+        return "not tested against other values"
     if not q_specific <= fdr:
         return "its own dilemmas do not move more than other values'"
     p, rank = harm or (np.nan, np.nan)

@@ -50,6 +50,8 @@ class TestEffects:
         assert p == pytest.approx(P_OF_ONE)
         assert math.isnan(specific)  # draws do the same to both values: they do not vary
         assert math.isnan(strong.pop("q_specific"))
+        for name in ("harm_shift", "harm_p", "nll_shift"):  # of no evaluation in this store
+            assert math.isnan(strong.pop(name))
         assert strong == pytest.approx(
             {
                 "masked_count": 3,
