@@ -12,7 +12,10 @@ from transformers import AutoModelForCausalLM
 import vxstore
 from vxdist.config import CorpusConfig
 from vxdist.corpus import load_corpus
+from vxdist.errors import UserError
 from vxdist.evaluate.harm import align, is_harm_of
+from vxdist.evaluate.outcomes.harm import Harm as HarmOutcome
+from vxdist.evaluate.outcomes.harm import HarmSettings
 from vxdist.stats.verdict import Harm
 from vxstore.cli.main import main as vxstore_main
 
@@ -117,3 +120,12 @@ def test_harm_of_some_masks_is_none_of_the_others() -> None:
     found = align(harm, ["a", "b"], ["en"])
     assert np.isnan(found.shift_MG[0, 0])
     assert (found.shift_MG[1, 0], found.p_MG[1, 0], found.rank_MG[1, 0]) == (2.0, 0.2, 0.5)
+
+
+def test_the_first_passages_of_each_language(neutral_corpus: Path) -> None:
+    items = load_corpus(CorpusConfig(path=str(neutral_corpus))).neutral
+    chosen = HarmOutcome(HarmSettings(passages=2)).choose(items)
+    assert [item.id for item in chosen] == ["p0-en", "p0-zh", "p1-en", "p1-zh"]
+    assert HarmOutcome().choose(items) == list(items)
+    with pytest.raises(UserError, match="evaluate.harm.passages: 0 must be 1 or more"):
+        HarmOutcome(HarmSettings(passages=0)).check()

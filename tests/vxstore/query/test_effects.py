@@ -88,6 +88,8 @@ class TestEffects:
             "intervention": "zero",
             "effect_of": "log_odds",
             "decision_boundary": 0.0,
+            "split": None,
+            "harm_of": None,
             "units": "nats",
             "confidence": 0.95,
             "fdr": 0.1,

@@ -4,6 +4,7 @@ Every batch runs twice, intact and ablated, so that their predictions can be com
 token. B: text, T: token, W: vocabulary.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
     from vxdist.runtime.work import Batch
 
 
+@dataclass(kw_only=True)
+class HarmSettings:
+    """Divergence from the intact model on neutral passages."""
+
+    passages: int | None = None
+    """Number of passages of each language, the first; null takes all."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Passage:
     """A neutral passage as plain text, as locate reads stories."""
@@ -42,7 +51,7 @@ class Passage:
 class Harm:
     """KL(intact || ablated) of the next token, and its negative log-likelihood, a token."""
 
-    settings = None
+    Settings = HarmSettings
     traits = Traits(split="neutral", passes=2, intact_passes=1, logits="all", alternative="greater")
     effect_of = "kl"
     decision_boundary = None
@@ -63,8 +72,25 @@ class Harm:
         ),
     }
 
-    def __init__(self) -> None:
+    def __init__(self, settings: HarmSettings | None = None) -> None:
+        self.settings = settings or HarmSettings()
         self._intact_BTW: Any = None  # logits of the first pass, kept until the second
+
+    def check(self) -> None:
+        """Raise UserError if a setting is out of range."""
+        found = self.settings.passages
+        if found is not None and found < 1:
+            raise UserError(f"evaluate.harm.passages: {found} must be 1 or more, or null")
+
+    def choose(self, items: Sequence[NeutralItem]) -> list[NeutralItem]:
+        """The first passages of each language."""
+        most, seen = self.settings.passages, Counter[str]()
+        chosen = []
+        for item in items:
+            seen[item.language] += 1
+            if most is None or seen[item.language] <= most:
+                chosen.append(item)
+        return chosen
 
     def prompts(self, item: NeutralItem) -> Sequence[str]:
         """The passage."""
