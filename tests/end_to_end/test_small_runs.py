@@ -115,11 +115,12 @@ def _measures_again(run_options: list[str], path: str) -> None:
     """Effects of an earlier version, without verdict, and such as a kill left unfinished."""
     group = "evaluation/choice/effect"
     effect = vxstore.open(path).effect("choice").load()
-    assert effect.attrs["verdict"]["cells"] == 18
-    assert len(effect.attrs["verdict"]["placebo"]) == effect.sizes["draw"] == 2
+    assert effect.attrs["verdict"]["masks"] == effect.sizes["mask"] == 3
+    assert "2 of the at least 4 control draws" in effect.attrs["verdict"]["untested"]
+    assert effect.sizes["draw"] == 2
     earlier = effect[["mean_shift", "masked_count"]].reset_coords(drop=True)
     labels = {dim: [str(name) for name in effect[dim].values] for dim in earlier.dims}
-    attrs = {name: effect.attrs[name] for name in ("confidence", "bootstrap_resamples", "controls")}
+    attrs = {"confidence": 0.95, "bootstrap_resamples": 100, "controls": 2}
     data = {str(name): array.values for name, array in earlier.data_vars.items()}
     write_group(path, group, EFFECT, data, labels, attrs)
     assert main(["evaluate", *run_options]) == 0
