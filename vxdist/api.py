@@ -125,7 +125,7 @@ def _check(config: Config, stages: Sequence[str], output: Output) -> None:
     if "locate" not in stages:
         return
     later = [stage for stage in STAGES if stage in stages or _was_set(config, stage)]
-    questions: Any = _module("evaluate", "questions") if "evaluate" in later else None
+    questions: Any = _module("asking", "questions") if "evaluate" in later else None
     reader = questions.find_reader(config) if questions and is_first_rank() else None
     try:
         for stage in later:

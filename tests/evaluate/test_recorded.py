@@ -98,9 +98,9 @@ def test_mean_ablation_against_a_plain_model(
     """The stored log-odds are those of a model whose activations are set by a hook of this test."""
     from transformers import AutoModelForCausalLM
 
+    from vxdist.asking.outcomes.choice import Choice, ChoiceSettings
     from vxdist.config import CorpusConfig
     from vxdist.corpus import load_corpus
-    from vxdist.evaluate.outcomes.choice import Choice, ChoiceSettings
 
     for stage in ("locate", "reduce"):
         assert main([stage, *run_options]) == 0

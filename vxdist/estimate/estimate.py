@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
+from vxdist.asking.checks import masked_values
+from vxdist.asking.outcomes import OUTCOMES
 from vxdist.components import find_class
 from vxdist.config import Config
 from vxdist.corpus import Corpus, load_corpus
@@ -24,8 +26,6 @@ from vxdist.estimate.work import (
     cut_stories,
     label_parts,
 )
-from vxdist.evaluate.checks import masked_values
-from vxdist.evaluate.outcomes import OUTCOMES
 from vxdist.hooks.measures import choose
 from vxdist.model.load import ModelShape, build_without_weights, describe_model
 from vxdist.model.source import ModelSource, find_config

@@ -4,13 +4,13 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from vxdist.asking.checks import check_values, find_items
+from vxdist.asking.outcomes import OUTCOMES, Outcome
 from vxdist.components import find_class
 from vxdist.config import Config
 from vxdist.corpus import Corpus, load_corpus
 from vxdist.errors import UserError
-from vxdist.evaluate.checks import check_values, find_items
 from vxdist.evaluate.effects import find_labels, read_measured
-from vxdist.evaluate.outcomes import OUTCOMES, Outcome
 from vxdist.stats.power import POWER, Spread, least_shift, measure_spread
 from vxstore.cli.output import new_console, print_table, print_title, print_wrapped
 from vxstore.query import effects
@@ -71,7 +71,7 @@ def find_power(config: Config, evaluation: str | None, dilemmas: int | None) -> 
 
 def _count(config: Config, corpus: Corpus) -> int:
     """Dilemmas of the value and language that has the fewest of those that have any."""
-    items = find_items(config, corpus)
+    items = find_items(config, corpus, config.evaluate.dilemmas)
     return min(Counter((item.value, item.language) for item in items).values(), default=0)
 
 

@@ -5,16 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from vxdist.asking.checks import check_asking, find_items
+from vxdist.asking.identity import choose_today
+from vxdist.asking.outcomes import OUTCOMES, Outcome
+from vxdist.asking.prompting import Prompter
 from vxdist.components import make_component
 from vxdist.config import Config
 from vxdist.corpus import Corpus, EvaluationItem
 from vxdist.errors import UserError
 from vxdist.estimate.assumptions import Assumptions
 from vxdist.estimate.units import check_amount
-from vxdist.evaluate.checks import check_asking, masked_values
-from vxdist.evaluate.identity import choose_today
-from vxdist.evaluate.outcomes import OUTCOMES, Outcome
-from vxdist.evaluate.prompting import Prompter
 from vxdist.model.load import ModelShape, load_tokenizer
 from vxdist.model.source import ModelSource
 from vxdist.plan import Telling, fit_stories, tokenize_stories
@@ -76,8 +76,7 @@ def measure_texts(
     for name, number in vars(corpus_size).items():
         check_amount(name, number, MOST)
     check_asking(config.evaluate)
-    values = masked_values(config.evaluate, corpus)
-    dilemmas = [item for item in corpus.evaluation if item.value in values]
+    dilemmas = find_items(config, corpus, config.evaluate.dilemmas)
     if any((source.directory / name).is_file() for name in TOKENIZER_FILES):
         measured = _count(config, corpus, dilemmas, source, shape)
     else:

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from vxdist.asking.checks import check_dilemmas, check_values
 from vxdist.config import Config
 from vxdist.corpus import Corpus
 from vxdist.estimate.texts import Lengths
-from vxdist.evaluate.checks import check_controls, check_dilemmas, check_values
+from vxdist.evaluate.checks import check_controls
 from vxdist.evaluate.conditions import make_conditions
 from vxdist.plan import Telling, assign, count_clusters, deal, pack, share_setting
 from vxdist.reduce.clusters import LEAST_CLUSTERS
@@ -92,7 +93,7 @@ def cut_questions(
         return None
     values = check_values(settings, corpus)
     check_controls(settings)
-    check_dilemmas(config, len(questions))
+    check_dilemmas(config, len(questions), "evaluate.dilemmas")
     limit = tokens_per_batch or settings.tokens_per_batch
     condition = _cut(by_language, limit, settings.max_padding, count_logits=True)
     load = _join("evaluate", questions, [condition])

@@ -1,21 +1,18 @@
 """What an evaluation was made of: a resume must agree in all of it, or it would mix two."""
 
 import dataclasses
-import datetime
 import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from vxdist.asking.identity import describe_asking
+from vxdist.asking.outcomes import Outcome
 from vxdist.config import Config, EvaluateConfig
 from vxdist.corpus import Corpus, EvaluationItem
-from vxdist.evaluate.checks import read_date
-from vxdist.evaluate.outcomes import Outcome, Question
-from vxdist.evaluate.prompting import Today
 from vxdist.hooks.interventions import Intervention
 from vxstore.defaults import DEFAULT_INTERVENTION, DEFAULT_OUTCOME
 from vxstore.read import Store
@@ -26,6 +23,7 @@ intervention. What a mask file holds does too: `selection_digest` says it, where
 ABSENT: Mapping[str, Any] = {
     "outcome": DEFAULT_OUTCOME,
     "intervention": DEFAULT_INTERVENTION,
+    "half": "all",
     "asking": {"chat": "auto", "template": "{}", "system": None, "answer_prefix": "null"},
 }
 """What the attributes mean that earlier versions did not write."""
@@ -70,26 +68,18 @@ def describe(this: Run, corpus: Corpus) -> dict[str, Any]:
 
 
 def _describe_settings(config: Config, outcome: Outcome, intervention: Intervention) -> Any:
-    """The part of the identity that settings say, as attributes of the evaluation.
-
-    Mappings that are compared whole are kept as JSON.
-    """
+    """The part of the identity that settings say, as attributes of the evaluation."""
     evaluate = config.evaluate
     settings = {key: getattr(evaluate, key) for key in SETTINGS}
     for component in (outcome, intervention):
         if component.settings is not None:
             settings |= dataclasses.asdict(component.settings)
-    asking = {
-        "chat": evaluate.chat,
-        "template": _as_json(evaluate.template),
-        "system": evaluate.system,
-        "answer_prefix": _as_json(evaluate.answer_prefix),
-    }
     found = {
         "settings": settings,
         "outcome": evaluate.outcome,
         "intervention": evaluate.intervention,
-        "asking": asking,
+        "asking": describe_asking(evaluate),
+        "half": evaluate.dilemmas,
     }
     if config.model.dtype != "float32":
         # Numbers of 16 bits depend on what a question shares its batch with.
@@ -98,31 +88,6 @@ def _describe_settings(config: Config, outcome: Outcome, intervention: Intervent
     return found
 
 
-def choose_today(config: Config, kept: Mapping[str, Any]) -> Today:
-    """The date that chat templates see: that of the settings, or of the evaluation if it was begun
-    (`kept` are its attributes), or else today's, UTC."""
-    if config.evaluate.date is not None:
-        return Today(date=read_date(config.evaluate.date), given=True)
-    if isinstance(kept.get("date"), str):
-        was_given = kept.get("config", {}).get("evaluate", {}).get("date") is not None
-        return Today(date=read_date(kept["date"]), given=was_given)
-    return Today(date=datetime.datetime.now(datetime.UTC).date(), given=False)
-
-
-def digest_questions(questions: Sequence[Question]) -> str:
-    """SHA-256 of all that the model reads, and of the tokens that are its answers."""
-    digest = hashlib.sha256()
-    for question in questions:
-        ids = question.token_ids_T.tolist()
-        whole = [question.language, list(question.at), ids, question.answers]
-        digest.update(json.dumps(whole).encode() + b"\n")
-    return digest.hexdigest()
-
-
 def known_to(kept: Mapping[str, Any], identity: Mapping[str, Any]) -> dict[str, Any]:
     """The part of an identity that a begun evaluation of an earlier version can be compared in."""
     return {key: of for key, of in identity.items() if key in kept or key in ABSENT or not kept}
-
-
-def _as_json(setting: Any) -> str:
-    return json.dumps(setting, ensure_ascii=False, sort_keys=True)

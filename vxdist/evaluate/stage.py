@@ -7,32 +7,29 @@ from typing import Any
 
 import xarray as xr
 
+from vxdist.asking.checks import (
+    check_dilemmas,
+    check_model,
+    check_values,
+    find_items,
+    make_outcome,
+)
+from vxdist.asking.identity import choose_today, digest_questions
+from vxdist.asking.outcomes import Question
+from vxdist.asking.prompting import Prompter
+from vxdist.asking.questions import ask
 from vxdist.config import Config, EvaluateConfig
 from vxdist.corpus import Corpus, load_corpus
 from vxdist.corpus.editions import describe_other_edition, refuse_other_edition
 from vxdist.evaluate.begin import begin, make_way
-from vxdist.evaluate.checks import (
-    check_dilemmas,
-    check_model,
-    check_needs,
-    check_values,
-    find_items,
-    find_score,
-    make_intervention,
-    make_outcome,
-)
+from vxdist.evaluate.checks import check_needs, find_score, make_intervention
 from vxdist.evaluate.effects import is_measured, write_effects
 from vxdist.evaluate.identity import (
     ABSENT,
     Run,
-    choose_today,
     describe,
-    digest_questions,
     known_to,
 )
-from vxdist.evaluate.outcomes import Question
-from vxdist.evaluate.prompting import Prompter
-from vxdist.evaluate.questions import ask
 from vxdist.evaluate.recorded import read_recorded
 from vxdist.evaluate.trial import Trial, pick_questions
 from vxdist.evaluate.work import EvaluateWork
@@ -132,9 +129,9 @@ def _make_work(this: Run, prompter: Prompter, questions: Sequence[Question]) -> 
 def _prepare(config: Config, corpus: Corpus, source: ModelSource, output: Output) -> Run:
     settings, store = config.evaluate, open_store(config.store)
     values = check_values(settings, corpus)
-    items = find_items(config, corpus)
+    items = find_items(config, corpus, settings.dilemmas)
     outcome, intervention = make_outcome(settings), make_intervention(settings)
-    check_dilemmas(config, len(items))
+    check_dilemmas(config, len(items), "evaluate.dilemmas")
     check_model(config, store, source, output)
     root = store.root()
     check_needs(store, root, intervention)

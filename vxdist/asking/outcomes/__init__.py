@@ -17,11 +17,11 @@ from vxstore.schema import ArraySpec
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from vxdist.evaluate.prompting import Prompter
+    from vxdist.asking.prompting import Prompter
     from vxdist.runtime.work import Batch
 
 OUTCOMES = {
-    "choice": "vxdist.evaluate.outcomes.choice:Choice",
+    "choice": "vxdist.asking.outcomes.choice:Choice",
 }
 
 

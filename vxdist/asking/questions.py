@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vxdist.asking.checks import find_items, make_outcome
+from vxdist.asking.identity import choose_today
+from vxdist.asking.outcomes import Outcome, Question
+from vxdist.asking.prompting import Prompter
 from vxdist.config import Config
 from vxdist.corpus import Corpus, EvaluationItem
-from vxdist.evaluate.checks import find_items, make_outcome
-from vxdist.evaluate.identity import choose_today
-from vxdist.evaluate.outcomes import Outcome, Question
-from vxdist.evaluate.prompting import Prompter
 from vxdist.model.load import ModelShape, check_embedded, describe_model, load_tokenizer
 from vxdist.model.source import ModelSource, find_config
 from vxdist.plan import pack
@@ -52,7 +52,7 @@ def check_questions(config: Config, corpus: Corpus, reader: Reader) -> None:
     Raises UserError if the tokenizer, its chat template or a setting does not suit, a question is
     too long, or the model has no embedding for one of its tokens.
     """
-    items = find_items(config, corpus)
+    items = find_items(config, corpus, config.evaluate.dilemmas)
     prompter = Prompter(reader.tokenizer, config.evaluate, choose_today(config, {}))
     asked = ask(make_outcome(config.evaluate), items, prompter, reader.source, reader.shape)
     pack(
