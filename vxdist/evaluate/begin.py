@@ -8,8 +8,8 @@ from vxdist.evaluate.conditions import make_conditions, mask_neurons
 from vxdist.evaluate.identity import ABSENT, Run, digest_questions, known_to
 from vxdist.evaluate.outcomes import Question
 from vxdist.evaluate.prompting import Prompter
-from vxdist.evaluate.recorded import read_activity
 from vxdist.evaluate.work import refuse_others
+from vxdist.hooks.recorded import read_activity
 from vxdist.output import Output
 from vxdist.stats.matching import LanguageNeurons
 from vxstore.evaluation import (

@@ -4,20 +4,17 @@ import datetime
 from collections.abc import Sequence
 from pathlib import Path
 
-import xarray as xr
-
 from vxdist.components import make_component
 from vxdist.config import Config, EvaluateConfig
 from vxdist.corpus import Corpus, EvaluationItem
 from vxdist.errors import UserError
 from vxdist.evaluate.outcomes import OUTCOMES, Outcome
-from vxdist.hooks.interventions import INTERVENTIONS, Intervention
-from vxdist.model.identify import digest_model
+from vxdist.hooks.masks import check_needs, find_score, make_intervention
+from vxdist.model.identify import check_same_model
 from vxdist.model.source import ModelSource
 from vxdist.output import Output
 from vxdist.runtime.checks import check_batches, check_model_run
 from vxstore.identity import check_name, holds_store
-from vxstore.query.lookup import default_score
 from vxstore.read import Store, open_store
 
 
@@ -89,12 +86,6 @@ def _check_score(config: Config) -> None:
         )
 
 
-def find_score(config: Config, store: Store) -> str:
-    """Name of the score whose neurons are ablated. Raises StoreError if none is meant."""
-    asked = config.evaluate.scores or config.reduce.name
-    return asked or default_score(store, config.reduce.selector)
-
-
 def find_items(config: Config, corpus: Corpus) -> list[EvaluationItem]:
     """The dilemmas to score, in the order of the corpus."""
     values = masked_values(config.evaluate, corpus)
@@ -105,14 +96,6 @@ def make_outcome(settings: EvaluateConfig) -> Outcome:
     """The outcome of these settings. Raises UserError if there is none of its name."""
     outcome: Outcome = make_component(OUTCOMES, settings.outcome, settings, "evaluate.outcome")
     return outcome
-
-
-def make_intervention(settings: EvaluateConfig) -> Intervention:
-    """The intervention of these settings. Raises UserError if there is none of its name."""
-    intervention: Intervention = make_component(
-        INTERVENTIONS, settings.intervention, settings, "evaluate.intervention"
-    )
-    return intervention
 
 
 def masked_values(settings: EvaluateConfig, corpus: Corpus) -> list[str]:
@@ -171,26 +154,9 @@ def check_dilemmas(config: Config, number: int) -> None:
 
 def check_model(config: Config, store: Store, source: ModelSource, output: Output) -> None:
     """Raise UserError unless the model is the one that the store was recorded with."""
-    other = source.fingerprint != store.attrs["model_fingerprint"]
-    if not other and "model_digest" in store.attrs:  # earlier versions kept none
-        other = digest_model(source, output.say) != store.attrs["model_digest"]
-    if other:
-        raise UserError(
-            f"{store.path} was recorded with model {store.attrs['model']}, and model.path is "
-            f"{source.name}; give the same model"
-        )
+    check_same_model(store, source, output.say)
     if config.model.dtype != store.attrs["dtype"]:
         raise UserError(
             f"model.dtype: {store.path} was recorded in {store.attrs['dtype']}, not "
             f"{config.model.dtype}; give the same"
-        )
-
-
-def check_needs(store: Store, root: xr.Dataset, intervention: Intervention) -> None:
-    """Raise UserError if the intervention needs a statistic that the store does not record."""
-    missing = [name for name in intervention.needs if name not in root]
-    if missing:
-        raise UserError(
-            f"evaluate.intervention: it needs {', '.join(missing)}, which {store.path} does not "
-            "record; choose another, such as zero"
         )

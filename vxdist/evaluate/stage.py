@@ -14,11 +14,8 @@ from vxdist.evaluate.begin import begin, make_way
 from vxdist.evaluate.checks import (
     check_dilemmas,
     check_model,
-    check_needs,
     check_values,
     find_items,
-    find_score,
-    make_intervention,
     make_outcome,
 )
 from vxdist.evaluate.effects import is_measured, write_effects
@@ -33,9 +30,10 @@ from vxdist.evaluate.identity import (
 from vxdist.evaluate.outcomes import Question
 from vxdist.evaluate.prompting import Prompter
 from vxdist.evaluate.questions import ask
-from vxdist.evaluate.recorded import read_recorded
 from vxdist.evaluate.trial import Trial, pick_questions
 from vxdist.evaluate.work import EvaluateWork
+from vxdist.hooks.masks import check_needs, find_score, make_intervention
+from vxdist.hooks.recorded import read_recorded
 from vxdist.model.load import describe_model, load_tokenizer
 from vxdist.model.source import ModelSource, find_model
 from vxdist.output import Output
