@@ -123,8 +123,7 @@ def _load(file: str) -> dict[str, Any]:
         content = json.loads(raw.decode("utf-8-sig"), object_pairs_hook=lambda p: _unique(file, p))
     except OSError as error:
         raise UserError(
-            f"evaluate.masks: {file}: {error.strerror}; `vxstore export STORE NAME.mask.json` "
-            "writes a mask file"
+            f"{file}: {error.strerror}; `vxstore export STORE NAME.mask.json` writes a mask file"
         ) from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{file}: is not JSON: {' '.join(str(error).split())[:200]}") from error

@@ -69,7 +69,7 @@ def choose(config: Config, store: Store, value: str, language: str) -> Chosen:
     check_needs(store, root, intervention)
     require_known(store, "value", value, values)
     score = _find_score(config, store)
-    known = languages if config.evaluate.masks or score is None else score.languages
+    known = languages if score is None else score.languages
     require_known(store, "language", language, known)
     if intervention.needs and language not in languages:
         raise UserError(
