@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -99,8 +100,7 @@ def test_the_folder_is_a_model_without_these_neurons(
         f"apply: {int(selected.any('neuron').sum())} of 30 tensors changed, in {out}"
     )
     assert said[-2].startswith(f"apply: {count} neurons of {value} in en, in ")
-    levels = {name: int(n) for n, name in re.findall(r"(\d+) (\d \w+|none)", said[-2])}
-    assert sum(levels.values()) == count
+    assert sum(map(int, re.findall(r"level [^:]+: (\d+)", said[-2]))) == count
 
     model = load(run_folder / "model")
     intact = logits(model)
@@ -152,18 +152,23 @@ def test_neurons_of_a_mask_file(
     run_folder: Path, value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "mine.mask.json"
-    vxstore.export(vxstore.open(str(run_folder / "run.zarr")), str(file))
+    store = vxstore.open(str(run_folder / "run.zarr"))
+    vxstore.export(store, str(file))
     content = json.loads(file.read_text())
-    content["masks"] = {value: {"en": {"1": [3, 40]}}}
+    scores = store.scores("vape").sel(value=value, language="en").isel(layer=1)
+    having = scores.selected | (scores[["q_value", "q_exclusive", "q_stance"]].to_array() <= 0.1)
+    neither = [int(n) for n in np.flatnonzero(~having.any("variable").values)[:2]]
+    content["masks"] = {value: {"en": {"1": neither}}}
     file.write_text(json.dumps(content))
     given = [*options(run_folder, value, tmp_path / "out"), "--masks", str(file)]
     assert main(given) == 0
     model = load(run_folder / "model")
-    with vxdist.ablate(model, {1: [3, 40]}):
+    with vxdist.ablate(model, {1: neither}):
         expected = logits(model)
     torch.testing.assert_close(logits(load(tmp_path / "out")), expected, atol=1e-4, rtol=1e-5)
     card = (tmp_path / "out" / "README.md").read_text()
     assert "mask file" in card
+    assert "| none | 2 |" in card
     assert "2 neurons of" in capsys.readouterr().out
 
     file.write_text(json.dumps({**content, "model_fingerprint": "f" * 64}))

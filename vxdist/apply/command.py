@@ -144,11 +144,11 @@ def _say(about: "About", planned: "Planned", changed: list[str], out: Path, outp
     from vxstore.text import plural
 
     chosen = about.chosen
-    levels = ", ".join(f"{count:,} {level}" for level, count in chosen.levels.items())
+    levels = ", ".join(f"level {level}: {count:,}" for level, count in chosen.levels.items())
     output.say(
         f"apply: {plural(chosen.count, 'neuron')} of {chosen.value} in {chosen.language}, in "
         f"{plural(len(chosen.neurons), 'layer')}: {about.intervention['name']}"
-        f" ({levels or 'no claims'})"
+        f" ({levels or 'not tested'})"
     )
     if about.unpacked:
         output.say("apply: the GGUF weights are written unpacked, in float32")
