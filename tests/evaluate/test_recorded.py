@@ -10,9 +10,9 @@ import torch
 
 import vxstore
 from vxdist.cli import main
-from vxdist.evaluate.recorded import read_recorded
 from vxdist.hooks.interventions.mean import Mean
 from vxdist.hooks.interventions.zero import Zero
+from vxdist.hooks.recorded import read_recorded
 from vxstore.finalise import finalise
 from vxstore.write import PartCounts, PartLabels, Recorder, create
 

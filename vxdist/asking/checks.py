@@ -8,7 +8,7 @@ from vxdist.components import make_component
 from vxdist.config import Config, EvaluateConfig
 from vxdist.corpus import Corpus, EvaluationItem
 from vxdist.errors import UserError
-from vxdist.model.identify import digest_model
+from vxdist.model.identify import check_same_model
 from vxdist.model.source import ModelSource
 from vxdist.output import Output
 from vxstore.read import Store
@@ -98,14 +98,7 @@ def check_dilemmas(config: Config, number: int, key: str) -> None:
 
 def check_model(config: Config, store: Store, source: ModelSource, output: Output) -> None:
     """Raise UserError unless the model is the one that the store was recorded with."""
-    other = source.fingerprint != store.attrs["model_fingerprint"]
-    if not other and "model_digest" in store.attrs:  # earlier versions kept none
-        other = digest_model(source, output.say) != store.attrs["model_digest"]
-    if other:
-        raise UserError(
-            f"{store.path} was recorded with model {store.attrs['model']}, and model.path is "
-            f"{source.name}; give the same model"
-        )
+    check_same_model(store, source, output.say)
     if config.model.dtype != store.attrs["dtype"]:
         raise UserError(
             f"model.dtype: {store.path} was recorded in {store.attrs['dtype']}, not "

@@ -9,7 +9,7 @@ from vxdist.asking.prompting import Prompter
 from vxdist.errors import UserError
 from vxdist.evaluate.conditions import make_conditions, mask_neurons
 from vxdist.evaluate.identity import ABSENT, Run, known_to
-from vxdist.evaluate.recorded import read_activity
+from vxdist.hooks.recorded import read_activity
 from vxdist.output import Output
 from vxdist.stats.matching import LanguageNeurons
 from vxstore.evaluation import (

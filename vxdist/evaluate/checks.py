@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import xarray as xr
-
 from vxdist.asking.checks import (
     check_asking,
     check_dilemmas,
@@ -12,15 +10,13 @@ from vxdist.asking.checks import (
     find_items,
     make_outcome,
 )
-from vxdist.components import make_component
 from vxdist.config import Config, EvaluateConfig
 from vxdist.corpus import Corpus
 from vxdist.errors import UserError
-from vxdist.hooks.interventions import INTERVENTIONS, Intervention
+from vxdist.hooks.masks import check_needs, find_score, make_intervention
 from vxdist.runtime.checks import check_batches, check_model_run
 from vxstore.identity import check_name, holds_store
-from vxstore.query.lookup import default_score
-from vxstore.read import Store, open_store
+from vxstore.read import open_store
 
 
 def check_settings(config: Config, corpus: Corpus | None) -> None:
@@ -88,33 +84,9 @@ def _check_score(config: Config) -> None:
         )
 
 
-def find_score(config: Config, store: Store) -> str:
-    """Name of the score whose neurons are ablated. Raises StoreError if none is meant."""
-    asked = config.evaluate.scores or config.reduce.name
-    return asked or default_score(store, config.reduce.selector)
-
-
-def make_intervention(settings: EvaluateConfig) -> Intervention:
-    """The intervention of these settings. Raises UserError if there is none of its name."""
-    intervention: Intervention = make_component(
-        INTERVENTIONS, settings.intervention, settings, "evaluate.intervention"
-    )
-    return intervention
-
-
 def check_controls(settings: EvaluateConfig) -> None:
     """Raise UserError if the number of controls or of their candidates is out of range."""
     if settings.controls < 0:
         raise UserError(f"evaluate.controls: {settings.controls} must be 0 or more")
     if settings.control_pool < 1:
         raise UserError(f"evaluate.control_pool: {settings.control_pool} must be 1 or more")
-
-
-def check_needs(store: Store, root: xr.Dataset, intervention: Intervention) -> None:
-    """Raise UserError if the intervention needs a statistic that the store does not record."""
-    missing = [name for name in intervention.needs if name not in root]
-    if missing:
-        raise UserError(
-            f"evaluate.intervention: it needs {', '.join(missing)}, which {store.path} does not "
-            "record; choose another, such as zero"
-        )

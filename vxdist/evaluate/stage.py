@@ -22,7 +22,6 @@ from vxdist.config import Config, EvaluateConfig
 from vxdist.corpus import Corpus, load_corpus
 from vxdist.corpus.editions import describe_other_edition, refuse_other_edition
 from vxdist.evaluate.begin import begin, make_way
-from vxdist.evaluate.checks import check_needs, find_score, make_intervention
 from vxdist.evaluate.effects import is_measured, write_effects
 from vxdist.evaluate.identity import (
     ABSENT,
@@ -30,9 +29,10 @@ from vxdist.evaluate.identity import (
     describe,
     known_to,
 )
-from vxdist.evaluate.recorded import read_recorded
 from vxdist.evaluate.trial import Trial, pick_questions
 from vxdist.evaluate.work import EvaluateWork
+from vxdist.hooks.masks import check_needs, find_score, make_intervention
+from vxdist.hooks.recorded import read_recorded
 from vxdist.model.load import describe_model, load_tokenizer
 from vxdist.model.source import ModelSource, find_model
 from vxdist.output import Output
