@@ -176,8 +176,8 @@ def tokenizer() -> Any:
 @pytest.fixture(scope="session")
 def prompter(tokenizer: Any) -> Any:
     """Prompts of the tokenizer with the default settings."""
+    from vxdist.asking.prompting import Prompter, Today
     from vxdist.config import EvaluateConfig
-    from vxdist.evaluate.prompting import Prompter, Today
 
     return Prompter(tokenizer, EvaluateConfig(), Today(date=date(2026, 1, 31), given=False))
 

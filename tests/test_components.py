@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 import vxstore
 from vxdist import config
+from vxdist.asking.outcomes import OUTCOMES
 from vxdist.cli import main
 from vxdist.components import compose, find_class, find_table, make_component
 from vxdist.config import COMPONENTS, ReduceConfig, compose_section
 from vxdist.errors import UserError
-from vxdist.evaluate.outcomes import OUTCOMES
 from vxdist.hooks.interventions import INTERVENTIONS, Affine, Recorded
 from vxdist.reduce.counts import LanguageCounts
 from vxdist.reduce.selectors import SELECTORS, Selection

@@ -38,7 +38,7 @@ def test_names_are_in_the_files(name: str, path: str) -> None:
     "table",
     [
         "vxdist.reduce.selectors:SELECTORS",
-        "vxdist.evaluate.outcomes:OUTCOMES",
+        "vxdist.asking.outcomes:OUTCOMES",
         "vxdist.hooks.interventions:INTERVENTIONS",
         "vxdist.hooks.measures:MEASURES",
         "vxdist.report.sections:SECTIONS",

@@ -10,7 +10,7 @@ import vxdist.evaluate
 import vxdist.locate
 import vxdist.reduce
 import vxdist.report  # noqa: F401
-from vxdist.api import Config, evaluate, load_config, locate, reduce, report, run
+from vxdist.api import Config, ablate, evaluate, load_config, locate, reduce, report, run
 
 __version__ = "0.1.0"
-__all__ = ["Config", "evaluate", "load_config", "locate", "reduce", "report", "run"]
+__all__ = ["Config", "ablate", "evaluate", "load_config", "locate", "reduce", "report", "run"]

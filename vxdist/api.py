@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from vxstore import Store
 
-__all__ = ["Config", "evaluate", "load_config", "locate", "reduce", "report", "run"]
+__all__ = ["Config", "ablate", "evaluate", "load_config", "locate", "reduce", "report", "run"]
 
 STAGES = ("locate", "reduce", "evaluate", "report")
 WITH_MODEL = {"locate", "evaluate"}
@@ -91,6 +91,33 @@ def run(config: Config, *, verbose: bool = False) -> "Store":
     return _open(config)
 
 
+def ablate(
+    model: Any,
+    mask: Any,
+    *,
+    value: str | None = None,
+    language: str | None = None,
+    intervention: Any = "zero",
+    store: "str | os.PathLike[str] | Store | None" = None,
+) -> contextlib.AbstractContextManager[Any]:
+    """Within a `with` block, ablate neurons of a transformers model that is in memory.
+
+    `mask` is a bool array (layer, neuron), such as `scores.selected` of one value and language, a
+    mapping of layers to neurons, or a mask file, whose mask of `value` and `language` is taken.
+    `intervention` is a name (its settings have their defaults), an intervention of
+    `vxdist.hooks.interventions`, or an `Affine` map; all but zero and a map are computed from
+    `store`, for `value` and `language`. Whatever ends the block, no hook is left.
+
+    Blocks of one model cannot be nested. Raises UserError, on entering, if the layout of the model
+    is not supported, or the mask is not one of a model of its shape.
+    """
+    live = importlib.import_module("vxdist.hooks.live")  # it needs torch
+    made: contextlib.AbstractContextManager[Any] = live.ablate(
+        model, mask, value=value, language=language, intervention=intervention, store=store
+    )
+    return made
+
+
 def run_stages(config: Config, stages: Sequence[str], output: Output) -> None:
     """Run stages one after the other, holding the store's lock if any of them writes it.
 
@@ -130,7 +157,7 @@ def _check(config: Config, stages: Sequence[str], output: Output) -> None:
     if "locate" not in stages:
         return
     later = [stage for stage in STAGES if stage in stages or _was_set(config, stage)]
-    questions: Any = _module("evaluate", "questions") if "evaluate" in later else None
+    questions: Any = _module("asking", "questions") if "evaluate" in later else None
     reader = questions.find_reader(config) if questions and is_first_rank() else None
     try:
         for stage in later:

@@ -24,6 +24,7 @@ STAGES = {
 }
 RUN = ("run", "run all four stages, one after the other")
 OTHERS = {
+    "apply": ("apply", "write a checkpoint of the model with a value's neurons ablated"),
     "corpus": ("corpus", "check, build or import a corpus"),
     "import": ("importing", "import activation counts recorded by other software"),
     "models": ("models", "list the supported models, or describe one"),
@@ -153,7 +154,7 @@ def _usage() -> str:
     lines += [
         "",
         "`vxdist COMMAND --help` lists all settings and options, and `vxdist COMMAND --config FILE",
-        "--print_config` prints the resolved settings. corpus, import, models and estimate have",
-        "options of their own. See `vxstore --help` for queries.",
+        "--print_config` prints the resolved settings. apply, corpus, import, models and",
+        "estimate have options of their own. See `vxstore --help` for queries.",
     ]
     return "\n".join(lines)

@@ -13,11 +13,12 @@ from vxdist.components import compose, find_table
 from vxdist.names import name_evaluations
 
 Section = TypeVar("Section")
+Half = Literal["all", "odd", "even"]
 
 COMPONENTS = {
     "ReduceConfig": {"reduce.selector": "vxdist.reduce.selectors:SELECTORS"},
     "EvaluateConfig": {
-        "evaluate.outcome": "vxdist.evaluate.outcomes:OUTCOMES",
+        "evaluate.outcome": "vxdist.asking.outcomes:OUTCOMES",
         "evaluate.intervention": "vxdist.hooks.interventions:INTERVENTIONS",
     },
 }
@@ -127,6 +128,9 @@ class EvaluateConfig:
     Controls are still matched by the activity recorded in the store."""
     values: list[str] | None = None
     """Values to ablate, and whose dilemmas to score; null takes all."""
+    dilemmas: Half = "all"
+    """Dilemmas to score: all, or those with an odd or an even number among the pairs of their
+    value. With neurons that `attribute` chose on one half, take the other."""
     chat: Literal["auto", "never"] = "auto"
     """auto asks through the chat template of the model, if it has one; never asks without it, as
     a base model is asked."""

@@ -52,7 +52,9 @@ def read_masks(
     it is not a mask file of the store's model, or names anything that the store does not have.
     """
     content = _load(file)
-    _check_head(file, content, store, shape_LN)
+    _check_format(file, content)
+    _check_model(file, content, store)
+    _check_shape(file, content, shape_LN)
     masks = _mapping(file, "masks", content.get("masks"))
     _require_known(file, "masks", "value", masks, values)
     selected_LNVG = np.zeros((*shape_LN, len(values), len(languages)), dtype=bool)
@@ -65,12 +67,49 @@ def read_masks(
             if language not in by_language and value not in wanted:
                 continue
             by_layer = _get(file, by_language, f"masks.{value}", language)
-            for layer, neurons in by_layer.items():
-                key = f"masks.{value}.{language}"
-                number = _layer(file, key, layer, shape_LN[0])
-                off = _neurons(file, f"{key}.{number}", neurons, shape_LN[1])
-                selected_LNVG[number, off, v, g] = True
+            _fill(file, f"masks.{value}.{language}", by_layer, selected_LNVG[..., v, g])
     return selected_LNVG
+
+
+def read_mask(
+    file: str,
+    *,
+    value: str,
+    language: str,
+    shape_LN: tuple[int, int],
+    store: Store | None = None,
+) -> Bools:
+    """The mask of one value and language, (layer, neuron).
+
+    Raises UserError naming the file and the key, if it is not a mask file of a model of this shape
+    and, with `store`, of the store's model, or has no such mask.
+    """
+    content = _load(file)
+    _check_format(file, content)
+    if store is not None:
+        _check_model(file, content, store)
+    _check_shape(file, content, shape_LN)
+    masks = _mapping(file, "masks", content.get("masks"))
+    by_language = _one(file, masks, "masks", value)
+    by_layer = _one(file, by_language, f"masks.{value}", language)
+    selected_LN = np.zeros(shape_LN, dtype=bool)
+    _fill(file, f"masks.{value}.{language}", by_layer, selected_LN)
+    return selected_LN
+
+
+def _one(file: str, among: dict[str, Any], key: str, name: str) -> dict[str, Any]:
+    if name not in among:
+        have = ", ".join(among) or "none"
+        raise UserError(f"{file}: {key}: there is no {name!r}; there are {have}")
+    return _mapping(file, f"{key}.{name}", among[name])
+
+
+def _fill(file: str, key: str, by_layer: dict[str, Any], selected_LN: Bools) -> None:
+    """Set the neurons of a mask."""
+    num_layers, num_neurons = selected_LN.shape
+    for layer, neurons in by_layer.items():
+        number = _layer(file, key, layer, num_layers)
+        selected_LN[number, _neurons(file, f"{key}.{number}", neurons, num_neurons)] = True
 
 
 def _load(file: str) -> dict[str, Any]:
@@ -84,8 +123,7 @@ def _load(file: str) -> dict[str, Any]:
         content = json.loads(raw.decode("utf-8-sig"), object_pairs_hook=lambda p: _unique(file, p))
     except OSError as error:
         raise UserError(
-            f"evaluate.masks: {file}: {error.strerror}; `vxstore export STORE NAME.mask.json` "
-            "writes a mask file"
+            f"{file}: {error.strerror}; `vxstore export STORE NAME.mask.json` writes a mask file"
         ) from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{file}: is not JSON: {' '.join(str(error).split())[:200]}") from error
@@ -101,9 +139,7 @@ def _unique(file: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _check_head(
-    file: str, content: dict[str, Any], store: Store, shape_LN: tuple[int, int]
-) -> None:
+def _check_format(file: str, content: dict[str, Any]) -> None:
     if content.get("format") != MASK_FORMAT:
         raise UserError(
             f"{file}: format: found {_shown(content.get('format'))}, expected {MASK_FORMAT!r}; "
@@ -115,6 +151,9 @@ def _check_head(
             f"{file}: format_version: found {_shown(version)}, expected at most {MASK_VERSION}; "
             "a higher one needs a newer vxdist"
         )
+
+
+def _check_model(file: str, content: dict[str, Any], store: Store) -> None:
     fingerprint = content.get("model_fingerprint")
     if not fingerprint or fingerprint != store.attrs["model_fingerprint"]:
         raise UserError(
@@ -122,6 +161,9 @@ def _check_head(
             f"({str(fingerprint)[:12]!r}), and {store.path} is of {_shown(store.attrs['model'])} "
             f"({str(store.attrs['model_fingerprint'])[:12]!r}); give masks of the same model"
         )
+
+
+def _check_shape(file: str, content: dict[str, Any], shape_LN: tuple[int, int]) -> None:
     for key, size in zip(("layers", "neurons"), shape_LN, strict=True):
         if type(content.get(key)) is not int or content[key] != size:
             raise UserError(f"{file}: {key}: found {_shown(content.get(key))}, expected {size}")

@@ -1,14 +1,16 @@
 """The bundled seed, in all editions: complete, paired, and in its declared languages."""
 
+import json
 import re
 from collections import Counter
 
 import pytest
 
+from vxdist.cli import main
 from vxdist.config import CorpusConfig
 from vxdist.corpus import ActivationItem, Corpus, EvaluationItem, load_corpus
 from vxdist.corpus.check.card import measure
-from vxdist.corpus.editions import BUILTIN
+from vxdist.corpus.editions import BUILTIN, NEWEST
 from vxdist.corpus.read import read_corpus
 
 VALUES = (
@@ -24,6 +26,12 @@ LATIN = re.compile(r"[A-Za-z]")
 def seed(request: pytest.FixtureRequest) -> Corpus:
     """Each corpus bundled with vxdist."""
     return load_corpus(CorpusConfig(path=request.param))
+
+
+@pytest.fixture(scope="module")
+def newest() -> Corpus:
+    """The edition that its plain name stands for."""
+    return load_corpus(CorpusConfig(path=NEWEST))
 
 
 def test_the_first_edition_stays_as_it_is() -> None:
@@ -136,3 +144,24 @@ def test_the_card_matches_the_corpus(seed: Corpus) -> None:
 def test_the_figures_of_the_card_are_those_of_the_texts(seed: Corpus) -> None:
     measured = measure(read_corpus(seed.path))
     assert measured == seed.card["measured"], "run `python docs/refresh.py`"
+
+
+def test_the_newest_edition_is_balanced(newest: Corpus) -> None:
+    """Every value is told once in each setting, in both stances and languages."""
+    told = Counter((i.value, i.setting, i.language, i.stance) for i in newest.activation)
+    settings = {i.setting for i in newest.activation}
+    assert len(settings) == 24
+    assert set(told.values()) == {1}
+    assert len(told) == 12 * 24 * 2 * 2
+    asked = Counter((i.value, i.language) for i in newest.evaluation)
+    assert set(asked.values()) == {32}
+    assert Counter(i.language for i in newest.neutral) == {"zh": 40, "en": 40}
+    assert len({i.text for i in newest.neutral}) == 80
+
+
+def test_the_check_has_nothing_to_say_of_the_newest_edition(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Not even a note."""
+    assert main(["corpus", "check", "builtin:cvoice-seed", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["findings"] == []

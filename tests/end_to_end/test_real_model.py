@@ -151,6 +151,6 @@ def test_padding_on_the_whole_seed_is_below_a_twentieth(environ: dict[str, str])
         source = find_model(config.model)
         corpus = load_corpus(config.corpus)
         plan = plan_run(config, corpus, source, describe_model(source))
-    assert len(plan.stories) == 872
+    assert len(plan.stories) == 1152
     assert 0 < plan.padding < 0.05
     assert {p.value for p in plan.parts} == set(corpus.values)

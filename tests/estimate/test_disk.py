@@ -11,11 +11,11 @@ import pytest
 
 from tests.reduce.stores import write_record
 from tests.stats.generators import overdispersed
+from vxdist.asking.outcomes.choice import Choice
 from vxdist.cli import main
 from vxdist.config import ModelConfig
 from vxdist.estimate.assumptions import Assumptions
 from vxdist.estimate.disk import measure_store
-from vxdist.evaluate.outcomes.choice import Choice
 from vxdist.model.load import describe_model
 from vxdist.model.source import find_config
 from vxdist.reduce.score import write_score

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 import vxstore
+from vxdist.asking.outcomes.answers import Answers, AnswersSettings
+from vxdist.asking.writing import Writing
 from vxdist.config import CorpusConfig
 from vxdist.corpus import load_corpus
 from vxdist.errors import UserError
-from vxdist.evaluate.outcomes.answers import Answers, AnswersSettings
-from vxdist.evaluate.writing import Writing
 from vxdist.runtime.work import make_batch
 from vxstore.cli.main import main as vxstore_main
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vxdist.errors import UserError
 from vxdist.evaluate.conditions import make_conditions, mask_neurons
-from vxdist.evaluate.recorded import read_activity
+from vxdist.hooks.recorded import read_activity
 from vxdist.stats.matching import LanguageNeurons, draw_control
 from vxstore.finalise import finalise
 from vxstore.read import open_store

@@ -10,12 +10,12 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import vxstore
+from vxdist.asking.outcomes.harm import Harm as HarmOutcome
+from vxdist.asking.outcomes.harm import HarmSettings
 from vxdist.config import CorpusConfig
 from vxdist.corpus import load_corpus
 from vxdist.errors import UserError
 from vxdist.evaluate.harm import align, is_harm_of
-from vxdist.evaluate.outcomes.harm import Harm as HarmOutcome
-from vxdist.evaluate.outcomes.harm import HarmSettings
 from vxdist.stats.verdict import Harm
 from vxstore.cli.main import main as vxstore_main
 
@@ -127,5 +127,5 @@ def test_the_first_passages_of_each_language(neutral_corpus: Path) -> None:
     chosen = HarmOutcome(HarmSettings(passages=2)).choose(items)
     assert [item.id for item in chosen] == ["p0-en", "p0-zh", "p1-en", "p1-zh"]
     assert HarmOutcome().choose(items) == list(items)
-    with pytest.raises(UserError, match="evaluate.harm.passages: 0 must be 1 or more"):
+    with pytest.raises(UserError, match=r"evaluate\.harm\.passages: 0 must be 1 or more"):
         HarmOutcome(HarmSettings(passages=0)).check()

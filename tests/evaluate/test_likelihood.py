@@ -11,11 +11,11 @@ from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
 import vxstore
+from vxdist.asking.outcomes.likelihood import Likelihood, LikelihoodSettings
+from vxdist.asking.prompting import Prompter, Today
 from vxdist.config import CorpusConfig, EvaluateConfig
 from vxdist.corpus import EvaluationItem, load_corpus
 from vxdist.errors import UserError
-from vxdist.evaluate.outcomes.likelihood import Likelihood, LikelihoodSettings
-from vxdist.evaluate.prompting import Prompter, Today
 
 ITEM = EvaluationItem(
     id="x-en",

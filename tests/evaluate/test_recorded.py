@@ -10,9 +10,9 @@ import torch
 
 import vxstore
 from vxdist.cli import main
-from vxdist.evaluate.recorded import read_recorded
 from vxdist.hooks.interventions.mean import Mean
 from vxdist.hooks.interventions.zero import Zero
+from vxdist.hooks.recorded import read_recorded
 from vxstore.finalise import finalise
 from vxstore.write import PartCounts, PartLabels, Recorder, create
 
@@ -98,9 +98,9 @@ def test_mean_ablation_against_a_plain_model(
     """The stored log-odds are those of a model whose activations are set by a hook of this test."""
     from transformers import AutoModelForCausalLM
 
+    from vxdist.asking.outcomes.choice import Choice, ChoiceSettings
     from vxdist.config import CorpusConfig
     from vxdist.corpus import load_corpus
-    from vxdist.evaluate.outcomes.choice import Choice, ChoiceSettings
 
     for stage in ("locate", "reduce"):
         assert main([stage, *run_options]) == 0

@@ -111,3 +111,14 @@ def test_without_a_map_it_is_zero_ablation(make_model: Callable[[str], Any]) -> 
     assert torch.equal(logits(model), bare)
     ablation.remove()
     assert not torch.equal(logits(model), bare)
+
+
+def test_the_map_follows_its_layer_to_another_device(make_model: Callable[[str], Any]) -> None:
+    ablation = Ablation(find_hook_points(make_model("llama").get_decoder()), torch.device("meta"))
+    ablation.ablate({0: np.array([1, 7])}, random_map(1))
+    map_ = ablation._maps[0, 0]
+    assert map_._units_N.device.type == "meta"
+    map_._units_N = torch.tensor([1, 7])  # as if it had been made for the CPU
+    found_TN = ablation._see(0, torch.empty(4, NEURONS, device="meta"), 0, None)
+    assert found_TN is not None
+    assert map_._units_N.device.type == "meta"

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from vxdist.asking.outcomes.choice import Choice
 from vxdist.config import Config, CorpusConfig, EvaluateConfig, ModelConfig, ReportConfig
 from vxdist.evaluate.effects import measure, write_effects
-from vxdist.evaluate.outcomes.choice import Choice
 from vxdist.reduce.selectors.vape import Vape
 from vxstore.evaluation import (
     ConditionLabels,

@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 import vxstore
-from vxdist.evaluate.outcomes.choice import Choice
+from vxdist.asking.outcomes.choice import Choice
 from vxdist.reduce.selectors.vape import Vape
 from vxstore.cli.main import main
 from vxstore.evaluation import (

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 import vxstore
-from vxdist.evaluate.outcomes.choice import Choice
+from vxdist.asking.outcomes.choice import Choice
 from vxdist.reduce.score import write_score
 from vxdist.reduce.selectors.vape import Vape, VapeSettings
 from vxstore.evaluation import ConditionLabels, DilemmaLabels, create_evaluation

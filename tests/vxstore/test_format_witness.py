@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vxstore
-from vxdist.evaluate.outcomes.choice import Choice
+from vxdist.asking.outcomes.choice import Choice
 from vxdist.reduce.score import write_score
 from vxdist.reduce.selectors.vape import Vape, VapeSettings
 from vxstore.check.store import check

@@ -14,7 +14,7 @@ import vxstore
 from vxdist.cli import main
 from vxdist.errors import UserError
 from vxstore import query
-from vxstore.mask_file import read_masks
+from vxstore.mask_file import read_mask, read_masks
 
 SHAPE, VALUES, LANGUAGES = (4, 6), ("a", "b"), ("en", "zh")
 STORE: Any = SimpleNamespace(path="x.zarr", attrs={"model": "tiny", "model_fingerprint": "f0"})
@@ -104,6 +104,26 @@ def test_what_is_not_right_is_refused(tmp_path: Path, change: dict[str, Any], to
     assert told in message
     assert "\n" not in message
     assert "\x1b" not in message
+
+
+def test_one_mask_of_a_file(tmp_path: Path) -> None:
+    """Other masks may be missing; the model is compared only where its store is given."""
+    file = tmp_path / "x.mask.json"
+    file.write_text(json.dumps({**HEAD, "model_fingerprint": "", "masks": {"a": MASKS["a"]}}))
+    named: dict[str, Any] = {"value": "a", "language": "zh", "shape_LN": SHAPE}
+    mask_LN = read_mask(str(file), **named)
+    assert np.argwhere(mask_LN).tolist() == [[1, 0], [1, 5]]
+    with pytest.raises(UserError, match="model_fingerprint: its neurons are of model"):
+        read_mask(str(file), **named, store=STORE)
+    for change, told in (
+        ({"value": "b"}, "masks: there is no 'b'; there are a"),
+        ({"language": "de"}, "masks.a: there is no 'de'; there are en, zh"),
+        ({"shape_LN": (4, 7)}, "neurons: found 6, expected 7"),
+    ):
+        with pytest.raises(UserError, match=told):
+            read_mask(str(file), **{**named, **change})
+    with pytest.raises(UserError, match=r"none\.json: No such file"):
+        read_mask("none.json", **named)
 
 
 @pytest.mark.parametrize(

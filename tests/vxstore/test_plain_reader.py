@@ -156,7 +156,7 @@ def test_a_witness_of_each_format(name: str, active: int) -> None:
 
 def test_the_page_names_every_array_and_attribute(make_store: Callable[..., str]) -> None:
     """What is in a store is on the page."""
-    from vxdist.evaluate.outcomes.choice import Choice
+    from vxdist.asking.outcomes.choice import Choice
     from vxdist.reduce.selectors.vape import Vape
     from vxstore.experts import ROUTED_RECORD, ROUTED_ROOT
     from vxstore.names import RENAMED

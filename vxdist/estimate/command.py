@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from vxdist.errors import UserError, find_near
+from vxdist.errors import UserError
 from vxdist.estimate.assumptions import Assumptions
-from vxdist.parser import Parser
+from vxdist.parser import Parser, check_unknown
 
 NO_STORE = "estimate.zarr"
 """The settings require a store, though an estimate uses none."""
@@ -23,7 +23,7 @@ def run(arguments: Sequence[str]) -> None:
     """
     parser = _parser()
     options, settings = parser.parse_known_args(list(arguments))
-    _check_unknown(parser, settings)
+    check_unknown(parser, settings)
     if options.power:
         _run_power(options, settings)
         return
@@ -117,17 +117,6 @@ def _parser() -> Parser:
 def _pick(kind: type[Any], options: argparse.Namespace) -> dict[str, Any]:
     """The options that are fields of the dataclass `kind`."""
     return {field.name: getattr(options, field.name) for field in dataclasses.fields(kind)}
-
-
-def _check_unknown(parser: argparse.ArgumentParser, settings: Sequence[str]) -> None:
-    """Refuse options without a section (all settings have one) that are not the command's own."""
-    options = [name for action in parser._actions for name in action.option_strings]
-    known = ("--config", "--store", "--print_config", "--take_over", "--take-over")
-    for option in (text.partition("=")[0] for text in settings if text.startswith("--")):
-        if "." not in option and option not in known:
-            near = find_near(option, [*options, *known])
-            hint = f"did you mean {near}?" if near else "see `vxdist estimate --help`"
-            raise UserError(f"option {option} is not known; {hint}")
 
 
 def _assume(options: argparse.Namespace) -> Assumptions:

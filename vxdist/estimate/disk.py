@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from vxdist.asking.outcomes import traits_of
 from vxdist.estimate.assumptions import Assumptions
-from vxdist.evaluate.outcomes import traits_of
 from vxdist.model.load import ModelShape
 from vxdist.reduce.languages import LANGUAGES
 from vxdist.reduce.selectors import Selector

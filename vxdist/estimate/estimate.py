@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 import torch
 from transformers import PreTrainedModel
 
+from vxdist.asking.checks import make_outcomes, masked_values
+from vxdist.asking.outcomes import questions_per_dilemma
 from vxdist.components import find_class
 from vxdist.config import Config
 from vxdist.corpus import Corpus, load_corpus
@@ -25,8 +27,6 @@ from vxdist.estimate.work import (
     cut_stories,
     label_parts,
 )
-from vxdist.evaluate.checks import make_outcomes, masked_values
-from vxdist.evaluate.outcomes import questions_per_dilemma
 from vxdist.hooks.measures import choose
 from vxdist.model.load import ModelShape, build_without_weights, describe_model
 from vxdist.model.source import ModelSource, find_config

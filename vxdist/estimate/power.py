@@ -4,10 +4,10 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from vxdist.asking.checks import check_values, find_items, make_outcomes
 from vxdist.config import Config
 from vxdist.corpus import Corpus, load_corpus
 from vxdist.errors import UserError
-from vxdist.evaluate.checks import check_values, make_outcomes, masked_values
 from vxdist.evaluate.effects import find_labels, read_measured
 from vxdist.stats.power import POWER, Spread, least_shift, measure_spread
 from vxstore.cli.output import new_console, print_table, print_title, print_wrapped
@@ -69,8 +69,7 @@ def find_power(config: Config, evaluation: str | None, dilemmas: int | None) -> 
 
 def _count(config: Config, corpus: Corpus) -> int:
     """Dilemmas of the value and language that has the fewest of those that have any."""
-    values = masked_values(config.evaluate, corpus)
-    items = [item for item in corpus.evaluation if item.value in values]
+    items = find_items(config, corpus, config.evaluate.dilemmas)
     return min(Counter((item.value, item.language) for item in items).values(), default=0)
 
 

@@ -4,21 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from vxdist.asking.checks import check_asking, find_asked, find_items, make_outcomes
+from vxdist.asking.identity import choose_today
+from vxdist.asking.outcomes import Item, Outcome, choose_items, questions_per_dilemma, traits_of
+from vxdist.asking.prompting import Prompter
 from vxdist.config import Config
 from vxdist.corpus import Corpus
 from vxdist.errors import UserError
 from vxdist.estimate.assumptions import Assumptions
 from vxdist.estimate.units import check_amount
-from vxdist.evaluate.checks import check_asking, find_items, make_outcomes, masked_values
-from vxdist.evaluate.identity import choose_today
-from vxdist.evaluate.outcomes import (
-    Item,
-    Outcome,
-    choose_items,
-    questions_per_dilemma,
-    traits_of,
-)
-from vxdist.evaluate.prompting import Prompter
 from vxdist.model.load import ModelShape, load_tokenizer
 from vxdist.model.source import ModelSource
 from vxdist.plan import Telling, fit_stories, tokenize_stories
@@ -110,9 +104,8 @@ def _items(config: Config, corpus: Corpus, outcome: Outcome) -> list[Item]:
     Raises UserError if the corpus has no neutral passages, and an outcome needs them.
     """
     if traits_of(outcome).split == "neutral":
-        return find_items(config, corpus, outcome)
-    values = masked_values(config.evaluate, corpus)
-    return choose_items(outcome, [item for item in corpus.evaluation if item.value in values])
+        return find_asked(config, corpus, outcome)
+    return choose_items(outcome, find_items(config, corpus, config.evaluate.dilemmas))
 
 
 def _resize_questions(

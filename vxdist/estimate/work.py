@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from vxdist.asking.checks import check_dilemmas, check_values, make_outcomes
+from vxdist.asking.outcomes import Traits, traits_of
 from vxdist.config import Config
 from vxdist.corpus import Corpus
 from vxdist.estimate.texts import Lengths
-from vxdist.evaluate.checks import check_controls, check_dilemmas, check_values, make_outcomes
+from vxdist.evaluate.checks import check_controls
 from vxdist.evaluate.conditions import make_conditions
-from vxdist.evaluate.outcomes import Traits, traits_of
 from vxdist.plan import Telling, assign, count_clusters, deal, pack, share_setting
 from vxdist.reduce.clusters import LEAST_CLUSTERS
 
@@ -116,7 +117,7 @@ def cut_outcomes(
         return ()
     values = check_values(settings, corpus)
     check_controls(settings)
-    check_dilemmas(config, total)
+    check_dilemmas(config, total, "evaluate.dilemmas")
     limit = tokens_per_batch or settings.tokens_per_batch
     loads = []
     for name, outcome in make_outcomes(settings).items():

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+from vxdist.asking.identity import digest_questions, refuse_others
+from vxdist.asking.outcomes import Question, Traits
+from vxdist.asking.prompting import Prompter
 from vxdist.errors import UserError
 from vxdist.evaluate.conditions import make_conditions, mask_neurons
-from vxdist.evaluate.identity import ABSENT, Run, digest_questions, known_to
-from vxdist.evaluate.outcomes import Question, Traits
-from vxdist.evaluate.prompting import Prompter
-from vxdist.evaluate.recorded import read_activity
-from vxdist.evaluate.work import refuse_others
+from vxdist.evaluate.identity import ABSENT, Run, known_to
+from vxdist.hooks.recorded import read_activity
 from vxdist.output import Output
 from vxdist.stats.matching import LanguageNeurons
 from vxstore.evaluation import (
@@ -49,7 +49,7 @@ def begin(
     digest = digest_questions(questions)
     if kept:
         try:
-            refuse_others(kept.get("questions_digest"), digest)
+            refuse_others(kept.get("questions_digest"), digest, "evaluate.name", "evaluation")
         except UserError:
             if not discard_unmeasured(path, this.name):
                 raise

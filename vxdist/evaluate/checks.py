@@ -1,25 +1,16 @@
 """Checks of evaluate's settings that need no model; `vxdist estimate` makes some of them too."""
 
-import datetime
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import xarray as xr
-
-from vxdist.components import make_component
+from vxdist.asking.checks import check_asking, check_values, find_asked, make_outcomes
 from vxdist.config import Config, EvaluateConfig
 from vxdist.corpus import Corpus
 from vxdist.errors import UserError
-from vxdist.evaluate.outcomes import OUTCOMES, Item, Outcome, choose_items, traits_of
-from vxdist.hooks.interventions import INTERVENTIONS, Intervention
-from vxdist.model.identify import digest_model
-from vxdist.model.source import ModelSource
-from vxdist.output import Output
+from vxdist.hooks.masks import check_needs, find_score, make_intervention
 from vxdist.runtime.checks import check_batches, check_model_run
 from vxstore.identity import check_name, holds_store
-from vxstore.query.lookup import default_score
-from vxstore.read import Store, open_store
+from vxstore.read import open_store
 
 
 def check_settings(config: Config, corpus: Corpus | None) -> None:
@@ -56,7 +47,7 @@ def check_inputs(config: Config, corpus: Corpus | None, stages: Sequence[str]) -
     assert corpus is not None
     check_model_run(config)
     for outcome in make_outcomes(config.evaluate).values():
-        for item in find_items(config, corpus, outcome):
+        for item in find_asked(config, corpus, outcome):
             outcome.prompts(item)
     if "locate" not in stages:
         store = open_store(config.store)
@@ -86,134 +77,9 @@ def _check_score(config: Config) -> None:
         )
 
 
-def find_score(config: Config, store: Store) -> str:
-    """Name of the score whose neurons are ablated. Raises StoreError if none is meant."""
-    asked = config.evaluate.scores or config.reduce.name
-    return asked or default_score(store, config.reduce.selector)
-
-
-def find_items(config: Config, corpus: Corpus, outcome: Outcome) -> list[Item]:
-    """What an outcome asks about, in the order of the corpus: dilemmas, or neutral passages.
-
-    Raises UserError if the corpus has none.
-    """
-    if traits_of(outcome).split == "neutral":
-        spoken = {item.language for item in corpus.neutral}
-        missing = [language for language in corpus.languages if language not in spoken]
-        if missing:
-            raise UserError(
-                f"corpus.path: {config.corpus.path} has no neutral passages in "
-                f"{', '.join(missing)}; add them to its neutral.jsonl, or leave harm out of "
-                "evaluate.outcome"
-            )
-        return choose_items(outcome, corpus.neutral)
-    values = masked_values(config.evaluate, corpus)
-    items = [item for item in corpus.evaluation if item.value in values]
-    check_dilemmas(config, len(items))
-    return choose_items(outcome, items)
-
-
-def make_outcomes(settings: EvaluateConfig) -> dict[str, Outcome]:
-    """The outcomes of these settings, by name.
-
-    Raises UserError if there is none of a name, one is named twice, or a setting is out of range.
-    """
-    named = [settings.outcome] if isinstance(settings.outcome, str) else settings.outcome
-    if not named or len(set(named)) < len(named):
-        raise UserError(f"evaluate.outcome: {named} must name at least one outcome, each once")
-    found: dict[str, Outcome] = {}
-    for name in named:
-        outcome: Any = make_component(OUTCOMES, name, settings, "evaluate.outcome")
-        if hasattr(outcome, "check"):
-            outcome.check()
-        found[name] = outcome
-    return found
-
-
-def make_intervention(settings: EvaluateConfig) -> Intervention:
-    """The intervention of these settings. Raises UserError if there is none of its name."""
-    intervention: Intervention = make_component(
-        INTERVENTIONS, settings.intervention, settings, "evaluate.intervention"
-    )
-    return intervention
-
-
-def masked_values(settings: EvaluateConfig, corpus: Corpus) -> list[str]:
-    """Values whose neurons are ablated, and whose dilemmas are scored."""
-    return list(corpus.values if settings.values is None else settings.values)
-
-
-def check_values(settings: EvaluateConfig, corpus: Corpus) -> list[str]:
-    """The masked values. Raises UserError if there is none, or one is unknown or named twice."""
-    values = masked_values(settings, corpus)
-    if not values or len(set(values)) < len(values):
-        raise UserError(f"evaluate.values: {values} must name at least one value, each once")
-    for value in values:
-        if value not in corpus.values:
-            raise UserError(
-                f"evaluate.values: {value!r} is not in the corpus; it has "
-                f"{', '.join(corpus.values)}"
-            )
-    return values
-
-
 def check_controls(settings: EvaluateConfig) -> None:
     """Raise UserError if the number of controls or of their candidates is out of range."""
     if settings.controls < 0:
         raise UserError(f"evaluate.controls: {settings.controls} must be 0 or more")
     if settings.control_pool < 1:
         raise UserError(f"evaluate.control_pool: {settings.control_pool} must be 1 or more")
-
-
-def check_asking(settings: EvaluateConfig) -> None:
-    """Raise UserError if the least mass is no probability, or the date is none."""
-    if not 0 <= settings.least_mass <= 1:
-        raise UserError(f"evaluate.least_mass: {settings.least_mass} must be from 0 to 1")
-    if settings.date is not None:
-        read_date(settings.date)
-
-
-def read_date(text: str) -> datetime.date:
-    """The date that evaluate.date gives. Raises UserError if it is none."""
-    try:
-        return datetime.date.fromisoformat(text)
-    except ValueError as error:
-        raise UserError(
-            f"evaluate.date: {text!r} is no date; give one such as 2026-01-31"
-        ) from error
-
-
-def check_dilemmas(config: Config, number: int) -> None:
-    """Raise UserError if the corpus has no evaluation dilemmas of the masked values."""
-    if number == 0:
-        raise UserError(
-            f"corpus.path: {config.corpus.path} has no evaluation dilemmas of these values; "
-            "evaluate needs an evaluation.jsonl"
-        )
-
-
-def check_model(config: Config, store: Store, source: ModelSource, output: Output) -> None:
-    """Raise UserError unless the model is the one that the store was recorded with."""
-    other = source.fingerprint != store.attrs["model_fingerprint"]
-    if not other and "model_digest" in store.attrs:  # earlier versions kept none
-        other = digest_model(source, output.say) != store.attrs["model_digest"]
-    if other:
-        raise UserError(
-            f"{store.path} was recorded with model {store.attrs['model']}, and model.path is "
-            f"{source.name}; give the same model"
-        )
-    if config.model.dtype != store.attrs["dtype"]:
-        raise UserError(
-            f"model.dtype: {store.path} was recorded in {store.attrs['dtype']}, not "
-            f"{config.model.dtype}; give the same"
-        )
-
-
-def check_needs(store: Store, root: xr.Dataset, intervention: Intervention) -> None:
-    """Raise UserError if the intervention needs a statistic that the store does not record."""
-    missing = [name for name in intervention.needs if name not in root]
-    if missing:
-        raise UserError(
-            f"evaluate.intervention: it needs {', '.join(missing)}, which {store.path} does not "
-            "record; choose another, such as zero"
-        )

@@ -1,21 +1,18 @@
 """What an evaluation was made of: a resume must agree in all of it, or it would mix two."""
 
 import dataclasses
-import datetime
 import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from vxdist.asking.identity import describe_asking
+from vxdist.asking.outcomes import Item, Outcome, Traits, traits_of
 from vxdist.config import Config, EvaluateConfig
 from vxdist.corpus import Corpus
-from vxdist.evaluate.checks import read_date
-from vxdist.evaluate.outcomes import Item, Outcome, Question, Traits, traits_of
-from vxdist.evaluate.prompting import Today
 from vxdist.hooks.interventions import Intervention
 from vxstore.defaults import DEFAULT_INTERVENTION, DEFAULT_OUTCOME
 from vxstore.read import Store
@@ -26,6 +23,7 @@ intervention. What a mask file holds does too: `selection_digest` says it, where
 ABSENT: Mapping[str, Any] = {
     "outcome": DEFAULT_OUTCOME,
     "intervention": DEFAULT_INTERVENTION,
+    "half": "all",
     "asking": {"chat": "auto", "template": "{}", "system": None, "answer_prefix": "null"},
 }
 """What the attributes mean that earlier versions did not write."""
@@ -95,17 +93,12 @@ def _describe_settings(this: Run) -> Any:
     for component in (this.outcome, this.intervention):
         if component.settings is not None:
             settings |= dataclasses.asdict(component.settings)
-    asking = {
-        "chat": evaluate.chat,
-        "template": _as_json(evaluate.template),
-        "system": evaluate.system,
-        "answer_prefix": _as_json(evaluate.answer_prefix),
-    }
     found = {
         "settings": settings,
         "outcome": this.kind,
         "intervention": evaluate.intervention,
-        "asking": asking,
+        "asking": describe_asking(evaluate),
+        "half": evaluate.dilemmas,
     }
     if config.model.dtype != "float32":
         # Numbers of 16 bits depend on what a question shares its batch with.
@@ -114,31 +107,6 @@ def _describe_settings(this: Run) -> Any:
     return found
 
 
-def choose_today(config: Config, kept: Mapping[str, Any]) -> Today:
-    """The date that chat templates see: that of the settings, or of the evaluation if it was begun
-    (`kept` are its attributes), or else today's, UTC."""
-    if config.evaluate.date is not None:
-        return Today(date=read_date(config.evaluate.date), given=True)
-    if isinstance(kept.get("date"), str):
-        was_given = kept.get("config", {}).get("evaluate", {}).get("date") is not None
-        return Today(date=read_date(kept["date"]), given=was_given)
-    return Today(date=datetime.datetime.now(datetime.UTC).date(), given=False)
-
-
-def digest_questions(questions: Sequence[Question]) -> str:
-    """SHA-256 of all that the model reads, and of the tokens that are its answers."""
-    digest = hashlib.sha256()
-    for question in questions:
-        ids = question.token_ids_T.tolist()
-        whole = [question.language, list(question.at), ids, question.answers]
-        digest.update(json.dumps(whole).encode() + b"\n")
-    return digest.hexdigest()
-
-
 def known_to(kept: Mapping[str, Any], identity: Mapping[str, Any]) -> dict[str, Any]:
     """The part of an identity that a begun evaluation of an earlier version can be compared in."""
     return {key: of for key, of in identity.items() if key in kept or key in ABSENT or not kept}
-
-
-def _as_json(setting: Any) -> str:
-    return json.dumps(setting, ensure_ascii=False, sort_keys=True)

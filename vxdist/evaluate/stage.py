@@ -8,35 +8,22 @@ from typing import Any
 
 import xarray as xr
 
+from vxdist.asking.checks import check_model, check_values, find_asked, make_outcomes
+from vxdist.asking.identity import choose_today, digest_questions
+from vxdist.asking.outcomes import Question
+from vxdist.asking.prompting import Prompter, Today
+from vxdist.asking.questions import ask
 from vxdist.config import Config, EvaluateConfig
 from vxdist.corpus import Corpus, load_corpus
 from vxdist.corpus.editions import describe_other_edition, refuse_other_edition
 from vxdist.evaluate.begin import begin, make_way
-from vxdist.evaluate.checks import (
-    check_model,
-    check_needs,
-    check_values,
-    find_items,
-    find_score,
-    make_intervention,
-    make_outcomes,
-)
 from vxdist.evaluate.effects import is_measured
 from vxdist.evaluate.finish import finish
-from vxdist.evaluate.identity import (
-    ABSENT,
-    Run,
-    choose_today,
-    describe,
-    digest_questions,
-    known_to,
-)
-from vxdist.evaluate.outcomes import Question
-from vxdist.evaluate.prompting import Prompter, Today
-from vxdist.evaluate.questions import ask
-from vxdist.evaluate.recorded import read_recorded
+from vxdist.evaluate.identity import ABSENT, Run, describe, known_to
 from vxdist.evaluate.trial import Trial, pick_questions
 from vxdist.evaluate.work import EvaluateWork, Measurement
+from vxdist.hooks.masks import check_needs, find_score, make_intervention
+from vxdist.hooks.recorded import read_recorded
 from vxdist.model.load import ModelShape, describe_model, load_tokenizer
 from vxdist.model.source import ModelSource, find_model
 from vxdist.output import Output
@@ -181,7 +168,7 @@ def _prepare(config: Config, corpus: Corpus, source: ModelSource, output: Output
     values = check_values(settings, corpus)
     intervention = make_intervention(settings)
     asked = {
-        kind: (outcome, find_items(config, corpus, outcome))
+        kind: (outcome, find_asked(config, corpus, outcome))
         for kind, outcome in make_outcomes(settings).items()
     }
     check_model(config, store, source, output)

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from vxdist.asking.logits import last_logits
+from vxdist.asking.outcomes import Question
+from vxdist.asking.prompting import Prompter
 from vxdist.errors import UserError
-from vxdist.evaluate.logits import last_logits
-from vxdist.evaluate.outcomes import Question
-from vxdist.evaluate.prompting import Prompter
 from vxdist.plan import pack
 from vxdist.ranks import is_first_rank
 from vxdist.runtime.work import make_batch

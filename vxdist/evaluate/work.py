@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
+from vxdist.asking.identity import digest_questions, refuse_others
+from vxdist.asking.outcomes import Outcome, Question, derive, traits_of
 from vxdist.errors import UserError
-from vxdist.evaluate.identity import digest_questions
-from vxdist.evaluate.outcomes import Outcome, Question, derive, traits_of
 from vxdist.evaluate.trial import Trial
 from vxdist.hooks.ablation import Ablation
 from vxdist.hooks.interventions import Affine
@@ -80,7 +80,8 @@ class Measurement:
         Raises UserError if the questions are not those that the evaluation was begun with.
         """
         self._recorder = self._open_recorder()
-        refuse_others(self._recorder.questions_digest, digest_questions(self.questions))
+        digest = digest_questions(self.questions)
+        refuse_others(self._recorder.questions_digest, digest, "evaluate.name", "evaluation")
         self._clear()
         sealed = self._recorder.sealed()
         if sealed[INTACT]:
@@ -225,17 +226,3 @@ class EvaluateWork:
         """Take what was measured; what is returned writes the condition and seals it."""
         of, condition = self._find(task)
         return self._all[of].finish(condition)
-
-
-def refuse_others(kept: str | None, digest: str) -> None:
-    """Raise UserError if the questions of an evaluation, by their digest, are others now.
-
-    None is the digest of an evaluation of an earlier version, which did not keep it.
-    """
-    if kept not in (None, digest):
-        raise UserError(
-            "evaluate.name: the model would read other questions now than when this evaluation was "
-            "begun: the tokenizer, its chat template, or the version of transformers is another "
-            "(`vxstore info STORE --evaluation NAME` shows a prompt); restore it, or give another "
-            "name"
-        )

@@ -80,6 +80,7 @@ class _Map:
 
     def apply(self, activation: torch.Tensor) -> torch.Tensor:
         """A copy of the activation, its last dimension mapped at the ablated units."""
+        self._follow(activation.device)
         shift_N = self._shift_N.to(activation.dtype)
         if self._replaces:
             # Not a product, which would keep a NaN or an infinity.
@@ -90,3 +91,10 @@ class _Map:
                 self._scale_N == 0, shift_N, kept * self._scale_N.to(activation.dtype) + shift_N
             )
         return activation.index_copy(-1, self._units_N, mapped)
+
+    def _follow(self, device: torch.device) -> None:
+        """Keep the map where the layer is: a model may be spread over several devices."""
+        if self._units_N.device != device:
+            self._units_N, self._scale_N, self._shift_N = (
+                tensor.to(device) for tensor in (self._units_N, self._scale_N, self._shift_N)
+            )

@@ -37,6 +37,9 @@ class Tensor:
 
     shape: tuple[int, ...] | None = None
     dtype: str | None = None
+    file: Path | None = None
+    begins: int = 0
+    """Where in the file its first byte is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +116,12 @@ def _read_header(file: Path) -> Mapping[str, Tensor]:
         header.pop("__metadata__", None)
         ends = [0, *(int(tensor["data_offsets"][1]) for tensor in header.values())]
         tensors = {
-            str(name): Tensor(shape=tuple(map(int, found["shape"])), dtype=str(found["dtype"]))
+            str(name): Tensor(
+                shape=tuple(map(int, found["shape"])),
+                dtype=str(found["dtype"]),
+                file=file,
+                begins=8 + length + int(found["data_offsets"][0]),
+            )
             for name, found in header.items()
         }
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:

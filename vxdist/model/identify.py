@@ -9,9 +9,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from vxdist.errors import UserError
 from vxdist.model.cache import cache_folder, hash_file
 from vxdist.model.source import CODE_FILES, WEIGHT_FILES, ModelSource
 from vxdist.ranks import is_first_rank
+from vxstore.read import Store
 
 AT_ONCE = 8
 """Files read at once."""
@@ -36,6 +38,23 @@ def digest_model(source: ModelSource, say: Callable[[str], None] = lambda _: Non
     for file, digest in zip(files, digests, strict=True):
         sha.update(f"{file.name} {digest}\n".encode())
     return sha.hexdigest()
+
+
+def check_same_model(
+    store: Store, source: ModelSource, say: Callable[[str], None] = lambda _: None
+) -> None:
+    """Raise UserError unless `source` is the model that the store was recorded with.
+
+    `say` is that of `digest_model`.
+    """
+    other = source.fingerprint != store.attrs["model_fingerprint"]
+    if not other and "model_digest" in store.attrs:  # earlier versions kept none
+        other = digest_model(source, say) != store.attrs["model_digest"]
+    if other:
+        raise UserError(
+            f"{store.path} was recorded with model {store.attrs['model']}, and model.path is "
+            f"{source.name}; give the same model"
+        )
 
 
 def _digest(file: Path) -> str:

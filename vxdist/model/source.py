@@ -22,6 +22,8 @@ HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 CONFIG_FILES = ["*.json", "*.model", "*.txt", "*.jinja"]
 WEIGHT_FILES = ["*.safetensors"]
 CODE_FILES = ["*.py"]
+LICENCE_FILES = ["LICEN[CS]E*", "NOTICE*", "USE_POLICY*", "README.md"]
+"""Files that say under which terms a model is passed on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +157,7 @@ def _from_hub(config: ModelConfig, *, weights: bool) -> ModelSource:
 
     files = [
         *CONFIG_FILES,
+        *LICENCE_FILES,
         *(WEIGHT_FILES if weights else ()),
         *(CODE_FILES if config.trust_remote_code else ()),
     ]

@@ -74,8 +74,8 @@ class TestTable:
         assert "shifts of log_odds in nats, 95% intervals; control draws of each mask: 4" in told
         assert (
             "verdict: 1 of 2 masks moves choices more than its matched draws: calm zh (-1, q 0.03)."
-            " Each has level 5 causal. Not known to be selective: calm zh (not tested against other "
-            "values). Control draws put in their mask's place have p <= 0.05 in 0.0% of 16 "
+            " Each has level 5 causal. Not known to be selective: calm zh (not tested against "
+            "other values). Control draws put in their mask's place have p <= 0.05 in 0.0% of 16 "
             "cases (5% expected). p below 0.01 comes from the law of t"
         ) in told
         zh, en = re.split(r"\nen\n", out.partition("\nzh\n")[2])

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from vxdist.asking.letters import letter_tokens
+from vxdist.asking.wording import find_cue, find_prompt, refuse_longer
 from vxdist.corpus import EvaluationItem
-from vxdist.evaluate.letters import letter_tokens
-from vxdist.evaluate.wording import find_cue, find_prompt, refuse_longer
 from vxstore.schema import ArraySpec
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from vxdist.evaluate.prompting import Prompter
+    from vxdist.asking.prompting import Prompter
     from vxdist.runtime.work import Batch
 
 FIELDS = ("{dilemma}", "{a}", "{b}")
@@ -125,7 +125,7 @@ class Choice:
         """Log-odds of the aligned option, and the probability of either letter."""
         import torch
 
-        from vxdist.evaluate.logits import last_logits
+        from vxdist.asking.logits import last_logits
 
         logits_BW = last_logits(model, batch)
         letters = questions[0].answers

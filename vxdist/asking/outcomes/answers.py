@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from vxdist.asking.outcomes import Traits
+from vxdist.asking.wording import find_cue, find_prompt, refuse_longer
 from vxdist.corpus import EvaluationItem
 from vxdist.errors import UserError
-from vxdist.evaluate.outcomes import Traits
-from vxdist.evaluate.wording import find_cue, find_prompt, refuse_longer
 from vxstore.schema import ArraySpec
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from vxdist.evaluate.prompting import Prompter
+    from vxdist.asking.prompting import Prompter
     from vxdist.runtime.work import Batch
 
 FIELD = "{dilemma}"
@@ -135,7 +135,7 @@ class Answers:
         self, model: "PreTrainedModel", batch: "Batch", questions: Sequence[OpenQuestion]
     ) -> Mapping[str, NDArray[Any]]:
         """Nothing until the last token is written; then the answers."""
-        from vxdist.evaluate.writing import Writing
+        from vxdist.asking.writing import Writing
 
         writing = self._writing or Writing(model, batch, self._tokenizer)
         writing.step(model)

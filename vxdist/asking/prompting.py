@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vxdist.asking.control_tokens import control_tokens, encode_quoting
 from vxdist.config import EvaluateConfig
 from vxdist.errors import UserError
-from vxdist.evaluate.control_tokens import control_tokens, encode_quoting
 
 CLOCK = "{{ strftime_now('%Y-%m-%dT%H:%M:%S') }}"
 """A chat template that tells the time."""

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vxdist.asking.checks import find_asked, make_outcomes
+from vxdist.asking.identity import choose_today
+from vxdist.asking.outcomes import Item, Outcome, Question
+from vxdist.asking.prompting import Prompter
 from vxdist.config import Config
 from vxdist.corpus import Corpus, EvaluationItem
-from vxdist.evaluate.checks import find_items, make_outcomes
-from vxdist.evaluate.identity import choose_today
-from vxdist.evaluate.outcomes import Item, Outcome, Question
-from vxdist.evaluate.prompting import Prompter
 from vxdist.model.load import ModelShape, check_embedded, describe_model, load_tokenizer
 from vxdist.model.source import ModelSource, find_config
 from vxdist.plan import pack
@@ -59,7 +59,7 @@ def check_questions(config: Config, corpus: Corpus, reader: Reader) -> None:
     """
     prompter = Prompter(reader.tokenizer, config.evaluate, choose_today(config, {}))
     for outcome in make_outcomes(config.evaluate).values():
-        items = find_items(config, corpus, outcome)
+        items = find_asked(config, corpus, outcome)
         asked = ask(outcome, items, prompter, reader.source, reader.shape)
         pack(
             [len(question.token_ids_T) for question in asked],

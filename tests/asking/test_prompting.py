@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from tokenizers import AddedToken
 
+from vxdist.asking.outcomes.choice import Choice, ChoiceSettings
+from vxdist.asking.prompting import Prompter, Today
 from vxdist.config import EvaluateConfig
 from vxdist.corpus import EvaluationItem
 from vxdist.errors import UserError
-from vxdist.evaluate.outcomes.choice import Choice, ChoiceSettings
-from vxdist.evaluate.prompting import Prompter, Today
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"

@@ -9,11 +9,11 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import vxstore
+from vxdist.asking.letters import letter_tokens
+from vxdist.asking.outcomes.choice import Choice, ChoiceSettings
 from vxdist.cli import main
 from vxdist.corpus import EvaluationItem
 from vxdist.errors import Stopped, UserError
-from vxdist.evaluate.letters import letter_tokens
-from vxdist.evaluate.outcomes.choice import Choice, ChoiceSettings
 
 ITEM = EvaluationItem(
     id="x-en",

@@ -8,8 +8,8 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from vxdist.asking.letters import letter_tokens
 from vxdist.errors import UserError
-from vxdist.evaluate.letters import letter_tokens
 
 
 def sentencepiece(*pieces: str, byte_fallback: bool = False) -> Any:

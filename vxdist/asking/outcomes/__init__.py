@@ -19,14 +19,14 @@ from vxstore.schema import ArraySpec
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from vxdist.evaluate.prompting import Prompter
+    from vxdist.asking.prompting import Prompter
     from vxdist.runtime.work import Batch
 
 OUTCOMES = {
-    "choice": "vxdist.evaluate.outcomes.choice:Choice",
-    "likelihood": "vxdist.evaluate.outcomes.likelihood:Likelihood",
-    "harm": "vxdist.evaluate.outcomes.harm:Harm",
-    "answers": "vxdist.evaluate.outcomes.answers:Answers",
+    "choice": "vxdist.asking.outcomes.choice:Choice",
+    "likelihood": "vxdist.asking.outcomes.likelihood:Likelihood",
+    "harm": "vxdist.asking.outcomes.harm:Harm",
+    "answers": "vxdist.asking.outcomes.answers:Answers",
 }
 Item = EvaluationItem | NeutralItem
 

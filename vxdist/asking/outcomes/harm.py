@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from vxdist.asking.outcomes import Traits
+from vxdist.asking.wording import refuse_longer
 from vxdist.corpus import NeutralItem
 from vxdist.errors import UserError
-from vxdist.evaluate.outcomes import Traits
-from vxdist.evaluate.wording import refuse_longer
 from vxstore.schema import ArraySpec
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from vxdist.evaluate.prompting import Prompter
+    from vxdist.asking.prompting import Prompter
     from vxdist.runtime.work import Batch
 
 
@@ -120,7 +120,7 @@ class Harm:
         self, model: "PreTrainedModel", batch: "Batch", questions: Sequence[Passage]
     ) -> Mapping[str, NDArray[np.float64]]:
         """Nothing of the first pass, which is intact; both numbers of the second."""
-        from vxdist.evaluate.logits import all_logits, compare
+        from vxdist.asking.logits import all_logits, compare
 
         logits_BTW = all_logits(model, batch)
         if batch.filler:

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from vxdist.asking.outcomes import Traits
+from vxdist.asking.wording import find_cue, find_prompt, refuse_longer
 from vxdist.corpus import EvaluationItem
 from vxdist.errors import UserError
-from vxdist.evaluate.outcomes import Traits
-from vxdist.evaluate.wording import find_cue, find_prompt, refuse_longer
 from vxstore.schema import ArraySpec
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from vxdist.evaluate.prompting import Prompter
+    from vxdist.asking.prompting import Prompter
     from vxdist.runtime.work import Batch
 
 FIELD = "{dilemma}"
@@ -154,7 +154,7 @@ class Likelihood:
         self, model: "PreTrainedModel", batch: "Batch", questions: Sequence[OptionQuestion]
     ) -> Mapping[str, NDArray[np.float64]]:
         """The log-likelihood of each question's option."""
-        from vxdist.evaluate.logits import log_likelihoods
+        from vxdist.asking.logits import log_likelihoods
 
         found_B = log_likelihoods(model, batch, [question.first for question in questions])
         after_B = np.array([question.after_dilemma for question in questions])
