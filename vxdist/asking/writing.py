@@ -62,7 +62,8 @@ class Writing:
         for tokens in self._written_BT.tolist():
             stop = next((n for n, token in enumerate(tokens) if token in ends), len(tokens))
             text = self._tokenizer.decode(tokens[:stop], skip_special_tokens=True)
-            found.append(str(text).strip())
+            # An answer that is cut within a character ends in what stands for its bytes.
+            found.append(str(text).rstrip("\N{REPLACEMENT CHARACTER}").strip())
         return found
 
 
