@@ -50,7 +50,8 @@ def make_flat(answers: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         table.insert(0, "curve", answer["evaluation"])
         table.insert(0, "store", answer["store"])
         tables.append(table)
-    return pd.concat(tables, ignore_index=True)
+    flat: pd.DataFrame = pd.concat(tables, ignore_index=True)
+    return flat
 
 
 def _show_heading(console: Console, answer: Mapping[str, Any]) -> None:
@@ -91,7 +92,7 @@ def _show_slopes(
     header = [("mask", False), ("value", False)]
     header += [(name, True) for name in ("slope", "interval", "draws", "p", "q")]
     draws, source = answer["controls"] or 0, answer["p_source"]
-    rows = slopes.to_dict("records")
+    rows: list[dict[str, Any]] = slopes.to_dict("records")  # type: ignore[assignment]
     cells = [
         [
             row["mask"],

@@ -141,7 +141,7 @@ def _show_headings(console: Console, answers: Sequence[Mapping[str, Any]]) -> li
         draws = "-" if answer["controls"] is None else answer["controls"]
         print_wrapped(
             console,
-            f"{answer['outcome']}, intervention {answer['intervention']}: shifts of "
+            f"{answer['outcome']}, intervention {_intervention(answer)}: shifts of "
             f"{answer['effect_of']} in {answer['units'] or '-'}, {confidence}intervals; "
             f"control draws of each mask: {draws}",
         )
@@ -172,6 +172,13 @@ def _mass(mass: Mapping[str, float]) -> str:
     if min(mass.values()) < ENOUGH_MASS:
         text += "; where it is below 50%, the model was about to say something else"
     return text
+
+
+def _intervention(answer: Mapping[str, Any]) -> str:
+    """Its name and settings, as in `scale (dose 0.5)`."""
+    settings = answer["intervention_settings"].items()
+    told = ", ".join(f"{key} {'all others' if of is None else of}" for key, of in settings)
+    return f"{answer['intervention']} ({told})" if told else str(answer["intervention"])
 
 
 def _name(answer: Mapping[str, Any]) -> str:

@@ -39,12 +39,13 @@ def doses(
 ) -> dict[str, Any]:
     """The latest dose curve, or the latest that holds this evaluation.
 
-    Keys: store, evaluation (with which it was written), outcome, effect_of, units (of shifts),
-    confidence, fdr, controls, p_source, null_rate, null_count, families, verdict (of the slopes;
-    see FORMAT.md), sentence (the verdict in words), others (evaluations with a curve of others than
-    these), and two tables by mask, value (of the dilemmas) and language: `curve`, with evaluation,
-    dose and the arrays `SHIFTS`, a row for each dose, that of the intact model among them (1, with
-    shift 0); and `slopes`, with the arrays `SLOPES`.
+    Keys: store, evaluation (with which it was written), evaluations (those in it, by rising dose),
+    outcome, effect_of, units (of shifts), confidence, fdr, controls, p_source, null_rate,
+    null_count, families, verdict (of the slopes; see FORMAT.md), sentence (the verdict in words),
+    others (evaluations whose curves hold others than these), and two tables by mask, value (of the
+    dilemmas) and language: `curve`, with evaluation, dose and the arrays `SHIFTS`, a row for each
+    dose, that of the intact model among them (1, with shift 0); and `slopes`, with the arrays
+    `SLOPES`.
 
     `mask` and `language` leave only theirs; `own` those of masks on their own value's dilemmas.
     Raises StoreError if there is no such curve, mask or language.
@@ -65,6 +66,7 @@ def doses(
     return {
         "store": store.path,
         "evaluation": name,
+        "evaluations": strings(found["evaluation"].values),
         "outcome": described["outcome"],
         "effect_of": described["effect_of"],
         "units": found["mean_shift"].attrs.get("units"),
@@ -76,6 +78,11 @@ def doses(
             for table, of in (("curve", curve), ("slopes", slopes))
         },
     }
+
+
+def held_by(store: Store) -> set[str]:
+    """The evaluations that are in some dose curve."""
+    return {name for attrs in _read_attrs(store).values() for name in attrs["members"]}
 
 
 def _read_attrs(store: Store) -> dict[str, dict[str, Any]]:
