@@ -93,7 +93,7 @@ def describe_intervention(name: str, settings: Mapping[str, Any]) -> Interventio
     """The words for an intervention with these settings; for one that is not known here, or whose
     settings are not recorded, words that assume little."""
     words = INTERVENTIONS.get(name, UNKNOWN)
-    shown = {key: "all other values" if of is None else str(of) for key, of in settings.items()}
+    shown = {key: _show(of) for key, of in settings.items()}
     if not SETTINGS.get(name, set()) <= set(shown):
         words = UNKNOWN
     return InterventionWords(
@@ -102,3 +102,9 @@ def describe_intervention(name: str, settings: Mapping[str, Any]) -> Interventio
             for f in fields(words)
         }
     )
+
+
+def _show(setting: object) -> str:
+    if setting is None:
+        return "all other values"
+    return f"{setting:g}" if isinstance(setting, float) else str(setting)

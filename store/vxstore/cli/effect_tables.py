@@ -177,8 +177,12 @@ def _mass(mass: Mapping[str, float]) -> str:
 def _intervention(answer: Mapping[str, Any]) -> str:
     """Its name and settings, as in `scale (dose 0.5)`."""
     settings = answer["intervention_settings"].items()
-    told = ", ".join(f"{key} {'all others' if of is None else of}" for key, of in settings)
+    told = ", ".join(f"{key} {_setting(of)}" for key, of in settings)
     return f"{answer['intervention']} ({told})" if told else str(answer["intervention"])
+
+
+def _setting(of: object) -> str:
+    return f"{of:g}" if isinstance(of, float) else "null" if of is None else str(of)
 
 
 def _name(answer: Mapping[str, Any]) -> str:

@@ -12,6 +12,8 @@ from vxdist.report.text import NONE, digits_for, interval, listing, signed
 from vxstore.effect_words import calibration, show_p
 
 Row = Mapping[str, Any]
+LEAST_GAP = 26
+"""Space between the labels of two doses."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,13 +86,22 @@ def _make_curve(mask: Name, rows: Sequence[Row], slope: Row, found: Row, scale: 
         spans=spans,
         points=points,
         zero=scale.y(0.0),
-        ticks=tuple((scale.x(r["dose"]), f"{r['dose']:g}") for r in rows),
+        ticks=_ticks([r["dose"] for r in rows], scale),
         labels=scale.labels(),
         words=f"{mask.label}, {slope['language']}: shift by dose {shifts}; {said}",
         slope=said,
         rows=tuple(_numbers(r, digits) for r in rows),
         is_grey=not (found["fdr"] is not None and slope["q_value"] <= found["fdr"]),
     )
+
+
+def _ticks(doses: Sequence[float], scale: "_Scale") -> tuple[tuple[float, str], ...]:
+    """Doses and where they are, without those that would be written over another."""
+    ticks: list[tuple[float, str]] = []
+    for dose in doses:
+        if not ticks or scale.x(dose) - ticks[-1][0] >= LEAST_GAP:
+            ticks.append((scale.x(dose), f"{dose:g}"))
+    return tuple(ticks)
 
 
 def _band(rows: Sequence[Row], scale: "_Scale") -> str:
