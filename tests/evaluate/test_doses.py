@@ -149,3 +149,13 @@ def test_what_cannot_be_done_is_refused_in_one_line(
     assert main(["run", *run_options, *asked]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert shown in line
+
+
+@pytest.mark.parametrize("intervention", ["add", "other_mean"])
+def test_what_is_not_recorded_is_refused_by_name(
+    run_options: list[str], capsys: pytest.CaptureFixture[str], intervention: str
+) -> None:
+    asked = ("--evaluate.intervention", intervention, "--locate.statistics", "[active_count]")
+    assert main(["run", *run_options, *asked]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"evaluate.intervention: {intervention} needs activation_sum" in line
