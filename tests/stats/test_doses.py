@@ -52,13 +52,15 @@ def evaluations(
     return found
 
 
-def curve_of(measured: list[Measured], doses: Sequence[float] = DOSES) -> DoseCurve:
+def curve_of(
+    measured: list[Measured], doses: Sequence[float] = DOSES, empty: Sequence[int] = ()
+) -> DoseCurve:
     return dose_curve(
         np.array(doses),
         measured,
         MASKS,
         ["en"],
-        empty_MG=np.zeros((6, 1), dtype=bool),
+        empty_MG=np.isin(np.arange(6), empty)[:, None],
         confidence=0.95,
         fdr=0.1,
     )
@@ -128,6 +130,11 @@ def test_few_draws_and_empty_masks_have_no_p() -> None:
         )
         for m in measured
     ]
+    curve = curve_of(measured, empty=[2])
+    for name in ("mean_shift", "slope", "p_value", "control_slope"):
+        array = np.moveaxis(curve.arrays[name], 1 if name == "mean_shift" else 0, 0)
+        assert np.isnan(array[2]).all(), name
+        assert np.isfinite(array[[0, 1, 3, 4, 5]]).all(), name
     curve = curve_of(few)
     assert np.isnan(curve.arrays["p_value"]).all()
     assert "3 of the at least 4 control draws" in curve.attrs["verdict"]["untested"]

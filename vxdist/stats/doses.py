@@ -54,7 +54,8 @@ def dose_curve(
     fdr: float,
 ) -> DoseCurve:
     """The shifts of every mask by dose, and the trend of each, from evaluations that differ in the
-    dose only: their conditions and dilemmas are the same. No dose is 1.
+    dose only: their conditions and dilemmas are the same. No dose is 1. NaN for masks without a
+    neuron (`empty_MG`), and where there are no dilemmas.
 
     The trend is tested as a shift is: the slope of each dilemma takes the place of its shift, so
     that its mean has a t interval over dilemmas, and p and q by the predictive t against the mean
@@ -66,6 +67,11 @@ def dose_curve(
     found = infer(trend, empty_MG, fdr)
     trend |= found.arrays
     arrays |= {name: trend[of] for of, name in TREND.items() if of in trend}
+    for name, array in arrays.items():
+        if array.dtype.kind == "f":
+            behind = (1,) * (name == "control_slope")
+            nothing = empty_MG.reshape(len(masks), 1, len(languages), *behind)
+            arrays[name] = np.where(nothing, np.nan, array)
     draws = trend["control_shift"].shape[-1] if "control_shift" in trend else 0
     verdict = conclude(trend, found.attrs["families"], masks, languages, draws=draws, fdr=fdr)
     return DoseCurve(arrays=arrays, attrs={**found.attrs, "verdict": verdict})

@@ -56,7 +56,7 @@ def make_doses(content: Content, evaluation: Evaluation) -> Doses | None:
     rows = found["curve"].to_dict("records")
     scale = _Scale.over(rows)
     curves = []
-    for slope in found["slopes"].to_dict("records"):
+    for slope in found["slopes"].dropna(subset=["slope"]).to_dict("records"):
         cell = [r for r in rows if all(r[k] == slope[k] for k in ("mask", "value", "language"))]
         curves.append(_make_curve(content.name(slope["mask"]), cell, slope, found, scale))
     calibrated = calibration(found["null_rate"], found["null_count"])
