@@ -157,6 +157,11 @@ class Store:
         """Shifts by (mask, value, language) of the evaluation `name`."""
         return self._derived("evaluation", name, "effect")
 
+    def dose(self, name: str) -> xr.Dataset:
+        """The dose curve written with the evaluation `name`: shifts by (evaluation, mask, value,
+        language), and slopes. Raises StoreError if none was."""
+        return self._derived("evaluation", name, "dose")
+
     def names(self, kind: str) -> list[str]:
         """Names of the finished groups below `scores` or `evaluation`."""
         storage, root = find_storage(self.path), read_root(self.path)

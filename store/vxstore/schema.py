@@ -119,6 +119,7 @@ COORDINATES: Mapping[str, str] = {
     "dilemma": "evaluation dilemma",
     "order": "which option stood first",
     "mask": "value whose neurons are ablated",
+    "evaluation": "evaluation with another dose",
     "kind": "intact, mask or control",
     "draw": "control draw, from 0",
 }

@@ -13,6 +13,7 @@ from vxdist.asking.checks import (
 from vxdist.config import Config, EvaluateConfig
 from vxdist.corpus import Corpus
 from vxdist.errors import UserError
+from vxdist.hooks.interventions import Intervention
 from vxdist.hooks.masks import check_needs, find_score, make_intervention
 from vxdist.runtime.checks import check_batches, check_model_run
 from vxstore.identity import check_name, holds_store
@@ -56,13 +57,18 @@ def check_inputs(config: Config, corpus: Corpus | None, stages: Sequence[str]) -
     outcome = make_outcome(config.evaluate)
     for item in items:
         outcome.prompts(item)
+    intervention = make_intervention(config.evaluate)
+    masks = check_values(config.evaluate, corpus)
     if "locate" not in stages:
         store = open_store(config.store)
-        check_needs(store, store.root(), make_intervention(config.evaluate))
+        root = store.root()
+        check_needs(store, root, intervention)
+        check_suits(intervention, [str(label) for label in root.value.values], masks)
         if "reduce" not in stages:
             store.scores(find_score(config, store))
         return
-    for name in make_intervention(config.evaluate).needs:
+    check_suits(intervention, corpus.values, masks)
+    for name in intervention.needs:
         if name not in config.locate.statistics:
             raise UserError(
                 f"evaluate.intervention: {config.evaluate.intervention} needs {name}; add it to "
@@ -90,3 +96,11 @@ def check_controls(settings: EvaluateConfig) -> None:
         raise UserError(f"evaluate.controls: {settings.controls} must be 0 or more")
     if settings.control_pool < 1:
         raise UserError(f"evaluate.control_pool: {settings.control_pool} must be 1 or more")
+
+
+def check_suits(intervention: Intervention, known: Sequence[str], masks: Sequence[str]) -> None:
+    """Raise UserError if an intervention that has a method `check` is unsuitable for these values:
+    those recorded, and those to ablate."""
+    check = getattr(intervention, "check", None)
+    if check is not None:
+        check(known, masks)

@@ -22,6 +22,7 @@ from vxdist.config import Config, EvaluateConfig
 from vxdist.corpus import Corpus, load_corpus
 from vxdist.corpus.editions import describe_other_edition, refuse_other_edition
 from vxdist.evaluate.begin import begin, make_way
+from vxdist.evaluate.doses import write_doses
 from vxdist.evaluate.effects import is_measured, write_effects
 from vxdist.evaluate.identity import (
     ABSENT,
@@ -75,6 +76,7 @@ def run(config: Config, output: Output) -> None:
             output.say(f"evaluate: {this.group} exists already; no model work")
             if not is_measured(this.store, this.name, this.settings):
                 _finish(this, output)
+            _gather_doses(this, output)
         return
 
     if launch.rank == 0:
@@ -90,6 +92,7 @@ def run(config: Config, output: Output) -> None:
         run_loop(work, source, config, output, identity=common)
     if launch.rank == 0:
         _finish(this, output)
+        _gather_doses(this, output)
 
 
 def _check_edition(this: Run, kept: dict[str, Any], identity: dict[str, Any]) -> None:
@@ -207,3 +210,10 @@ def _finish(this: Run, output: Output) -> None:
     verdict = open_store(this.store.path).effect(this.name).attrs["verdict"]
     output.say(f"evaluate: {effect_words.conclude(verdict, this.settings.outcome)}")
     output.say(f"evaluate: effects of {plural(len(this.values), 'mask')} in {this.store.path}")
+
+
+def _gather_doses(this: Run, output: Output) -> None:
+    """Write the dose curve that the evaluation belongs to, and say what it shows if it is new."""
+    said = write_doses(this.store.path, this.name, this.settings)
+    if said:
+        output.say(f"evaluate: {said}")

@@ -43,18 +43,24 @@ def _check(store: Store, group: str) -> Iterator[tuple[str, str]]:
         scores = store.scores(name)
         bad = list(_bad_arrays(group, scores))
         below = f"{group}/languages"
-        there = find_storage(store.path).size(f"{below}/{FILE}") is not None
-        if there and is_listed(read_root(store.path), below):
+        if is_group(store, below):
             bad += _bad_arrays(below, store.languages(name))
         yield from bad or _broken_score(store, group, scores)
         return
     datasets = {group: store.evaluation(name)}
-    if is_listed(read_root(store.path), f"{group}/effect"):
-        datasets[f"{group}/effect"] = store.effect(name)
+    for below, read in (("effect", store.effect), ("dose", store.dose)):
+        if is_group(store, f"{group}/{below}"):
+            datasets[f"{group}/{below}"] = read(name)
     bad = [found for at, dataset in datasets.items() for found in _bad_arrays(at, dataset)]
     yield from bad
     for at, dataset in datasets.items() if not bad else ():
         yield from _broken_evaluation(at, dataset, is_effect=at != group)
+
+
+def is_group(store: Store, group: str) -> bool:
+    """Whether a finished group is there."""
+    there = find_storage(store.path).size(f"{group}/{FILE}") is not None
+    return there and is_listed(read_root(store.path), group)
 
 
 def bad_labels(path: str, group: str) -> Iterator[tuple[str, str]]:

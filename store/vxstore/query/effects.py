@@ -12,7 +12,7 @@ import xarray as xr
 
 from vxstore.effect_words import conclude, is_tested
 from vxstore.errors import StoreError
-from vxstore.outcome import answer_mass, describe_outcome
+from vxstore.outcome import answer_mass, describe_outcome, intervention_settings
 from vxstore.query.lookup import (
     default_evaluation,
     get_attrs,
@@ -48,8 +48,9 @@ def effects(
 ) -> dict[str, Any]:
     """The effects of one evaluation; None is the only one, or `choice`.
 
-    Keys: store, evaluation, model, outcome, intervention, effect_of (the array whose mean change
-    is a shift), decision_boundary, units (of shifts), confidence, fdr, controls (draws for each
+    Keys: store, evaluation, model, outcome, intervention, intervention_settings (a dictionary),
+    effect_of (the array whose mean change is a shift), decision_boundary, units (of shifts),
+    confidence, fdr, controls (draws for each
     mask), p_source (where p comes from), null_rate (share of p of at most .05 among the null_count
     p of draws in their masks' place), prior_df and prior_sd (by family), families, answer_mass
     (mean probability that the intact model gives to the answers, by language; None if the outcome
@@ -72,13 +73,15 @@ def effects(
             effect = effect.sel({dim: [wanted]})
     cells = _cells(effect)
     cells = cells[(cells["mask"] == cells["value"]) | (not own)]
-    described = describe_outcome(get_attrs(store, f"evaluation/{name}"))
+    attrs = get_attrs(store, f"evaluation/{name}")
+    described = describe_outcome(attrs)
     verdict = _verdict(store, name, effect.attrs)
     return {
         "store": store.path,
         "evaluation": name,
         "model": store.attrs.get("model"),
         **described,
+        "intervention_settings": intervention_settings(attrs),
         "units": effect["mean_shift"].attrs.get("units"),
         **{key: effect.attrs.get(key) for key in (*SETTINGS, *TESTS)},
         "answer_mass": _answer_mass(store, name),

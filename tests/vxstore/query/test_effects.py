@@ -84,6 +84,7 @@ class TestEffects:
             "model": "tiny",
             "outcome": "choice",
             "intervention": "zero",
+            "intervention_settings": {},
             "effect_of": "log_odds",
             "decision_boundary": 0.0,
             "units": "nats",
