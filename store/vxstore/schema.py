@@ -175,6 +175,38 @@ EVALUATION: Mapping[str, ArraySpec] = {
 }
 """What every evaluation holds, whatever its outcome adds."""
 
+_BY_VALUE = ("layer", "neuron", "value", "language")
+
+ATTRIBUTION: Mapping[str, ArraySpec] = {
+    "attribution": ArraySpec(
+        dims=("dilemma", "layer", "neuron"),
+        dtype="float32",
+        units="nats",
+        long_name="first-order change of the log-odds when the neuron is zeroed on all tokens",
+    ),
+    "attribution_sum": ArraySpec(
+        dims=_BY_VALUE,
+        dtype="float64",
+        units="nats",
+        long_name="sum, over the value's dilemmas, of their attributions to the neuron",
+    ),
+    "attribution_square_sum": ArraySpec(
+        dims=_BY_VALUE,
+        dtype="float64",
+        units="nats2",
+        long_name="sum, over the value's dilemmas, of their attributions squared",
+        valid_min=0.0,
+    ),
+    "dilemma_count": ArraySpec(
+        dims=("value", "language"), dtype="int64", units="dilemmas", long_name="dilemmas summed"
+    ),
+    "sealed": ArraySpec(
+        dims=("dilemma",), dtype="bool", units="1", long_name="the dilemma is attributed, whole"
+    ),
+}
+"""What an attribution holds beside what its outcome measured; `attribution` only if it is asked
+for."""
+
 _EFFECT_DIMS = ("mask", "value", "language")
 _DRAW_DIMS = (*_EFFECT_DIMS, "draw")
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 import vxstore
+from vxdist.asking import identity
 from vxdist.cli import main
 from vxdist.errors import Stopped
-from vxdist.asking import identity
 from vxstore.cli.main import main as vxstore_main
 from vxstore.evaluation import ConditionRecorder
 from vxstore.io import arrays

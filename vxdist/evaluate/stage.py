@@ -1,7 +1,6 @@
 """The evaluate stage: scores and model in, effects of ablating neurons out."""
 
 import functools
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ import xarray as xr
 
 from vxdist.asking.checks import (
     check_dilemmas,
+    check_edition,
     check_model,
     check_values,
     find_items,
@@ -18,9 +18,9 @@ from vxdist.asking.identity import choose_today, digest_questions
 from vxdist.asking.outcomes import Question
 from vxdist.asking.prompting import Prompter
 from vxdist.asking.questions import ask
+from vxdist.asking.trial import Trial, pick_questions
 from vxdist.config import Config, EvaluateConfig
 from vxdist.corpus import Corpus, load_corpus
-from vxdist.corpus.editions import describe_other_edition, refuse_other_edition
 from vxdist.evaluate.begin import begin, make_way
 from vxdist.evaluate.checks import check_needs, find_score, make_intervention
 from vxdist.evaluate.effects import is_measured, write_effects
@@ -31,12 +31,10 @@ from vxdist.evaluate.identity import (
     known_to,
 )
 from vxdist.evaluate.recorded import read_recorded
-from vxdist.evaluate.trial import Trial, pick_questions
 from vxdist.evaluate.work import EvaluateWork
 from vxdist.model.load import describe_model, load_tokenizer
 from vxdist.model.source import ModelSource, find_model
 from vxdist.output import Output
-from vxdist.ranks import is_first_rank
 from vxdist.runtime.identity import describe_computation
 from vxdist.runtime.launch import find_launch
 from vxdist.runtime.loop import run_loop
@@ -67,7 +65,7 @@ def run(config: Config, output: Output) -> None:
     kept = begun_attrs(config.store, this.name)
     today = choose_today(config, kept)
     identity = {**describe(this, corpus), "date": today.date.isoformat()}
-    _check_edition(this, kept, identity)
+    check_edition(config.corpus, this.store, this.group, kept, identity)
     known = known_to(kept, identity)
     identity["computation"] = describe_computation(config, kind)
     if finished_alike(config.store, this.group, known, "evaluate.name", absent=ABSENT):
@@ -90,17 +88,6 @@ def run(config: Config, output: Output) -> None:
         run_loop(work, source, config, output, identity=common)
     if launch.rank == 0:
         _finish(this, output)
-
-
-def _check_edition(this: Run, kept: dict[str, Any], identity: dict[str, Any]) -> None:
-    """Raise UserError if the evaluation was begun with another edition of the bundled seed; warn,
-    as it begins, if the store was."""
-    store, corpus = this.store, this.config.corpus
-    group = f"{store.path}/{this.group}"
-    refuse_other_edition(group, corpus, "evaluation_digest", kept, identity)
-    other = describe_other_edition(store.path, corpus, "corpus_digest", store.attrs)
-    if other is not None and not kept and is_first_rank():
-        print(f"warning: {other}", file=sys.stderr)
 
 
 def _make_work(this: Run, prompter: Prompter, questions: Sequence[Question]) -> EvaluateWork:
