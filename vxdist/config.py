@@ -173,6 +173,9 @@ class EvaluateConfig:
     control_pool: int = 16
     """Each control neuron is drawn from this many neurons nearest in activity to the one that it
     is matched to."""
+    draws: Literal["random", "quantiles"] = "random"
+    """Which matched sets the control draws are: any, or those at even quantiles of what an
+    attribution of the same dilemmas predicts."""
     tokens_per_batch: int = 4096
     """Largest number of tokens in a batch, padding included."""
     max_padding: float = 0.1

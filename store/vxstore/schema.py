@@ -6,6 +6,7 @@ the names in memory; `vxstore.names` says which are others in a store. What a st
 has beside these is in `vxstore.experts`.
 """
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -258,6 +259,15 @@ EFFECT: Mapping[str, ArraySpec] = {
         long_name="neurons that the mask ablates",
     ),
 }
+ATTRIBUTED_EFFECT: Mapping[str, ArraySpec] = {
+    "p_attributed": dataclasses.replace(
+        _of_cell("1", "p of the mean shift among matched sets that an attribution predicts"),
+        attributes={"p_source": "attribution"},
+    ),
+    "warrant_r": _of_cell("1", "correlation of predicted and measured shifts of the control draws"),
+    "warrant_slope": _of_cell("1", "slope of their measured on their predicted shifts"),
+}
+"""Arrays that effects have besides, if the store has an attribution of the same questions."""
 EARLIER_EFFECT: Mapping[str, ArraySpec] = {
     "passes": ArraySpec(
         dims=_EFFECT_DIMS,

@@ -21,8 +21,14 @@ from vxdist.asking.questions import ask
 from vxdist.asking.trial import Trial, pick_questions
 from vxdist.config import Config, EvaluateConfig
 from vxdist.corpus import Corpus, load_corpus
+from vxdist.evaluate.attributed import find_attribution, list_dilemmas, make_predictions
 from vxdist.evaluate.begin import begin, make_way
-from vxdist.evaluate.checks import check_needs, find_score, make_intervention
+from vxdist.evaluate.checks import (
+    check_needs,
+    find_score,
+    make_intervention,
+    refuse_circular,
+)
 from vxdist.evaluate.effects import is_measured, write_effects
 from vxdist.evaluate.identity import (
     ABSENT,
@@ -71,7 +77,9 @@ def run(config: Config, output: Output) -> None:
     if finished_alike(config.store, this.group, known, "evaluate.name", absent=ABSENT):
         if launch.rank == 0:
             output.say(f"evaluate: {this.group} exists already; no model work")
-            if not is_measured(this.store, this.name, this.settings):
+            found = find_attribution(this.store, kept, list_dilemmas(this))
+            attribution = found if this.settings.controls else None
+            if not is_measured(this.store, this.name, this.settings, attribution):
                 _finish(this, output)
         return
 
@@ -123,6 +131,7 @@ def _prepare(config: Config, corpus: Corpus, source: ModelSource, output: Output
     root = store.root()
     check_needs(store, root, intervention)
     score = find_score(config, store)
+    refuse_circular(config, store, score, items)
     scores = store.scores(score)
     languages = [str(label) for label in root.language.values]
     selected = _selected(settings, store, scores, values, languages)
@@ -185,7 +194,8 @@ def _missing(path: str, name: str) -> int:
 
 def _finish(this: Run, output: Output) -> None:
     """Measure the effects and mark the evaluation complete."""
-    write_effects(this.store.path, this.name, this.settings)
+    predictions = make_predictions(this, this.store.unfinished_evaluation(this.name))
+    write_effects(this.store.path, this.name, this.settings, predictions)
     ConditionRecorder(this.store.path, this.name).complete()
     mass = answer_mass(this.store.unfinished_evaluation(this.name))
     if mass:

@@ -32,7 +32,7 @@ COUNTS = ("masked_count", "dilemma_count")
 NUMBERS = (
     "mean_shift", "shift_low", "shift_high", "flip_rate", "flip_low", "flip_high", "control_mean",
     "control_sd", "control_rank", "se_total", "p_value", "q_value", "specific_shift", "p_specific",
-    "q_specific",
+    "q_specific", "p_attributed", "warrant_r", "warrant_slope",
 )  # fmt: skip
 DIMS = ("mask", "value", "language")
 
