@@ -6,11 +6,12 @@
 """
 
 # Before the functions of the same names: a package that is imported later takes its name.
+import vxdist.attribute
 import vxdist.evaluate
 import vxdist.locate
 import vxdist.reduce
 import vxdist.report  # noqa: F401
-from vxdist.api import Config, evaluate, load_config, locate, reduce, report, run
+from vxdist.api import Config, attribute, evaluate, load_config, locate, reduce, report, run
 
 __version__ = "0.1.0"
-__all__ = ["Config", "evaluate", "load_config", "locate", "reduce", "report", "run"]
+__all__ = ["Config", "attribute", "evaluate", "load_config", "locate", "reduce", "report", "run"]

@@ -26,27 +26,30 @@ def check_settings(config: Config, corpus: Corpus | None) -> None:
     that there is.
     """
     settings = config.attribute
-    make_differentiable(config)
+    if settings.outcome is not None:
+        make_differentiable(config)
     check_name(config.attribution_name, "attribute.name")
     check_asking(config.evaluate)
     check_batches("attribute", settings.tokens_per_batch, settings.max_padding)
+    if corpus is not None:
+        check_values(config.evaluate, corpus)
+
+
+def check_inputs(config: Config, corpus: Corpus | None, stages: Sequence[str]) -> None:
+    """Raise UserError if dilemmas, prompts, model or store are missing, or the outcome or the
+    strategy has no gradients; other stages of the same file need none.
+    """
+    assert corpus is not None
+    outcome = make_differentiable(config)
     if config.trainer.strategy == "zero3":
         raise UserError(
             "trainer.strategy: zero3 cannot attribute: the weights of a layer are let go after its "
             "forward pass, and the backward pass needs them; use single or ddp, in bfloat16 and "
             "with attribute.checkpointing if memory is short"
         )
-    if corpus is not None:
-        check_values(config.evaluate, corpus)
-
-
-def check_inputs(config: Config, corpus: Corpus | None, stages: Sequence[str]) -> None:
-    """Raise UserError if dilemmas, prompts, model or store are missing."""
-    assert corpus is not None
     check_model_run(config)
     items = find_items(config, corpus, config.attribute.dilemmas)
     check_dilemmas(config, len(items), "attribute.dilemmas")
-    outcome = make_differentiable(config)
     for item in items:
         outcome.prompts(item)
     if "locate" not in stages:

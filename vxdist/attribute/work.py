@@ -25,9 +25,10 @@ from vxstore.attribution import AttributionRecorder
 
 SHARE = 0.5
 """Part of the free memory that activations may fill before layers are computed again."""
-OF_HIDDEN, OF_NEURONS = 16, 4
+OF_HIDDEN, OF_NEURONS = 8, 4
 """Numbers that a layer keeps for its backward pass, of each token: for each of its hidden size and
-for each neuron that runs. Measured on Llama: 13 and 3.6."""
+for each neuron that runs. They are rather more than SmolLM2 keeps (8,300, where these give 10,800);
+`vxdist estimate` counts them."""
 
 
 class AttributeWork:
