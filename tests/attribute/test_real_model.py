@@ -54,7 +54,7 @@ def test_random_sets_are_predicted() -> None:
             predicted[s, q] = found[chosen].sum()
         ablation.remove()
     # The mean shift of a set is what is predicted for the null. For single questions r is .87: two
-    # of these sets, of which one holds a strong neuron, are not predicted question by question.
+    # of these sets are not predicted question by question.
     p, e = predicted.mean(axis=1), exact.mean(axis=1)
     r, slope = np.corrcoef(p, e)[0, 1], (p @ e) / (p @ p)
     assert r >= 0.9
