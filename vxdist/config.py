@@ -89,6 +89,29 @@ def _default_adjust() -> list[Literal["length", "setting"]]:
 
 
 @dataclass(kw_only=True)
+class AttributeConfig:
+    """Attributing the choices to neurons by gradients (`vxdist attribute`). Which values' dilemmas
+    are asked, and how, is as in `evaluate`."""
+
+    name: str | None = None
+    """Name of the attribution in the store; null takes OUTCOME-DILEMMAS, such as choice-odd."""
+    outcome: str | None = None
+    """What is attributed: an outcome with log-odds; null takes that of evaluate."""
+    dilemmas: Half = "odd"
+    """Dilemmas to attribute: all, or those with an odd or an even number among the pairs of their
+    value."""
+    by_dilemma: bool = False
+    """Also keep the attributions to each dilemma: 4 bytes a neuron and dilemma."""
+    checkpointing: bool | Literal["auto"] = "auto"
+    """Compute each layer again in the backward pass, which takes a third more time and little
+    memory; auto does if its activations would fill much of the device's free memory."""
+    tokens_per_batch: int = 2048
+    """Largest number of tokens in a batch, padding included."""
+    max_padding: float = 0.1
+    """Largest fraction of a batch that may be padding."""
+
+
+@dataclass(kw_only=True)
 class ReduceConfig:
     """Scoring neurons, and selecting those of each value."""
 
@@ -150,6 +173,9 @@ class EvaluateConfig:
     control_pool: int = 16
     """Each control neuron is drawn from this many neurons nearest in activity to the one that it
     is matched to."""
+    draws: Literal["random", "quantiles"] = "random"
+    """Which matched sets the control draws are: any, or those at even quantiles of what an
+    attribution of the same dilemmas predicts."""
     tokens_per_batch: int = 4096
     """Largest number of tokens in a batch, padding included."""
     max_padding: float = 0.1
@@ -227,6 +253,7 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     locate: LocateConfig = field(default_factory=LocateConfig)
+    attribute: AttributeConfig = field(default_factory=AttributeConfig)
     reduce: ReduceConfig = field(default_factory=_make_reduce)
     evaluate: EvaluateConfig = field(default_factory=_make_evaluate)
     report: ReportConfig = field(default_factory=ReportConfig)
@@ -245,6 +272,13 @@ class Config:
     def score_name(self) -> str:
         """Name of the score that `reduce` writes."""
         return self.reduce.name or self.reduce.selector
+
+    @property
+    def attribution_name(self) -> str:
+        """Name of the attribution that `attribute` writes."""
+        settings = self.attribute
+        outcome = settings.outcome or self.evaluate.outcome
+        return settings.name or f"{outcome}-{settings.dilemmas}"
 
     @property
     def evaluation_name(self) -> str:

@@ -95,9 +95,19 @@ def cut_questions(
     check_controls(settings)
     check_dilemmas(config, len(questions), "evaluate.dilemmas")
     limit = tokens_per_batch or settings.tokens_per_batch
-    condition = _cut(by_language, limit, settings.max_padding, count_logits=True)
+    condition = _cut(by_language, limit, settings.max_padding, section="evaluate")
     load = _join("evaluate", questions, [condition])
     return replace(load, tasks=load.tasks * len(make_conditions(values, settings.controls)))
+
+
+def cut_dilemmas(config: Config, dilemmas: Sequence[Sequence[int]]) -> Load:
+    """Attribute's tasks: the questions of each dilemma, by their lengths."""
+    settings = config.attribute
+    cuts = [
+        _cut([of], settings.tokens_per_batch, settings.max_padding, section="attribute")
+        for of in dilemmas
+    ]
+    return _join("attribute", [length for of in dilemmas for length in of], cuts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,17 +120,17 @@ class _Cut:
 
 
 def _cut(
-    bins: Sequence[Sequence[int]], limit: int, max_padding: float, *, count_logits: bool = False
+    bins: Sequence[Sequence[int]], limit: int, max_padding: float, *, section: str = "locate"
 ) -> _Cut:
     """One task of texts whose lengths are in `bins`; a batch holds texts of one bin."""
-    section = "evaluate" if count_logits else "locate"
+    count_logits = section != "locate"
     batches = [
         [lengths[i] for i in batch]
         for lengths in bins
         for batch in pack(lengths, tokens_per_batch=limit, max_padding=max_padding, section=section)
     ]
     sizes = [(len(batch), batch[0]) for batch in batches]
-    # Evaluate keeps the logits at every position where a text of the batch ends.
+    # Evaluate and attribute keep the logits at every position where a text of the batch ends.
     places = [(len(batch), len(set(batch))) for batch in batches] if count_logits else [(0, 0)]
     return _Cut(
         task=Task(

@@ -11,13 +11,13 @@ from vxdist.asking.checks import (
     make_outcome,
 )
 from vxdist.config import Config, EvaluateConfig
-from vxdist.corpus import Corpus
+from vxdist.corpus import Corpus, EvaluationItem
 from vxdist.errors import UserError
 from vxdist.hooks.interventions import Intervention
 from vxdist.hooks.masks import check_needs, find_score, make_intervention
 from vxdist.runtime.checks import check_batches, check_model_run
 from vxstore.identity import check_name, holds_store
-from vxstore.read import open_store
+from vxstore.read import Store, open_store
 
 
 def check_settings(config: Config, corpus: Corpus | None) -> None:
@@ -65,7 +65,7 @@ def check_inputs(config: Config, corpus: Corpus | None, stages: Sequence[str]) -
         check_needs(store, root, intervention)
         check_suits(intervention, [str(label) for label in root.value.values], masks)
         if "reduce" not in stages:
-            store.scores(find_score(config, store))
+            refuse_circular(config, store, find_score(config, store), items)
         return
     check_suits(intervention, corpus.values, masks)
     for name in intervention.needs:
@@ -75,6 +75,32 @@ def check_inputs(config: Config, corpus: Corpus | None, stages: Sequence[str]) -
                 "locate.statistics, or choose another, such as zero"
             )
     _check_score(config)
+
+
+def refuse_circular(
+    config: Config, store: Store, score: str, items: Sequence[EvaluationItem]
+) -> None:
+    """Raise UserError if the neurons were chosen by their effect on some of these dilemmas.
+
+    Raises StoreError if there is no such score. Masks given by hand are the user's own affair.
+    """
+    source = store.scores(score).attrs.get("attribution")
+    if config.evaluate.masks is not None or source is None:
+        return
+    asked = {item.id for item in items}
+    name, half = str(source["name"]), str(source["half"])
+    if name in store.names("attribution"):
+        again = [i for i in store.attribution(name)["dilemma"].values if str(i) in asked]
+    else:  # removed since
+        again = list(asked) if config.evaluate.dilemmas in ("all", half) else []
+    if again:
+        other = {"odd": "set evaluate.dilemmas: even", "even": "set evaluate.dilemmas: odd"}
+        fix = other.get(half, "attribute one half (attribute.dilemmas: odd), evaluate the other")
+        raise UserError(
+            f"evaluate.dilemmas: {config.evaluate.dilemmas}, but scores/{score} chose its neurons "
+            f"by their effect on {len(again)} of these dilemmas (attribution/{name}), so that any "
+            f"effect on them is circular; {fix}"
+        )
 
 
 def _check_score(config: Config) -> None:

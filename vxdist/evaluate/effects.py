@@ -8,6 +8,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from vxdist.config import EvaluateConfig
+from vxdist.evaluate.attributed import Predictions, judge_attributed, spread_of
 from vxdist.stats.effects import Measured, effect_matrix
 from vxdist.stats.families import infer
 from vxdist.stats.verdict import conclude
@@ -15,7 +16,7 @@ from vxstore.errors import StoreError
 from vxstore.groups import write_group
 from vxstore.outcome import averaged, describe_outcome
 from vxstore.read import Store, open_store
-from vxstore.schema import EFFECT
+from vxstore.schema import ATTRIBUTED_EFFECT, EFFECT
 
 SETTINGS = ("confidence", "fdr", "controls")
 """Settings that the effects depend on, beside those of the evaluation; attributes of the group."""
@@ -26,8 +27,11 @@ SHIFTS = (
 """Arrays in the units of what the outcome measures."""
 
 
-def is_measured(store: Store, name: str, settings: EvaluateConfig) -> bool:
-    """Whether the effects are in the store, complete, and measured with these settings.
+def is_measured(
+    store: Store, name: str, settings: EvaluateConfig, attribution: str | None = None
+) -> bool:
+    """Whether the effects are in the store, complete, and measured with these settings and this
+    attribution.
 
     Those of a version that gave no p are not complete.
     """
@@ -35,13 +39,19 @@ def is_measured(store: Store, name: str, settings: EvaluateConfig) -> bool:
         attrs = store.effect(name).attrs
     except StoreError:
         return False
+    if attrs.get("warrant", {}).get("attribution") != attribution:
+        return False
     return "families" in attrs and all(attrs.get(s) == getattr(settings, s) for s in SETTINGS)
 
 
-def write_effects(path: str, name: str, settings: EvaluateConfig) -> None:
+def write_effects(
+    path: str, name: str, settings: EvaluateConfig, predictions: Predictions | None = None
+) -> None:
     """Measure the effects of the evaluation `name`, and write them to evaluation/NAME/effect."""
     evaluation = open_store(path).unfinished_evaluation(name)
-    arrays, attrs = measure(evaluation, confidence=settings.confidence, fdr=settings.fdr)
+    arrays, attrs = measure(
+        evaluation, confidence=settings.confidence, fdr=settings.fdr, predictions=predictions
+    )
     masks, languages = find_labels(evaluation)
     coordinates: dict[str, list[str] | range] = {
         "mask": masks,
@@ -54,19 +64,23 @@ def write_effects(path: str, name: str, settings: EvaluateConfig) -> None:
     units = evaluation[outcome["effect_of"]].attrs.get("units", EFFECT["mean_shift"].units)
     specs = {
         array: dataclasses.replace(spec, units=units) if array in SHIFTS else spec
-        for array, spec in EFFECT.items()
+        for array, spec in {**EFFECT, **ATTRIBUTED_EFFECT}.items()
     }
     attrs |= {setting: getattr(settings, setting) for setting in SETTINGS}
     write_group(path, f"evaluation/{name}/effect", specs, arrays, coordinates, attrs)
 
 
 def measure(
-    evaluation: xr.Dataset, *, confidence: float, fdr: float
+    evaluation: xr.Dataset,
+    *,
+    confidence: float,
+    fdr: float,
+    predictions: Predictions | None = None,
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Arrays of the effect group (those of `schema.EFFECT`), and what is concluded from them.
 
     Masks and values are those of the evaluation's masks, in order. control_shift is absent if
-    there are no control draws.
+    there are no control draws. With `predictions` there are also those of `judge_attributed`.
     """
     masks, languages = find_labels(evaluation)
     measured = read_measured(evaluation)
@@ -77,11 +91,21 @@ def measure(
             for c in np.flatnonzero(measured.kind_C == "mask")
         ]
     )
-    found = infer(arrays, arrays["masked_count"] == 0, fdr)
+    variance, attributed = None, {}
+    if predictions is not None:
+        further, attributed["warrant"], variance = judge_attributed(
+            arrays, predictions, seed=int(evaluation.attrs.get("settings", {}).get("seed", 0))
+        )
+        arrays |= further
+        if evaluation.attrs.get("draws") != "quantiles":
+            variance = None
+        else:
+            arrays |= spread_of(arrays, variance)
+    found = infer(arrays, arrays["masked_count"] == 0, fdr, variance)
     arrays |= found.arrays
     draws = arrays["control_shift"].shape[-1] if "control_shift" in arrays else 0
     verdict = conclude(arrays, found.attrs["families"], masks, languages, draws=draws, fdr=fdr)
-    return arrays, {**found.attrs, "verdict": verdict}
+    return arrays, {**found.attrs, **attributed, "verdict": verdict}
 
 
 def read_measured(evaluation: xr.Dataset) -> Measured:

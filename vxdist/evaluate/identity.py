@@ -24,6 +24,7 @@ ABSENT: Mapping[str, Any] = {
     "outcome": DEFAULT_OUTCOME,
     "intervention": DEFAULT_INTERVENTION,
     "half": "all",
+    "draws": "random",
     "asking": {"chat": "auto", "template": "{}", "system": None, "answer_prefix": "null"},
 }
 """What the attributes mean that earlier versions did not write."""
@@ -80,6 +81,7 @@ def _describe_settings(config: Config, outcome: Outcome, intervention: Intervent
         "intervention": evaluate.intervention,
         "asking": describe_asking(evaluate),
         "half": evaluate.dilemmas,
+        "draws": evaluate.draws,
     }
     if config.model.dtype != "float32":
         # Numbers of 16 bits depend on what a question shares its batch with.

@@ -1,7 +1,6 @@
 """The evaluate stage: scores and model in, effects of ablating neurons out."""
 
 import functools
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ import xarray as xr
 
 from vxdist.asking.checks import (
     check_dilemmas,
+    check_edition,
     check_model,
     check_values,
     find_items,
@@ -18,10 +18,12 @@ from vxdist.asking.identity import choose_today, digest_questions
 from vxdist.asking.outcomes import Question
 from vxdist.asking.prompting import Prompter
 from vxdist.asking.questions import ask
+from vxdist.asking.trial import Trial, pick_questions
 from vxdist.config import Config, EvaluateConfig
 from vxdist.corpus import Corpus, load_corpus
-from vxdist.corpus.editions import describe_other_edition, refuse_other_edition
+from vxdist.evaluate.attributed import find_attribution, list_dilemmas, make_predictions
 from vxdist.evaluate.begin import begin, make_way
+from vxdist.evaluate.checks import refuse_circular
 from vxdist.evaluate.doses import write_doses
 from vxdist.evaluate.effects import is_measured, write_effects
 from vxdist.evaluate.identity import (
@@ -30,14 +32,12 @@ from vxdist.evaluate.identity import (
     describe,
     known_to,
 )
-from vxdist.evaluate.trial import Trial, pick_questions
 from vxdist.evaluate.work import EvaluateWork
 from vxdist.hooks.masks import check_needs, find_score, make_intervention
 from vxdist.hooks.recorded import read_recorded
 from vxdist.model.load import describe_model, load_tokenizer
 from vxdist.model.source import ModelSource, find_model
 from vxdist.output import Output
-from vxdist.ranks import is_first_rank
 from vxdist.runtime.identity import describe_computation
 from vxdist.runtime.launch import find_launch
 from vxdist.runtime.loop import run_loop
@@ -68,13 +68,15 @@ def run(config: Config, output: Output) -> None:
     kept = begun_attrs(config.store, this.name)
     today = choose_today(config, kept)
     identity = {**describe(this, corpus), "date": today.date.isoformat()}
-    _check_edition(this, kept, identity)
+    check_edition(config.corpus, this.store, this.group, kept, identity)
     known = known_to(kept, identity)
     identity["computation"] = describe_computation(config, kind)
     if finished_alike(config.store, this.group, known, "evaluate.name", absent=ABSENT):
         if launch.rank == 0:
             output.say(f"evaluate: {this.group} exists already; no model work")
-            if not is_measured(this.store, this.name, this.settings):
+            found = find_attribution(this.store, kept, list_dilemmas(this))
+            attribution = found if this.settings.controls else None
+            if not is_measured(this.store, this.name, this.settings, attribution):
                 _finish(this, output)
             _gather_doses(this, output)
         return
@@ -93,17 +95,6 @@ def run(config: Config, output: Output) -> None:
     if launch.rank == 0:
         _finish(this, output)
         _gather_doses(this, output)
-
-
-def _check_edition(this: Run, kept: dict[str, Any], identity: dict[str, Any]) -> None:
-    """Raise UserError if the evaluation was begun with another edition of the bundled seed; warn,
-    as it begins, if the store was."""
-    store, corpus = this.store, this.config.corpus
-    group = f"{store.path}/{this.group}"
-    refuse_other_edition(group, corpus, "evaluation_digest", kept, identity)
-    other = describe_other_edition(store.path, corpus, "corpus_digest", store.attrs)
-    if other is not None and not kept and is_first_rank():
-        print(f"warning: {other}", file=sys.stderr)
 
 
 def _make_work(this: Run, prompter: Prompter, questions: Sequence[Question]) -> EvaluateWork:
@@ -139,6 +130,7 @@ def _prepare(config: Config, corpus: Corpus, source: ModelSource, output: Output
     root = store.root()
     check_needs(store, root, intervention)
     score = find_score(config, store)
+    refuse_circular(config, store, score, items)
     scores = store.scores(score)
     languages = [str(label) for label in root.language.values]
     selected = _selected(settings, store, scores, values, languages)
@@ -201,7 +193,8 @@ def _missing(path: str, name: str) -> int:
 
 def _finish(this: Run, output: Output) -> None:
     """Measure the effects and mark the evaluation complete."""
-    write_effects(this.store.path, this.name, this.settings)
+    predictions = make_predictions(this, this.store.unfinished_evaluation(this.name))
+    write_effects(this.store.path, this.name, this.settings, predictions)
     ConditionRecorder(this.store.path, this.name).complete()
     mass = answer_mass(this.store.unfinished_evaluation(this.name))
     if mass:

@@ -61,6 +61,9 @@ class Cell:
     specific_shift: float
     p_specific: float
     q_specific: float
+    p_attributed: float
+    warrant_r: float
+    warrant_slope: float
     dilemma_count: int
     masked_count: int
     draws: int

@@ -44,22 +44,28 @@ class Inference:
     attrs: dict[str, Any]
 
 
-def infer(effect: Mapping[str, NDArray[Any]], empty_MG: Bools, fdr: float) -> Inference:
+def infer(
+    effect: Mapping[str, NDArray[Any]],
+    empty_MG: Bools,
+    fdr: float,
+    variance_MVG: Floats | None = None,
+) -> Inference:
     """What can be said of an effect matrix whose masks and values have the same labels in order.
 
     `empty_MG`: masks without a neuron, which have no effect and are not judged. Arrays: p_value
     and q_value (of the family own or other), specific_shift, p_specific and q_specific (NaN but on
     own values). Attributes: fdr, families, null_rate and null_count, prior_df and prior_sd by
-    family, p_source. An infinite prior_df is None.
+    family, p_source. An infinite prior_df is None. `variance_MVG` is that of the draws' shifts
+    where they were not drawn at random; NaN leaves it to the draws.
     """
     shift_MVG = np.where(empty_MG[:, None, :], np.nan, effect["mean_shift"])
     draw_MVGK = effect.get("control_shift", np.zeros((*shift_MVG.shape, 0)))
     own_MVG = np.broadcast_to(np.eye(len(shift_MVG), dtype=bool)[..., None], shift_MVG.shape)
     specific_MG = beyond_others(shift_MVG)
     judged = {
-        "own": judge(shift_MVG[own_MVG], draw_MVGK[own_MVG]),
+        "own": judge(shift_MVG[own_MVG], draw_MVGK[own_MVG], _of(variance_MVG, own_MVG)),
         "specific": judge(specific_MG.ravel(), _flat(beyond_others(draw_MVGK))),
-        "other": judge(shift_MVG[~own_MVG], draw_MVGK[~own_MVG]),
+        "other": judge(shift_MVG[~own_MVG], draw_MVGK[~own_MVG], _of(variance_MVG, ~own_MVG)),
     }
     arrays = {
         name: np.full(shift_MVG.shape, np.nan)
@@ -102,6 +108,10 @@ def beyond_others(shift_MVG: Floats) -> Floats:
         mean_G = np.divide(total_G, count_G, out=np.full(count_G.shape, np.nan), where=count_G > 0)
         found.append(shift_MVG[m, m] - mean_G)
     return np.stack(found)
+
+
+def _of(variance_MVG: Floats | None, at_MVG: Bools) -> Floats | None:
+    return None if variance_MVG is None else variance_MVG[at_MVG]
 
 
 def _flat(draw_MGK: Floats) -> Floats:

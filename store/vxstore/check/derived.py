@@ -1,10 +1,11 @@
-"""Verifying the finished scores and evaluations of a store, by what they declare."""
+"""Verifying the finished scores, attributions and evaluations of a store, by what they declare."""
 
 import itertools
 from collections.abc import Iterator
 
 import xarray as xr
 
+from vxstore.check.attribution import broken_attribution
 from vxstore.check.findings import RECOMPUTE, Report
 from vxstore.check.laws import broken_laws, broken_quotients, broken_ranking
 from vxstore.claims import find_claims
@@ -25,7 +26,7 @@ from vxstore.schema import RECORD
 
 
 def check_group(store: Store, group: str, report: Report) -> None:
-    """Verify a finished score or evaluation."""
+    """Verify a finished score, attribution or evaluation."""
     try:
         bad = list(_check(store, group))
     except (StoreError, *DAMAGE) as error:
@@ -46,6 +47,11 @@ def _check(store: Store, group: str) -> Iterator[tuple[str, str]]:
         if is_group(store, below):
             bad += _bad_arrays(below, store.languages(name))
         yield from bad or _broken_score(store, group, scores)
+        return
+    if kind == "attribution":
+        attribution = store.attribution(name)
+        bad = list(_bad_arrays(group, attribution))
+        yield from bad or broken_attribution(group, attribution)
         return
     datasets = {group: store.evaluation(name)}
     for below, read in (("effect", store.effect), ("dose", store.dose)):

@@ -24,7 +24,7 @@ from vxstore.query.lookup import (
 from vxstore.read import Store
 
 SETTINGS = ("confidence", "fdr", "bootstrap_resamples", "seed", "controls")
-TESTS = ("p_source", "null_rate", "null_count", "prior_df", "prior_sd", "families")
+TESTS = ("p_source", "null_rate", "null_count", "prior_df", "prior_sd", "families", "warrant")
 VERDICT = ("masks", "cells", "fdr", "smallest_q", "found", "untested")
 EARLIER_VERDICT = ("cells", "passed", "passed_own", "placebo", "placebo_own", "beyond_controls")
 FOUND = ("mask", "language", "shift", "p", "q", "q_specific", "selective")
@@ -32,7 +32,7 @@ COUNTS = ("masked_count", "dilemma_count")
 NUMBERS = (
     "mean_shift", "shift_low", "shift_high", "flip_rate", "flip_low", "flip_high", "control_mean",
     "control_sd", "control_rank", "se_total", "p_value", "q_value", "specific_shift", "p_specific",
-    "q_specific",
+    "q_specific", "p_attributed", "warrant_r", "warrant_slope",
 )  # fmt: skip
 DIMS = ("mask", "value", "language")
 
@@ -52,7 +52,8 @@ def effects(
     effect_of (the array whose mean change is a shift), decision_boundary, units (of shifts),
     confidence, fdr, controls (draws for each
     mask), p_source (where p comes from), null_rate (share of p of at most .05 among the null_count
-    p of draws in their masks' place), prior_df and prior_sd (by family), families, answer_mass
+    p of draws in their masks' place), prior_df and prior_sd (by family), families, warrant
+    (of p_attributed), answer_mass
     (mean probability that the intact model gives to the answers, by language; None if the outcome
     measures none), verdict (see FORMAT.md), sentence (the verdict in words) and the table `cells`:
     mask, value (of the dilemmas), language, masked_count (neurons), dilemma_count, the arrays that

@@ -50,6 +50,8 @@ class TestEffects:
         assert p == pytest.approx(P_OF_ONE)
         assert math.isnan(specific)  # draws do the same to both values: they do not vary
         assert math.isnan(strong.pop("q_specific"))
+        for name in ("p_attributed", "warrant_r", "warrant_slope"):  # there is no attribution
+            assert math.isnan(strong.pop(name))
         assert strong == pytest.approx(
             {
                 "masked_count": 3,
@@ -92,6 +94,7 @@ class TestEffects:
             "fdr": 0.1,
             "bootstrap_resamples": None,
             "seed": None,
+            "warrant": None,
             "controls": 4,
             "p_source": "t",
             "null_count": 16,

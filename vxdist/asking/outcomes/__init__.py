@@ -15,6 +15,7 @@ from vxdist.corpus import EvaluationItem
 from vxstore.schema import ArraySpec
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
     from vxdist.asking.prompting import Prompter
@@ -87,3 +88,13 @@ class Outcome(Protocol):
 
         A filler batch must run like any other; what is returned of it is not used.
         """
+
+
+class Differentiable(Outcome, Protocol):
+    """An outcome that `attribute` can attribute to neurons: one with log-odds."""
+
+    def log_odds(
+        self, model: "PreTrainedModel", batch: "Batch", questions: Sequence[Question]
+    ) -> "torch.Tensor":
+        """What `effect_of` holds, for each of the batch's questions, (B,), in float32 at least and
+        with its graph, if gradients are on."""
