@@ -6,11 +6,32 @@
 """
 
 # Before the functions of the same names: a package that is imported later takes its name.
+import vxdist.attribute
 import vxdist.evaluate
 import vxdist.locate
 import vxdist.reduce
 import vxdist.report  # noqa: F401
-from vxdist.api import Config, ablate, evaluate, load_config, locate, reduce, report, run
+from vxdist.api import (
+    Config,
+    ablate,
+    attribute,
+    evaluate,
+    load_config,
+    locate,
+    reduce,
+    report,
+    run,
+)
 
 __version__ = "0.1.0"
-__all__ = ["Config", "ablate", "evaluate", "load_config", "locate", "reduce", "report", "run"]
+__all__ = [
+    "Config",
+    "ablate",
+    "attribute",
+    "evaluate",
+    "load_config",
+    "locate",
+    "reduce",
+    "report",
+    "run",
+]

@@ -20,10 +20,22 @@ if TYPE_CHECKING:
 
     from vxstore import Store
 
-__all__ = ["Config", "ablate", "evaluate", "load_config", "locate", "reduce", "report", "run"]
+__all__ = [
+    "Config",
+    "ablate",
+    "attribute",
+    "evaluate",
+    "load_config",
+    "locate",
+    "reduce",
+    "report",
+    "run",
+]
 
-STAGES = ("locate", "reduce", "evaluate", "report")
-WITH_MODEL = {"locate", "evaluate"}
+STAGES = ("locate", "attribute", "reduce", "evaluate", "report")
+WHOLE = ("locate", "reduce", "evaluate", "report")
+"""Stages of `run`; `attribute` is run when it is wanted."""
+WITH_MODEL = {"locate", "attribute", "evaluate"}
 """Stages that read the corpus and run the model."""
 
 
@@ -48,6 +60,16 @@ def locate(config: Config, *, verbose: bool = False) -> "Store":
     """
     run_stages(config, ["locate"], Output(shown=verbose))
     return _open(config)
+
+
+def attribute(config: Config, *, verbose: bool = False) -> "xr.Dataset":
+    """Attribute the choices to neurons by gradients; returns the attribution, `attribution/NAME`.
+
+    Raises UserError if the store is missing or not complete, the outcome has no log-odds, or the
+    corpus or the model is missing or unsuitable.
+    """
+    run_stages(config, ["attribute"], Output(shown=verbose))
+    return _open(config).attribution(config.attribution_name)
 
 
 def reduce(config: Config, *, verbose: bool = False) -> "xr.Dataset":
@@ -87,7 +109,7 @@ def report(config: Config, *, verbose: bool = False) -> Path:
 
 def run(config: Config, *, verbose: bool = False) -> "Store":
     """Locate, reduce, evaluate and report; returns the store. Raises as the stages do."""
-    run_stages(config, STAGES, Output(shown=verbose))
+    run_stages(config, WHOLE, Output(shown=verbose))
     return _open(config)
 
 
@@ -156,7 +178,7 @@ def _check(config: Config, stages: Sequence[str], output: Output) -> None:
         _module(stage, "checks").check_inputs(config, corpus, stages)
     if "locate" not in stages:
         return
-    later = [stage for stage in STAGES if stage in stages or _was_set(config, stage)]
+    later = [stage for stage in WHOLE if stage in stages or _was_set(config, stage)]
     questions: Any = _module("asking", "questions") if "evaluate" in later else None
     reader = questions.find_reader(config) if questions and is_first_rank() else None
     try:

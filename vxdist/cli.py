@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 STAGES = {
     "locate": "record how often each neuron is active, per value and language",
+    "attribute": "attribute the choices to neurons by gradients (optional)",
     "reduce": "score the neurons and select those of each value",
     "evaluate": "ablate the selected neurons and measure the effect on the dilemmas",
     "report": "write an HTML page with the results",
 }
-RUN = ("run", "run all four stages, one after the other")
+RUN = ("run", "run locate, reduce, evaluate and report, one after the other")
 OTHERS = {
     "apply": ("apply", "write a checkpoint of the model with a value's neurons ablated"),
     "corpus": ("corpus", "check, build or import a corpus"),
@@ -124,14 +125,14 @@ def _run(command: str, arguments: Sequence[str]) -> None:
 
 
 def _run_stages(command: str, config: "Config") -> None:
-    from vxdist.api import run_stages
+    from vxdist.api import WHOLE, run_stages
     from vxdist.output import Output
 
     if command != RUN[0]:
         run_stages(config, [command], Output())
         return
     _check_alone(config)
-    run_stages(config, list(STAGES), Output())
+    run_stages(config, WHOLE, Output())
     from vxdist.report.summary import print_summary
 
     print_summary(config)

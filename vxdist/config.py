@@ -9,7 +9,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from vxdist.components import compose, find_table
+from vxdist.components import compose, find_class, find_table
 from vxdist.names import name_evaluations
 
 Section = TypeVar("Section")
@@ -90,6 +90,29 @@ def _default_adjust() -> list[Literal["length", "setting"]]:
 
 
 @dataclass(kw_only=True)
+class AttributeConfig:
+    """Attributing the choices to neurons by gradients (`vxdist attribute`). Which values' dilemmas
+    are asked, and how, is as in `evaluate`."""
+
+    name: str | None = None
+    """Name of the attribution in the store; null takes OUTCOME-DILEMMAS, such as choice-odd."""
+    outcome: str | None = None
+    """What is attributed: an outcome with log-odds; null takes that of evaluate."""
+    dilemmas: Half = "odd"
+    """Dilemmas to attribute: all, or those with an odd or an even number among the pairs of their
+    value."""
+    by_dilemma: bool = False
+    """Also keep the attributions to each dilemma: 4 bytes a neuron and dilemma."""
+    checkpointing: bool | Literal["auto"] = "auto"
+    """Compute each layer again in the backward pass, which takes a third more time and little
+    memory; auto does if its activations would fill much of the device's free memory."""
+    tokens_per_batch: int = 2048
+    """Largest number of tokens in a batch, padding included."""
+    max_padding: float = 0.1
+    """Largest fraction of a batch that may be padding."""
+
+
+@dataclass(kw_only=True)
 class ReduceConfig:
     """Scoring neurons, and selecting those of each value."""
 
@@ -152,6 +175,9 @@ class EvaluateConfig:
     control_pool: int = 16
     """Each control neuron is drawn from this many neurons nearest in activity to the one that it
     is matched to."""
+    draws: Literal["random", "quantiles"] = "random"
+    """Which matched sets the control draws are: any, or those at even quantiles of what an
+    attribution of the same dilemmas predicts."""
     tokens_per_batch: int = 4096
     """Largest number of tokens in a batch, padding included."""
     max_padding: float = 0.1
@@ -234,6 +260,7 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     locate: LocateConfig = field(default_factory=LocateConfig)
+    attribute: AttributeConfig = field(default_factory=AttributeConfig)
     reduce: ReduceConfig = field(default_factory=_make_reduce)
     evaluate: EvaluateConfig = field(default_factory=_make_evaluate)
     report: ReportConfig = field(default_factory=ReportConfig)
@@ -257,6 +284,24 @@ class Config:
     def evaluation_names(self) -> dict[str, str]:
         """Names of the evaluations that `evaluate` writes, by outcome, in order."""
         return name_evaluations(self.evaluate.outcome, self.evaluate.name)
+
+    @property
+    def attributed_outcome(self) -> str:
+        """The outcome that `attribute` attributes: of those of evaluate the first with log-odds, or
+        else the first."""
+        if self.attribute.outcome is not None:
+            return self.attribute.outcome
+        named = self.evaluate.outcome
+        names = [named] if isinstance(named, str) else named
+        table = find_table(COMPONENTS["EvaluateConfig"]["evaluate.outcome"])
+        able = (n for n in names if hasattr(find_class(table, n, "evaluate.outcome"), "log_odds"))
+        return next(able, "".join(names[:1]))
+
+    @property
+    def attribution_name(self) -> str:
+        """Name of the attribution that `attribute` writes."""
+        settings = self.attribute
+        return settings.name or f"{self.attributed_outcome}-{settings.dilemmas}"
 
     @property
     def evaluation_name(self) -> str:

@@ -16,7 +16,7 @@ from vxdist.ranks import is_first_rank
 from vxstore.io.storage import beside
 from vxstore.read import open_store
 
-LATER = ("reduce", "evaluate", "report")
+LATER = ("attribute", "reduce", "evaluate", "report")
 """Stages that have a section of their own; locate decides all the others."""
 GROUPS = {"reduce": ("scores", "selector"), "evaluate": ("evaluation", "outcome")}
 """Where a stage writes in the store, and the setting that names its group where `name` does not."""

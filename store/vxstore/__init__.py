@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vxstore.query.clusters import clusters
     from vxstore.query.compare import compare
     from vxstore.query.describe import describe
+    from vxstore.query.doses import doses
     from vxstore.query.effects import effects
     from vxstore.query.export import export
     from vxstore.query.layers import layers
@@ -36,6 +37,7 @@ __all__ = [
     "clusters",
     "compare",
     "describe",
+    "doses",
     "effects",
     "export",
     "layers",

@@ -60,6 +60,22 @@ def conclude(verdict: Mapping[str, Any] | None, outcome: str = "choice") -> str:
     return f"{count} of {masks} {verb} {moved} more than {than} matched draws: {told}."
 
 
+def conclude_doses(verdict: Mapping[str, Any]) -> str:
+    """The verdict on the slopes of a dose curve in one sentence."""
+    if verdict["untested"]:
+        return f"No p was computed: {verdict['untested']}."
+    masks, found = plural(verdict["masks"], "mask"), verdict["found"]
+    if not found:
+        smallest = show_q(verdict["smallest_q"])
+        return f"None of {masks} follows the dose more than its draws (smallest q {smallest})."
+    count = len({of["mask"] for of in found})
+    verb, than = ("follows", "its") if count == 1 else ("follow", "their")
+    slopes = ", ".join(
+        f"{_cell(of)} (slope {of['shift']:+.2g}, q {_small(of['q'])})" for of in found
+    )
+    return f"{count} of {masks} {verb} the dose more than {than} draws: {slopes}."
+
+
 def specific(verdict: Mapping[str, Any] | None) -> str:
     """Which of the masks found are selective, and why the others are not."""
     if verdict is None or not is_tested(verdict) or not verdict["found"]:

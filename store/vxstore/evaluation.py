@@ -8,10 +8,10 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from vxstore import begun
 from vxstore.experts import count_experts, write_labels
 from vxstore.io import arrays, lock
-from vxstore.io.metadata import FILE, commit, utc_now
-from vxstore.io.storage import find_storage
+from vxstore.io.metadata import commit, utc_now
 from vxstore.names import names_on_disk
 from vxstore.read import read_root_attrs
 from vxstore.schema import EVALUATION, ArraySpec, layered_chunks
@@ -95,19 +95,12 @@ def _write_labels(
 
 def begun_attrs(path: str, name: str) -> dict[str, Any]:
     """Attributes of evaluation/NAME if it was begun, perhaps not finished; else empty."""
-    if find_storage(path).size(f"evaluation/{name}/{FILE}") is None:
-        return {}
-    attrs = arrays.plain_attrs(arrays.open_group(path, f"evaluation/{name}"))
-    return attrs if attrs.get("created") else {}
+    return begun.begun_attrs(path, f"evaluation/{name}")
 
 
 def discard_unmeasured(path: str, name: str) -> bool:
     """Remove evaluation/NAME if it was begun and no condition is sealed; returns whether it was."""
-    if not begun_attrs(path, name) or ConditionRecorder(path, name).sealed().any():
-        return False
-    lock.require(path, lock.current_run(path))
-    find_storage(path).remove(f"evaluation/{name}")
-    return True
+    return begun.discard_unsealed(path, f"evaluation/{name}")
 
 
 class ConditionRecorder:

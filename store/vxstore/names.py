@@ -7,6 +7,7 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
     "scores": {"language": "scored_language"},
     "evaluation": {"value": "dilemma_value"},
     "effect": {"value": "dilemma_value"},
+    "dose": {"value": "dilemma_value"},
     "languages": {"language": "compared_language"},
 }
 """By kind of group, name in memory to name on disk.

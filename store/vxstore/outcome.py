@@ -47,6 +47,14 @@ def is_neutral(attrs: Mapping[str, Any]) -> bool:
     return attrs.get("split") == NEUTRAL
 
 
+def intervention_settings(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of an evaluation's intervention; empty if it has none, or none are kept."""
+    found: Any = attrs
+    for key in ("config", "evaluate", describe_outcome(attrs)["intervention"]):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return dict(found) if isinstance(found, Mapping) else {}
+
+
 def averaged(evaluation: xr.Dataset) -> NDArray[np.float64]:
     """The array whose change is the effect, averaged to (condition, dilemma).
 

@@ -28,6 +28,8 @@ from vxstore.text import clean
 
 STATE_CREATING = "creating"
 STATE_RECORDING = "recording"
+STAGES = {"scores": "reduce", "evaluation": "evaluate", "attribution": "attribute"}
+"""The stage that makes each kind of group."""
 
 
 def read_root_attrs(path: str, *groups: str) -> dict[str, Any]:
@@ -157,8 +159,17 @@ class Store:
         """Shifts by (mask, value, language) of the evaluation `name`."""
         return self._derived("evaluation", name, "effect")
 
+    def dose(self, name: str) -> xr.Dataset:
+        """The dose curve written with the evaluation `name`: shifts by (evaluation, mask, value,
+        language), and slopes. Raises StoreError if none was."""
+        return self._derived("evaluation", name, "dose")
+
+    def attribution(self, name: str) -> xr.Dataset:
+        """First-order effects by (layer, neuron, value, language) of the attribution `name`."""
+        return self._derived("attribution", name)
+
     def names(self, kind: str) -> list[str]:
-        """Names of the finished groups below `scores` or `evaluation`."""
+        """Names of the finished groups below `scores`, `evaluation` or `attribution`."""
         storage, root = find_storage(self.path), read_root(self.path)
         found = []
         for name in storage.children(kind):
@@ -177,14 +188,13 @@ class Store:
         known = self.names(kind)
         if name not in known:
             have = ", ".join(known) or "none"
-            stage = "reduce" if kind == "scores" else "evaluate"
+            stage = STAGES[kind]
             raise StoreError(
                 f"{self.path} has no finished {kind}/{name} (there: {have}); run `vxdist {stage}`"
             )
         group = "/".join((kind, name, *below))
         if not is_listed(read_root(self.path), group):
-            stage = "reduce" if kind == "scores" else "evaluate"
-            raise StoreError(f"{self.path} has no finished {group}; run `vxdist {stage}`")
+            raise StoreError(f"{self.path} has no finished {group}; run `vxdist {STAGES[kind]}`")
         return self._open(group)
 
     def _open(self, group: str, *, whole: bool = True) -> xr.Dataset:

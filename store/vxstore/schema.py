@@ -6,6 +6,7 @@ the names in memory; `vxstore.names` says which are others in a store. What a st
 has beside these is in `vxstore.experts`.
 """
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -120,6 +121,7 @@ COORDINATES: Mapping[str, str] = {
     "order": "which option stood first",
     "option": "option of the dilemma",
     "mask": "value whose neurons are ablated",
+    "evaluation": "evaluation with another dose",
     "kind": "intact, mask or control",
     "draw": "control draw, from 0",
 }
@@ -175,6 +177,38 @@ EVALUATION: Mapping[str, ArraySpec] = {
     ),
 }
 """What every evaluation holds, whatever its outcome adds."""
+
+_BY_VALUE = ("layer", "neuron", "value", "language")
+
+ATTRIBUTION: Mapping[str, ArraySpec] = {
+    "attribution": ArraySpec(
+        dims=("dilemma", "layer", "neuron"),
+        dtype="float32",
+        units="nats",
+        long_name="first-order change of the log-odds when the neuron is zeroed on all tokens",
+    ),
+    "attribution_sum": ArraySpec(
+        dims=_BY_VALUE,
+        dtype="float64",
+        units="nats",
+        long_name="sum, over the value's dilemmas, of their attributions to the neuron",
+    ),
+    "attribution_square_sum": ArraySpec(
+        dims=_BY_VALUE,
+        dtype="float64",
+        units="nats2",
+        long_name="sum, over the value's dilemmas, of their attributions squared",
+        valid_min=0.0,
+    ),
+    "dilemma_count": ArraySpec(
+        dims=("value", "language"), dtype="int64", units="dilemmas", long_name="dilemmas summed"
+    ),
+    "sealed": ArraySpec(
+        dims=("dilemma",), dtype="bool", units="1", long_name="the dilemma is attributed, whole"
+    ),
+}
+"""What an attribution holds beside what its outcome measured; `attribution` only if it is asked
+for."""
 
 _EFFECT_DIMS = ("mask", "value", "language")
 _DRAW_DIMS = (*_EFFECT_DIMS, "draw")
@@ -246,6 +280,15 @@ HARM: Mapping[str, ArraySpec] = {
 }
 """Arrays of an effect group where the harm of the masks is known (`harm_shift`, `harm_p`), or
 measured (`nll_shift`)."""
+ATTRIBUTED_EFFECT: Mapping[str, ArraySpec] = {
+    "p_attributed": dataclasses.replace(
+        _of_cell("1", "p of the mean shift among matched sets that an attribution predicts"),
+        attributes={"p_source": "attribution"},
+    ),
+    "warrant_r": _of_cell("1", "correlation of predicted and measured shifts of the control draws"),
+    "warrant_slope": _of_cell("1", "slope of their measured on their predicted shifts"),
+}
+"""Arrays that effects have besides, if the store has an attribution of the same questions."""
 EARLIER_EFFECT: Mapping[str, ArraySpec] = {
     "passes": ArraySpec(
         dims=_EFFECT_DIMS,

@@ -29,9 +29,9 @@ def ask(capsys: pytest.CaptureFixture[str]) -> Ask:
 def test_table_of_the_corpus_and_its_multiples(ask: Ask) -> None:
     out = ask()
     rows = [line.split() for line in out.splitlines() if line.strip()[:1].isdigit()]
-    assert [row[0] for row in rows] == ["16", "32", "64"]
+    assert [row[0] for row in rows] == ["32", "64", "128"]
     spread = Spread(dilemma_sd=0.018, set_sd=0.0018, prior_df=4.0)
-    expected = least_shift(spread, dilemmas=32, draws=16, cells=24, fdr=0.1)
+    expected = least_shift(spread, dilemmas=64, draws=16, cells=24, fdr=0.1)
     assert rows[1][3] == f"{expected:.3g}"
     assert "in nats" in out
     assert "assumed, as measured of 150 random neurons of SmolLM2-135M-Instruct" in " ".join(

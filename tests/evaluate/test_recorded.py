@@ -70,7 +70,7 @@ def test_means_are_over_tokens_not_over_values(make: Callable[[int], str]) -> No
     mean_LN = recorded.mean_LN("activation_sum", None, "en")
     sums = (1 + np.arange(6)) + (3 + np.arange(6))  # calm/en is part 0, zeal/en part 2
     np.testing.assert_allclose(mean_LN, np.tile(sums / 40, (2, 1)))
-    of_zeal_LN = recorded.mean_LN("activation_sum", "zeal", "zh")
+    of_zeal_LN = recorded.mean_LN("activation_sum", ("zeal",), "zh")
     np.testing.assert_allclose(of_zeal_LN[0], 4 + np.arange(6))
     affine = Mean().affine(recorded, "calm", "en")
     np.testing.assert_allclose(affine.shift_LN, mean_LN, rtol=1e-6)

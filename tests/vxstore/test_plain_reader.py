@@ -158,6 +158,7 @@ def test_the_page_names_every_array_and_attribute(make_store: Callable[..., str]
     """What is in a store is on the page."""
     from vxdist.asking.outcomes.choice import Choice
     from vxdist.reduce.selectors.vape import Vape
+    from vxstore.dose import DOSE
     from vxstore.experts import ROUTED_RECORD, ROUTED_ROOT
     from vxstore.names import RENAMED
     from vxstore.schema import EARLIER_EFFECT, EFFECT, EVALUATION, RECORD, ROOT, SCORES
@@ -178,6 +179,7 @@ def test_the_page_names_every_array_and_attribute(make_store: Callable[..., str]
         *EVALUATION,
         *EFFECT,
         *EARLIER_EFFECT,
+        *DOSE,
         *of_components,
         *attrs,
         *names,

@@ -1,17 +1,20 @@
 """Checks of what is asked of which model; `vxdist estimate` makes some of them too."""
 
 import datetime
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vxdist.asking.outcomes import OUTCOMES, Item, Outcome, choose_items, traits_of
 from vxdist.components import make_component
-from vxdist.config import Config, EvaluateConfig
+from vxdist.config import Config, CorpusConfig, EvaluateConfig
 from vxdist.corpus import Corpus, EvaluationItem
+from vxdist.corpus.editions import describe_other_edition, refuse_other_edition
 from vxdist.errors import UserError
 from vxdist.model.identify import check_same_model
 from vxdist.model.source import ModelSource
 from vxdist.output import Output
+from vxdist.ranks import is_first_rank
 from vxstore.read import Store
 
 
@@ -131,6 +134,23 @@ def check_dilemmas(config: Config, number: int, key: str) -> None:
         f"corpus.path: {config.corpus.path} has no evaluation dilemmas of these values; "
         f"{stage} needs an evaluation.jsonl"
     )
+
+
+def check_edition(
+    config: CorpusConfig,
+    store: Store,
+    group: str,
+    kept: Mapping[str, Any],
+    identity: Mapping[str, Any],
+) -> None:
+    """Raise UserError if `group`, with attributes `kept`, was begun with another edition of the
+    bundled seed; warn, as it begins, if the store was."""
+    what = f"{store.path}/{group}"
+    if "evaluation_digest" in identity:
+        refuse_other_edition(what, config, "evaluation_digest", kept, identity)
+    other = describe_other_edition(store.path, config, "corpus_digest", store.attrs)
+    if other is not None and not kept and is_first_rank():
+        print(f"warning: {other}", file=sys.stderr)
 
 
 def check_model(config: Config, store: Store, source: ModelSource, output: Output) -> None:

@@ -11,6 +11,7 @@ from vxdist.components import find_class
 from vxdist.config import Config
 from vxdist.corpus import Corpus, load_corpus
 from vxdist.estimate.assumptions import Assumptions
+from vxdist.estimate.attribution import Attribution, estimate_attribution
 from vxdist.estimate.cost import Cost, find_cost
 from vxdist.estimate.disk import Group, measure_store
 from vxdist.estimate.machine import Machine
@@ -49,6 +50,8 @@ class Estimate:
     evaluate: Load | None
     outcomes: tuple[Load, ...]
     """The load of each outcome, which together are `evaluate`."""
+    attribution: Attribution | None
+    """What the optional stage needs, with a copy of the weights on each device."""
     strategy: str
     memory: tuple[Memory, ...]
     costs: dict[str, Cost]
@@ -93,6 +96,7 @@ def make_estimate(
         assume=assume,
     )
     strategy, compared = _choose_strategies(config, machine)
+    memory = tuple(planner.under(name, locate, evaluate) for name in compared)
     return Estimate(
         config=config,
         source=source,
@@ -106,7 +110,18 @@ def make_estimate(
         evaluate=evaluate,
         outcomes=outcomes,
         strategy=strategy,
-        memory=tuple(planner.under(name, locate, evaluate) for name in compared),
+        attribution=estimate_attribution(
+            config,
+            corpus,
+            lengths,
+            model,
+            shape,
+            size,
+            machine,
+            next(of for of in memory if of.strategy != "zero3"),
+            busy,
+        ),
+        memory=memory,
         costs={
             load.title: find_cost(config, shape, size, machine, strategy, load)
             for load in (locate, evaluate, *(outcomes if len(outcomes) > 1 else ()))

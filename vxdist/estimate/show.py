@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from vxdist.estimate.assumptions import Assumptions
+from vxdist.estimate.attribution import Attribution
 from vxdist.estimate.estimate import Estimate
 from vxdist.estimate.memory import ITEM_BYTES
 from vxdist.estimate.units import show_bytes, show_operations, show_time
@@ -54,9 +55,28 @@ def to_json(estimate: Estimate, advice: Sequence[str], assume: Assumptions) -> d
             for load in (estimate.outcomes if len(estimate.outcomes) > 1 else ())
         },
         "memory": memory,
+        "attribute": _attribution_to_json(estimate.attribution),
         "store": [dataclasses.asdict(group) for group in estimate.store],
         "advice": list(advice),
         "assumed": dataclasses.asdict(assume),
+    }
+
+
+def _attribution_to_json(of: Attribution | None) -> dict[str, Any] | None:
+    if of is None:
+        return None
+    return {
+        "tasks": len(of.load.tasks),
+        "texts": of.load.texts,
+        "tokens_run": of.load.tokens,
+        "largest_batch": [of.load.rows, of.load.width],
+        **dataclasses.asdict(of.cost),
+        "seconds": of.cost.seconds,
+        "needed_with_layers_kept": of.kept,
+        "needed_with_layers_computed_again": of.again,
+        "checkpointing": of.checkpointing,
+        "needed": of.needed,
+        "fits": of.fits,
     }
 
 
@@ -91,6 +111,9 @@ def show(estimate: Estimate, advice: Sequence[str], assume: Assumptions) -> None
     _show_memory(console, estimate)
     _show_store(console, estimate)
     _show_verdict(console, estimate, advice)
+    if estimate.attribution is not None:
+        print_wrapped(console, _describe_attribution(estimate.attribution))
+        console.print()
     print_wrapped(console, _assumptions(estimate, assume))
 
 
@@ -184,6 +207,17 @@ def _show_verdict(console: Console, estimate: Estimate, advice: Sequence[str]) -
     for line in advice:
         print_wrapped(console, f"- {line}")
     console.print()
+
+
+def _describe_attribution(of: Attribution) -> str:
+    fits = "fits" if of.fits else "does not fit"
+    again = ", with layers computed again in the backward pass" if of.checkpointing else ""
+    return (
+        f"vxdist attribute (optional; a copy of the weights on each device) {fits}: "
+        f"{show_bytes(of.needed)} needed{again}; {len(of.load.tasks):,} dilemmas, "
+        f"{of.load.texts:,} questions, {show_operations(of.cost.operations)}, "
+        f"{show_time(of.cost.seconds)}."
+    )
 
 
 def _needs_zero3(estimate: Estimate) -> bool:

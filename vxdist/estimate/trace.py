@@ -9,6 +9,7 @@ import contextlib
 import math
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +18,11 @@ from torch.distributions import Distribution
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
+
+from vxdist.hooks.attribution import find_layers
+from vxdist.model.hook_points import find_hook_points
 
 
 def measure_activations(
@@ -34,10 +39,7 @@ def measure_activations(
     expert receives; None if the model is dense. Texts are assumed to differ in length, so that
     attention needs a mask.
     """
-    if expert_fraction is not None:
-        model.set_experts_implementation("eager")  # as in `load_model`
-    nn.Module.to(model, dtype)
-    decoder = model.eval().requires_grad_(False).get_decoder()
+    decoder = _prepare(model, dtype, expert_fraction)
     token_ids_BT = torch.ones(rows, width, dtype=torch.int64, device="meta")
     mask_BT = torch.ones_like(token_ids_BT)
     live = LiveBytes()
@@ -45,6 +47,71 @@ def measure_activations(
     with torch.inference_mode(), answers, live, _distributions_unchecked():
         decoder(input_ids=token_ids_BT, attention_mask=mask_BT, use_cache=False)
     return live.peak
+
+
+def measure_backward(
+    model: PreTrainedModel,
+    dtype: torch.dtype,
+    *,
+    rows: int,
+    width: int,
+    expert_fraction: float | None,
+    checkpointing: bool,
+) -> int:
+    """Peak bytes of activations in a forward and a backward pass, as `attribute` runs them.
+
+    Arguments are those of `measure_activations`; with `checkpointing` layers are computed again.
+    """
+    decoder = _prepare(model, dtype, expert_fraction)
+    hook_points = find_hook_points(decoder)
+    handles = [m.register_forward_hook(_keep) for m in hook_points.activations]
+    embeddings = model.get_input_embeddings()
+    handles.append(embeddings.register_forward_hook(lambda _, __, out: out.requires_grad_()))
+    layers = find_layers(decoder) if checkpointing else ()
+    for layer in layers:
+        layer.forward = partial(
+            checkpoint,
+            layer.forward,
+            use_reentrant=False,
+            preserve_rng_state=False,
+            # Within the backward pass, a torch function itself, the mode is off.
+            context_fn=lambda: (contextlib.nullcontext(), _Answers(expert_fraction or 1.0)),
+        )
+    token_ids_BT = torch.ones(rows, width, dtype=torch.int64, device="meta")
+    mask_BT = torch.ones_like(token_ids_BT)
+    live, answers = LiveBytes(), _Answers(expert_fraction or 1.0)
+    try:
+        with torch.enable_grad(), answers, live, _distributions_unchecked():
+            found = decoder(input_ids=token_ids_BT, attention_mask=mask_BT, use_cache=False)
+            found.last_hidden_state.sum().backward()
+    finally:
+        for handle in handles:
+            handle.remove()
+        for layer in layers:
+            layer.__dict__.pop("forward", None)
+    return live.peak
+
+
+def _prepare(
+    model: PreTrainedModel, dtype: torch.dtype, expert_fraction: float | None
+) -> nn.Module:
+    if expert_fraction is not None:
+        model.set_experts_implementation("eager")  # as in `load_model`
+    nn.Module.to(model, dtype)
+    decoder: nn.Module = model.eval().requires_grad_(False).get_decoder()
+    return decoder
+
+
+def _keep(_: nn.Module, __: Any, activation: torch.Tensor) -> None:
+    """What attribution keeps until the gradient of an activation is there."""
+    if activation.requires_grad:
+        kept = activation.detach()
+        activation.register_hook(partial(_let_go, kept))
+
+
+def _let_go(kept: torch.Tensor, gradient: torch.Tensor) -> None:
+    """The product that is summed, in float32."""
+    _ = kept.float() * gradient.float()
 
 
 @contextlib.contextmanager
@@ -131,14 +198,31 @@ class _Answers(TorchFunctionMode):
         return torch.empty(found, tensor.dim(), dtype=torch.int64, device=tensor.device)
 
 
-def _attend(query_BHTD: torch.Tensor, *others: torch.Tensor, **_: Any) -> torch.Tensor:
+def _attend(
+    query_BHTD: torch.Tensor, key_BHTD: torch.Tensor, value_BHTD: torch.Tensor, *_: Any, **__: Any
+) -> torch.Tensor:
     """Fused attention as on CPU and GPU: it allocates only its result, ordered by token and head.
 
     The meta device would order it by head, which would cost a copy that no real pass makes.
     """
-    value_BHTD = others[1]
-    shape = (*query_BHTD.shape[:-1], value_BHTD.shape[-1])
-    return query_BHTD.new_empty([shape[n] for n in (0, 2, 1, 3)]).transpose(1, 2)
+    found: torch.Tensor = _Attention.apply(query_BHTD, key_BHTD, value_BHTD)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _Attention(torch.autograd.Function):
+    """It keeps its inputs and its result for the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: torch.Tensor) -> torch.Tensor:
+        query_BHTD, _, value_BHTD = inputs
+        shape = (*query_BHTD.shape[:-1], value_BHTD.shape[-1])
+        found = query_BHTD.new_empty([shape[n] for n in (0, 2, 1, 3)]).transpose(1, 2)
+        ctx.save_for_backward(*inputs, found)
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, *_: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(torch.empty_like(tensor) for tensor in ctx.saved_tensors[:3])
 
 
 def _is_number(index: object) -> bool:

@@ -135,6 +135,16 @@ def cut_outcomes(
     return tuple(loads)
 
 
+def cut_dilemmas(config: Config, dilemmas: Sequence[Sequence[int]]) -> Load:
+    """Attribute's tasks: the questions of each dilemma, by their lengths."""
+    settings = config.attribute
+    cuts = [
+        _cut([of], settings.tokens_per_batch, settings.max_padding, Traits(), "attribute")
+        for of in dilemmas
+    ]
+    return _join("attribute", [length for of in dilemmas for length in of], cuts)
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Cut:
     """A task, and the largest of its batches: (rows, width), and (rows, places with logits)."""
@@ -145,13 +155,17 @@ class _Cut:
 
 
 def _cut(
-    bins: Sequence[Sequence[int]], limit: int, max_padding: float, traits: Traits | None = None
+    bins: Sequence[Sequence[int]],
+    limit: int,
+    max_padding: float,
+    traits: Traits | None = None,
+    section: str = "evaluate",
 ) -> _Cut:
     """One task of texts whose lengths are in `bins`; a batch holds texts of one bin.
 
     `traits` are those of an outcome; None is locate, which predicts nothing.
     """
-    section = "locate" if traits is None else "evaluate"
+    section = "locate" if traits is None else section
     batches = [
         [lengths[i] for i in batch]
         for lengths in bins

@@ -7,11 +7,10 @@ from vxdist.asking.identity import digest_questions, refuse_others
 from vxdist.asking.outcomes import Question, Traits
 from vxdist.asking.prompting import Prompter
 from vxdist.errors import UserError
+from vxdist.evaluate.attributed import draw_at_quantiles, read_neurons
 from vxdist.evaluate.conditions import make_conditions, mask_neurons
 from vxdist.evaluate.identity import ABSENT, Run, known_to
-from vxdist.hooks.recorded import read_activity
 from vxdist.output import Output
-from vxdist.stats.matching import LanguageNeurons
 from vxstore.evaluation import (
     DilemmaLabels,
     begun_attrs,
@@ -62,20 +61,15 @@ def begin(
 
 def _create(this: Run, identity: dict[str, Any], output: Output) -> None:
     conditions = make_conditions(this.values, this.controls)
-    by_language = [
-        LanguageNeurons(
-            selected_LNV=this.selected.sel(language=g).transpose("layer", "neuron", "value").values,
-            activity_LN=read_activity(this.store, g),
-        )
-        for g in this.languages
-    ]
     masked_CLNG = mask_neurons(
         conditions,
         [str(label) for label in this.scores.value.values],
-        by_language,
+        read_neurons(this),
         pool=this.settings.control_pool,
         seed=this.settings.seed,
     )
+    if this.draws == "quantiles":
+        draw_at_quantiles(this, identity, masked_CLNG)
     create_evaluation(
         this.store.path,
         this.name,

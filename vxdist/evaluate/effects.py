@@ -9,6 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from vxdist.config import EvaluateConfig
+from vxdist.evaluate.attributed import Predictions, judge_attributed, spread_of
 from vxdist.evaluate.harm import align, find_harm
 from vxdist.stats.effects import Measured, effect_matrix
 from vxdist.stats.families import infer
@@ -18,7 +19,7 @@ from vxstore.errors import StoreError
 from vxstore.groups import write_group
 from vxstore.outcome import averaged, describe_outcome, is_neutral
 from vxstore.read import Store, open_store
-from vxstore.schema import EFFECT, HARM
+from vxstore.schema import ATTRIBUTED_EFFECT, EFFECT, HARM
 
 SETTINGS = ("confidence", "fdr", "controls")
 """Settings that the effects depend on, beside those of the evaluation; attributes of the group."""
@@ -29,15 +30,19 @@ SHIFTS = (
 """Arrays in the units of what the outcome measures."""
 
 
-def is_measured(store: Store, name: str, settings: EvaluateConfig) -> bool:
-    """Whether the effects are in the store, complete, and measured with these settings, and what
-    is concluded from them knows of the harm that the store holds.
+def is_measured(
+    store: Store, name: str, settings: EvaluateConfig, attribution: str | None = None
+) -> bool:
+    """Whether the effects are in the store, complete, and measured with these settings and this
+    attribution, and what is concluded from them knows of the harm that the store holds.
 
     Those of a version that gave no p are not complete.
     """
     try:
         attrs = store.effect(name).attrs
     except StoreError:
+        return False
+    if attrs.get("warrant", {}).get("attribution") != attribution:
         return False
     found = _find_harm(store, store.evaluation(name).attrs)
     return (
@@ -53,13 +58,20 @@ def measured_with(store: Store, name: str) -> EvaluateConfig:
     return EvaluateConfig(**{s: attrs.get(s, getattr(default, s)) for s in SETTINGS})
 
 
-def write_effects(path: str, name: str, settings: EvaluateConfig) -> None:
+def write_effects(
+    path: str, name: str, settings: EvaluateConfig, predictions: Predictions | None = None
+) -> None:
     """Measure the effects of the evaluation `name`, and write them to evaluation/NAME/effect."""
     store = open_store(path)
     evaluation = store.unfinished_evaluation(name)
     found = _find_harm(store, evaluation.attrs)
-    harm = None if found is None else found[1]
-    arrays, attrs = measure(evaluation, confidence=settings.confidence, fdr=settings.fdr, harm=harm)
+    arrays, attrs = measure(
+        evaluation,
+        confidence=settings.confidence,
+        fdr=settings.fdr,
+        harm=None if found is None else found[1],
+        predictions=predictions,
+    )
     masks, languages = find_labels(evaluation)
     coordinates: dict[str, list[str] | range] = {
         "mask": masks,
@@ -72,7 +84,7 @@ def write_effects(path: str, name: str, settings: EvaluateConfig) -> None:
     units = evaluation[outcome["effect_of"]].attrs.get("units", EFFECT["mean_shift"].units)
     specs = {
         array: dataclasses.replace(spec, units=units) if array in SHIFTS else spec
-        for array, spec in {**EFFECT, **HARM}.items()
+        for array, spec in {**EFFECT, **ATTRIBUTED_EFFECT, **HARM}.items()
     }
     attrs |= {setting: getattr(settings, setting) for setting in SETTINGS}
     if found is not None:
@@ -85,13 +97,19 @@ def _find_harm(store: Store, attrs: Mapping[str, Any]) -> tuple[str, Harm] | Non
 
 
 def measure(
-    evaluation: xr.Dataset, *, confidence: float, fdr: float, harm: Harm | None = None
+    evaluation: xr.Dataset,
+    *,
+    confidence: float,
+    fdr: float,
+    harm: Harm | None = None,
+    predictions: Predictions | None = None,
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Arrays of the effect group (those of `schema.EFFECT`, and of `schema.HARM` if the harm of the
     masks is known, or measured here), and what is concluded from them.
 
     Masks are those of the evaluation's masks, in order, and so are values, unless it is of neutral
-    passages. control_shift is absent if there are no control draws.
+    passages. control_shift is absent if there are no control draws. With `predictions` there are
+    also the arrays and the attribute of `judge_attributed`.
     """
     masks, languages = find_labels(evaluation)
     values = find_values(evaluation)
@@ -103,13 +121,18 @@ def measure(
             for c in np.flatnonzero(measured.kind_C == "mask")
         ]
     )
-    alternative = str(evaluation.attrs.get("alternative", TWO_SIDED))
+    variance: NDArray[np.float64] | None = None
+    attributed: dict[str, Any] = {}
+    if predictions is not None:
+        further, attributed, variance = _attribute(evaluation, arrays, predictions)
+        arrays |= further
     found = infer(
         arrays,
         arrays["masked_count"] == 0,
         fdr,
+        variance,
         has_values=not is_neutral(evaluation.attrs),
-        alternative=alternative,
+        alternative=str(evaluation.attrs.get("alternative", TWO_SIDED)),
     )
     arrays |= found.arrays
     arrays |= _perplexity(evaluation, masks, values, languages)
@@ -120,7 +143,19 @@ def measure(
     verdict = conclude(
         arrays, found.attrs["families"], masks, languages, draws=draws, fdr=fdr, harm=harm
     )
-    return arrays, {**found.attrs, "verdict": verdict}
+    return arrays, {**found.attrs, **attributed, "verdict": verdict}
+
+
+def _attribute(
+    evaluation: xr.Dataset, arrays: dict[str, NDArray[Any]], predictions: Predictions
+) -> tuple[dict[str, NDArray[Any]], dict[str, Any], NDArray[np.float64] | None]:
+    """Arrays and attributes that predictions add, and the variance of the shifts of matched sets,
+    if the control draws, which are at its quantiles, do not show it."""
+    seed = int(evaluation.attrs.get("settings", {}).get("seed", 0))
+    found, warrant, variance = judge_attributed(arrays, predictions, seed=seed)
+    if evaluation.attrs.get("draws") != "quantiles":
+        return found, {"warrant": warrant}, None
+    return found | spread_of(arrays, variance), {"warrant": warrant}, variance
 
 
 def _perplexity(

@@ -1,9 +1,10 @@
 """Finishing evaluations: their effects, and what is concluded from several of them together."""
 
-import dataclasses
 from collections.abc import Sequence
 
-from vxdist.evaluate.effects import measured_with, write_effects
+from vxdist.evaluate.attributed import find_attribution, list_dilemmas, make_predictions
+from vxdist.evaluate.doses import write_doses
+from vxdist.evaluate.effects import is_measured, measured_with, write_effects
 from vxdist.evaluate.harm import is_harm_of
 from vxdist.evaluate.identity import Run
 from vxdist.output import Output
@@ -24,15 +25,18 @@ def finish(runs: Sequence[Run], output: Output) -> None:
             output.say(f"evaluate: answers to {answers} in {this.store.path}, {this.group}")
             continue
         _finish(this, output)
+        gather_doses(this, output)
         if this.traits.split == "neutral":
             _renew(this, [run.name for run in runs])
 
 
 def _finish(this: Run, output: Output) -> None:
     path = this.store.path
-    write_effects(path, this.name, dataclasses.replace(this.settings, controls=this.controls))
+    evaluation = this.store.unfinished_evaluation(this.name)
+    predictions = make_predictions(this, evaluation, this.controls)
+    write_effects(path, this.name, this.measuring, predictions)
     ConditionRecorder(path, this.name).complete()
-    mass = answer_mass(this.store.unfinished_evaluation(this.name))
+    mass = answer_mass(evaluation)
     if mass:
         shown = ", ".join(f"{language} {of:.0%}" for language, of in mass.items())
         output.say(f"evaluate: probability of the answers in the intact model: {shown}")
@@ -40,6 +44,25 @@ def _finish(this: Run, output: Output) -> None:
     output.say(f"evaluate: {effect_words.conclude(verdict, this.kind)}")
     masks = plural(len(this.values), "mask")
     output.say(f"evaluate: effects of {masks} in {path}, {this.group}")
+
+
+def is_finished(this: Run) -> bool:
+    """Whether nothing is left to do for an evaluation that is complete, but for its dose curve."""
+    if this.outcome.effect_of is None:
+        return True
+    evaluation = this.store.evaluation(this.name)
+    found = find_attribution(this.store, evaluation.attrs, list_dilemmas(evaluation))
+    attribution = found if this.controls else None
+    return is_measured(this.store, this.name, this.measuring, attribution)
+
+
+def gather_doses(this: Run, output: Output) -> None:
+    """Write the dose curve that the evaluation belongs to, and say what it shows if it is new."""
+    if this.outcome.effect_of is None:
+        return
+    said = write_doses(this.store.path, this.name, this.measuring)
+    if said:
+        output.say(f"evaluate: {said}")
 
 
 def _renew(harm: Run, others: Sequence[str]) -> None:
@@ -51,4 +74,7 @@ def _renew(harm: Run, others: Sequence[str]) -> None:
         of = store.evaluation(name).attrs
         if name in others or is_neutral(of) or not has_effect(of) or not is_harm_of(attrs, of):
             continue
-        write_effects(store.path, name, measured_with(store, name))
+        settings = measured_with(store, name)
+        # They ablate the same selection, so that this run knows what their draws are matched among.
+        predictions = make_predictions(harm, store.evaluation(name), settings.controls)
+        write_effects(store.path, name, settings, predictions)

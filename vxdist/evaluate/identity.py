@@ -24,6 +24,7 @@ ABSENT: Mapping[str, Any] = {
     "outcome": DEFAULT_OUTCOME,
     "intervention": DEFAULT_INTERVENTION,
     "half": "all",
+    "draws": "random",
     "asking": {"chat": "auto", "template": "{}", "system": None, "answer_prefix": "null"},
 }
 """What the attributes mean that earlier versions did not write."""
@@ -64,6 +65,16 @@ class Run:
         most, wanted = self.traits.most_controls, self.settings.controls
         return wanted if most is None else min(most, wanted)
 
+    @property
+    def measuring(self) -> EvaluateConfig:
+        """The settings that effects are measured with: those of the run, with its own draws."""
+        return dataclasses.replace(self.settings, controls=self.controls)
+
+    @property
+    def draws(self) -> str:
+        """How draws are chosen: at random for outcomes that no attribution predicts."""
+        return self.settings.draws if hasattr(self.outcome, "log_odds") else "random"
+
 
 def describe(this: Run, corpus: Corpus) -> dict[str, Any]:
     """What an evaluation was made of, but for its questions."""
@@ -99,6 +110,7 @@ def _describe_settings(this: Run) -> Any:
         "intervention": evaluate.intervention,
         "asking": describe_asking(evaluate),
         "half": evaluate.dilemmas,
+        "draws": this.draws,
     }
     if config.model.dtype != "float32":
         # Numbers of 16 bits depend on what a question shares its batch with.

@@ -1,26 +1,30 @@
 """The evaluate stage: scores and model in, effects of ablating neurons out."""
 
 import functools
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import xarray as xr
 
-from vxdist.asking.checks import check_model, check_values, find_asked, make_outcomes
+from vxdist.asking.checks import (
+    check_edition,
+    check_model,
+    check_values,
+    find_asked,
+    make_outcomes,
+)
 from vxdist.asking.identity import choose_today, digest_questions
 from vxdist.asking.outcomes import Question
 from vxdist.asking.prompting import Prompter, Today
 from vxdist.asking.questions import ask
+from vxdist.asking.trial import Trial, pick_questions
 from vxdist.config import Config, EvaluateConfig
 from vxdist.corpus import Corpus, load_corpus
-from vxdist.corpus.editions import describe_other_edition, refuse_other_edition
 from vxdist.evaluate.begin import begin, make_way
-from vxdist.evaluate.effects import is_measured
-from vxdist.evaluate.finish import finish
+from vxdist.evaluate.checks import refuse_circular
+from vxdist.evaluate.finish import finish, gather_doses, is_finished
 from vxdist.evaluate.identity import ABSENT, Run, describe, known_to
-from vxdist.evaluate.trial import Trial, pick_questions
 from vxdist.evaluate.work import EvaluateWork, Measurement
 from vxdist.hooks.masks import check_needs, find_score, make_intervention
 from vxdist.hooks.recorded import read_recorded
@@ -91,18 +95,17 @@ def _identify(
     kept = begun_attrs(path, this.name)
     today = choose_today(this.config, kept)
     identity = {**describe(this, corpus), "date": today.date.isoformat()}
-    _check_edition(this, kept, identity)
+    check_edition(this.config.corpus, this.store, this.group, kept, identity)
     known = known_to(kept, identity)
     identity["computation"] = describe_computation(this.config, strategy)
     if not finished_alike(path, this.group, known, "evaluate.name", absent=ABSENT):
         return identity, today
     if is_first_rank():
         output.say(f"evaluate: {this.group} exists already; no model work")
-        stale = this.outcome.effect_of is not None and not is_measured(
-            this.store, this.name, this.settings
-        )
-        if stale:
+        if not is_finished(this):
             finish([this], output)
+        else:
+            gather_doses(this, output)
     return None
 
 
@@ -121,18 +124,6 @@ def _common(begun: Sequence[Begun]) -> dict[str, Any]:
         for of in begun
     }
     return found if len(begun) > 1 else found[begun[0].run.name]
-
-
-def _check_edition(this: Run, kept: dict[str, Any], identity: dict[str, Any]) -> None:
-    """Raise UserError if the evaluation was begun with another edition of the bundled seed; warn,
-    as it begins, if the store was."""
-    store, corpus = this.store, this.config.corpus
-    group = f"{store.path}/{this.group}"
-    if "evaluation_digest" in identity:
-        refuse_other_edition(group, corpus, "evaluation_digest", kept, identity)
-    other = describe_other_edition(store.path, corpus, "corpus_digest", store.attrs)
-    if other is not None and not kept and is_first_rank():
-        print(f"warning: {other}", file=sys.stderr)
 
 
 def _measurement(begun: Begun) -> Measurement:
@@ -175,6 +166,7 @@ def _prepare(config: Config, corpus: Corpus, source: ModelSource, output: Output
     root = store.root()
     check_needs(store, root, intervention)
     score = find_score(config, store)
+    refuse_circular(config, store, score, [item for _, items in asked.values() for item in items])
     scores = store.scores(score)
     languages = [str(label) for label in root.language.values]
     selected = _selected(settings, store, scores, values, languages)

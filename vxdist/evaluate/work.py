@@ -14,8 +14,8 @@ from transformers import PreTrainedModel
 
 from vxdist.asking.identity import digest_questions, refuse_others
 from vxdist.asking.outcomes import Outcome, Question, derive, traits_of
+from vxdist.asking.trial import Trial
 from vxdist.errors import UserError
-from vxdist.evaluate.trial import Trial
 from vxdist.hooks.ablation import Ablation
 from vxdist.hooks.interventions import Affine
 from vxdist.model.hook_points import HookPoints

@@ -86,10 +86,11 @@ class _Map:
             # Not a product, which would keep a NaN or an infinity.
             mapped = shift_N.expand(*activation.shape[:-1], -1)
         else:
-            kept = activation.index_select(-1, self._units_N)
-            mapped = torch.where(
-                self._scale_N == 0, shift_N, kept * self._scale_N.to(activation.dtype) + shift_N
-            )
+            # In 32 bits at least: 16 would round a dose, and each step on the way.
+            wide = torch.promote_types(activation.dtype, torch.float32)
+            kept = activation.index_select(-1, self._units_N).to(wide)
+            moved = (kept * self._scale_N + self._shift_N).to(activation.dtype)
+            mapped = torch.where(self._scale_N == 0, shift_N, moved)
         return activation.index_copy(-1, self._units_N, mapped)
 
     def _follow(self, device: torch.device) -> None:

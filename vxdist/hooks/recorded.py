@@ -32,25 +32,33 @@ def read_recorded(store: Store) -> Recorded:
     root = store.root()
 
     @functools.cache
-    def mean_LN(statistic: str, value: str | None, language: str) -> Floats:
+    def mean_LN(statistic: str, values: tuple[str, ...] | None, language: str) -> Floats:
         return np.concatenate(
             [
-                _mean(root, statistic, value, language, slice(layer, layer + 1))
+                _mean(root, statistic, values, language, slice(layer, layer + 1))
                 for layer in range(root.sizes["layer"])
             ]
         )
 
-    return Recorded(shape_LN=(root.sizes["layer"], root.sizes["neuron"]), mean_LN=mean_LN)
+    return Recorded(
+        shape_LN=(root.sizes["layer"], root.sizes["neuron"]),
+        values=tuple(str(label) for label in root.value.values),
+        mean_LN=mean_LN,
+    )
 
 
 def _mean(
-    root: xr.Dataset, statistic: str, value: str | None, language: str, layers: slice
+    root: xr.Dataset,
+    statistic: str,
+    values: tuple[str, ...] | None,
+    language: str,
+    layers: slice,
 ) -> Floats:
     """Mean over the tokens given to each neuron, (layer, neuron), of some layers."""
     dims = ("layer", "neuron", "value", "language")
     g = [str(label) for label in root.language.values].index(language)
     names = [str(label) for label in root.value.values]
-    of_value = slice(None) if value is None else [names.index(value)]
+    of_value = slice(None) if values is None else [names.index(value) for value in values]
     total_LNV = root[statistic].isel(layer=layers).transpose(*dims).values[..., g]
     given_LNV = tokens_given(root, layers)[..., g]
     total_LN = total_LNV[..., of_value].sum(axis=-1)

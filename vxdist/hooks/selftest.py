@@ -37,7 +37,7 @@ def ready_hook_points(model: PreTrainedModel) -> HookPoints:
     return hook_points
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def check_hook_points(
     decoder: nn.Module, hook_points: HookPoints, token_ids: Sequence[int]
 ) -> None:
@@ -50,6 +50,7 @@ def check_hook_points(
     f(none) + f(all) = f(even) + f(odd). In a gated block, f of neurons at one still depends on the
     token, through the up projection; it would not if the product with it were watched. The
     activation functions must be above zero for some inputs only, each for its own neuron.
+    Not in inference mode: what a model keeps of its first pass could never be in a graph.
     Raises UserError otherwise.
     """
     weight = next(decoder.parameters())

@@ -38,6 +38,11 @@ def check_inputs(config: Config, corpus: Corpus | None, stages: Sequence[str]) -
             "at least two; add a value, or run `vxdist locate` alone"
         )
     selector = make_selector(config)
+    if hasattr(selector, "describe_source"):
+        raise UserError(
+            f"reduce.selector: {config.reduce.selector} reads what `vxdist attribute` writes; run "
+            "`vxdist locate`, `vxdist attribute` and `vxdist reduce` in turn"
+        )
     if getattr(selector, "needs_tests", ()):
         _check_clusters(config, corpus)
     missing = [n for n in selector.needs if n not in config.locate.statistics]

@@ -67,6 +67,7 @@ def write_score(
         return _thresholds_of(store, name, selector)
     root = store.root()
     _check_root(path, root, selector)
+    source: dict[str, Any] = getattr(selector, "describe_source", lambda _: {})(store)
     reading = Reading.of(store, root, testing)
     reading.check(selector)
     languages = [*(str(label) for label in root.language.values), POOLED]
@@ -90,7 +91,7 @@ def write_score(
     thresholds = {name: dict(of.thresholds) for name, of in zip(languages, selections, strict=True)}
     about["thresholds"] = thresholds
     kept = {} if config is None else {"config": dict(config)}
-    written.finish({**identity, **_describe_ranking(selector), **about, **kept})
+    written.finish({**identity, **_describe_ranking(selector), **source, **about, **kept})
     return thresholds
 
 

@@ -9,7 +9,8 @@ import xarray as xr
 
 from vxdist.report.text import NONE, digits_for, every
 from vxstore.effect_words import conclude, is_tested, rests_on_tails
-from vxstore.query import effects
+from vxstore.query import doses, effects
+from vxstore.query.doses import held_by
 from vxstore.query.effects import NUMBERS
 from vxstore.query.lookup import strings
 from vxstore.read import Store
@@ -65,6 +66,9 @@ class Cell:
     harm_p: float
     nll_shift: float
     """Change of the negative log-likelihood of neutral text; NaN if this is of dilemmas."""
+    p_attributed: float
+    warrant_r: float
+    warrant_slope: float
     dilemma_count: int
     masked_count: int
     draws: int
@@ -132,6 +136,7 @@ class Evaluation:
     name: str
     outcome: str
     intervention: str
+    intervention_settings: Mapping[str, Any]
     scores: str
     mask_file: str
     measure: Measure
@@ -155,6 +160,8 @@ class Evaluation:
     """Whether something is found by a p that is too small to be believed in its size."""
     prompts: Mapping[str, str]
     intact: xr.Dataset
+    doses: Mapping[str, Any] | None = None
+    """The dose curve that holds it, as `vxstore.doses` gives it; None if there is none."""
 
     @property
     def is_tested(self) -> bool:
@@ -196,6 +203,7 @@ def read_evaluation(store: Store, name: str) -> Evaluation:
         name=name,
         outcome=str(found["outcome"]),
         intervention=str(found["intervention"]),
+        intervention_settings=found["intervention_settings"],
         scores=str(settings.get("scores", "")),
         mask_file=str(settings.get("masks") or ""),
         measure=_find_measure(found, evaluation),
@@ -216,6 +224,7 @@ def read_evaluation(store: Store, name: str) -> Evaluation:
         on_tails=rests_on_tails(found["verdict"], int(found["controls"]), found["p_source"]),
         prompts=_find_prompts(settings, strings(intact["dilemma_language"].values)),
         intact=intact,
+        doses=doses(store, name) if name in held_by(store) else None,
     )
 
 

@@ -51,7 +51,7 @@ def claimed(content: Content) -> tuple[str, ...]:
 
 def finding(evaluation: Evaluation) -> str:
     """What was done, and whether the masks do more than their matched draws."""
-    words = describe_intervention(evaluation.intervention)
+    words = describe_intervention(evaluation.intervention, evaluation.intervention_settings)
     text = (
         f"The neurons of {plural(len(evaluation.masks), 'value')} were {words.done} "
         f"({words.title}), one value at a time, and the evaluation dilemmas scored again. "

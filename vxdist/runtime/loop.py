@@ -184,19 +184,23 @@ def run_loop(
     output: Output,
     *,
     identity: Mapping[str, Any] = MappingProxyType({}),
+    gradients: bool = False,
     then: Callable[[int, int], None] | None = None,
 ) -> None:
     """Run all pending tasks of `work` on the ranks of this launch.
 
     `identity` is what decides the stage's numbers: ranks must agree in it, in the model's files,
-    and in the settings and packages that decide numbers; else UserError names the rank.
+    and in the settings and packages that decide numbers; else UserError names the rank. With
+    `gradients` the steps of `work` may turn gradients on.
     When all ranks are done, each calls `then` with its rank and the world size. Returns when that
     has ended on every rank. Raises Stopped after SIGTERM or SIGINT.
     """
     launch = find_launch(config.trainer)
     kind = resolve_strategy(config.trainer, launch)
     peers = Peers(launch, config.trainer.peer_timeout, config.store)
-    trainer = make_trainer(config.trainer, launch, kind, config.model.dtype, [peers])
+    trainer = make_trainer(
+        config.trainer, launch, kind, config.model.dtype, [peers], gradients=gradients
+    )
     predictor = _Predictor(work, source, config, kind, peers, output, identity)
     try:
         with stopping.for_lightning(), peers.guard():

@@ -57,11 +57,18 @@ def describe_idle(assigned: Sequence[Sequence[int]], noun: str) -> str | None:
 
 
 def make_trainer(
-    config: TrainerConfig, launch: Launch, kind: str, dtype: str, callbacks: Sequence[Callback]
+    config: TrainerConfig,
+    launch: Launch,
+    kind: str,
+    dtype: str,
+    callbacks: Sequence[Callback],
+    *,
+    gradients: bool = False,
 ) -> Trainer:
     """A Lightning trainer for prediction only: no logs, checkpoints or progress bars.
 
-    `kind` is the result of `resolve_strategy`.
+    `kind` is the result of `resolve_strategy`. With `gradients`, tensors made on the way are
+    ordinary ones, so that a step can turn gradients on: those made in inference mode never can.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     # Only for loading, when a rank may have to wait long for another; peers.py detects dead ranks.
@@ -92,4 +99,5 @@ def make_trainer(
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
+        inference_mode=not gradients,
     )

@@ -51,6 +51,7 @@ def infer(
     effect: Mapping[str, NDArray[Any]],
     empty_MG: Bools,
     fdr: float,
+    variance_MVG: Floats | None = None,
     *,
     has_values: bool = True,
     alternative: str = TWO_SIDED,
@@ -61,7 +62,8 @@ def infer(
     `has_values` the texts have none, and V is 1. `alternative` says what p is about. Arrays:
     p_value and q_value (of the family of the cell), specific_shift, p_specific and q_specific (NaN
     but on own values). Attributes: fdr, families, null_rate and null_count, prior_df and prior_sd
-    by family, p_source. An infinite prior_df is None.
+    by family, p_source. An infinite prior_df is None. `variance_MVG` is that of the draws' shifts
+    where they were not drawn at random; NaN leaves it to the draws.
     """
     shift_MVG = np.where(empty_MG[:, None, :], np.nan, effect["mean_shift"])
     draw_MVGK = effect.get("control_shift", np.zeros((*shift_MVG.shape, 0)))
@@ -71,12 +73,17 @@ def infer(
     cells: dict[str, Bools] = {ALL: np.full(shift_MVG.shape, True)}
     if has_values:
         cells = {"own": own_MVG, "other": ~own_MVG}
-    judged = {name: judge(shift_MVG[at], draw_MVGK[at], alternative) for name, at in cells.items()}
+    judged = {
+        name: judge(shift_MVG[at], draw_MVGK[at], _of(variance_MVG, at), alternative=alternative)
+        for name, at in cells.items()
+    }
     for family, at in cells.items():
         arrays["p_value"][at], arrays["q_value"][at] = judged[family].p_X, judged[family].q_X
     if has_values:
         specific_MG = beyond_others(shift_MVG)
-        specific = judge(specific_MG.ravel(), _flat(beyond_others(draw_MVGK)), alternative)
+        specific = judge(
+            specific_MG.ravel(), _flat(beyond_others(draw_MVGK)), alternative=alternative
+        )
         arrays["specific_shift"][own_MVG] = specific_MG.ravel()
         arrays["p_specific"][own_MVG] = specific.p_X
         arrays["q_specific"][own_MVG] = specific.q_X
@@ -114,6 +121,10 @@ def beyond_others(shift_MVG: Floats) -> Floats:
         mean_G = np.divide(total_G, count_G, out=np.full(count_G.shape, np.nan), where=count_G > 0)
         found.append(shift_MVG[m, m] - mean_G)
     return np.stack(found)
+
+
+def _of(variance_MVG: Floats | None, at_MVG: Bools) -> Floats | None:
+    return None if variance_MVG is None else variance_MVG[at_MVG]
 
 
 def _flat(draw_MGK: Floats) -> Floats:

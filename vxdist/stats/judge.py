@@ -31,16 +31,25 @@ class Judged:
     prior: Prior
 
 
-def judge(shift_X: Floats, draw_XK: Floats, alternative: str = TWO_SIDED) -> Judged:
+def judge(
+    shift_X: Floats,
+    draw_XK: Floats,
+    variance_X: Floats | None = None,
+    *,
+    alternative: str = TWO_SIDED,
+) -> Judged:
     """How each shift stands among its draws, in any units; see `predictive_p`.
 
-    A cell with a NaN is not judged, nor is any with fewer than `LEAST_DRAWS` draws.
+    A cell with a NaN is not judged, nor is any with fewer than `LEAST_DRAWS` draws. `variance_X`,
+    where it is known, replaces that of the draws.
     """
     draws = draw_XK.shape[-1]
     if draws < LEAST_DRAWS:
         nothing_X = np.full(shift_X.shape, np.nan)
         return Judged(p_X=nothing_X, q_X=nothing_X, prior=Prior())
-    variance_X = draw_variance(draw_XK)
+    own_X = draw_variance(draw_XK)
+    known_X = own_X if variance_X is None else variance_X
+    variance_X = np.where(np.isnan(known_X), own_X, known_X)
     prior = Prior()
     if draws >= LEAST_TO_MODERATE:
         prior = find_prior(variance_X, np.full(variance_X.shape, draws - 1.0))

@@ -1,10 +1,11 @@
-"""Verifying the finished scores and evaluations of a store, by what they declare."""
+"""Verifying the finished scores, attributions and evaluations of a store, by what they declare."""
 
 import itertools
 from collections.abc import Iterator
 
 import xarray as xr
 
+from vxstore.check.attribution import broken_attribution
 from vxstore.check.findings import RECOMPUTE, Report
 from vxstore.check.laws import broken_laws, broken_quotients, broken_ranking
 from vxstore.claims import find_claims
@@ -25,7 +26,7 @@ from vxstore.schema import RECORD
 
 
 def check_group(store: Store, group: str, report: Report) -> None:
-    """Verify a finished score or evaluation."""
+    """Verify a finished score, attribution or evaluation."""
     try:
         bad = list(_check(store, group))
     except (StoreError, *DAMAGE) as error:
@@ -43,18 +44,29 @@ def _check(store: Store, group: str) -> Iterator[tuple[str, str]]:
         scores = store.scores(name)
         bad = list(_bad_arrays(group, scores))
         below = f"{group}/languages"
-        there = find_storage(store.path).size(f"{below}/{FILE}") is not None
-        if there and is_listed(read_root(store.path), below):
+        if is_group(store, below):
             bad += _bad_arrays(below, store.languages(name))
         yield from bad or _broken_score(store, group, scores)
         return
+    if kind == "attribution":
+        attribution = store.attribution(name)
+        bad = list(_bad_arrays(group, attribution))
+        yield from bad or broken_attribution(group, attribution)
+        return
     datasets = {group: store.evaluation(name)}
-    if is_listed(read_root(store.path), f"{group}/effect"):
-        datasets[f"{group}/effect"] = store.effect(name)
+    for below, read in (("effect", store.effect), ("dose", store.dose)):
+        if is_group(store, f"{group}/{below}"):
+            datasets[f"{group}/{below}"] = read(name)
     bad = [found for at, dataset in datasets.items() for found in _bad_arrays(at, dataset)]
     yield from bad
     for at, dataset in datasets.items() if not bad else ():
         yield from _broken_evaluation(at, dataset, is_effect=at != group)
+
+
+def is_group(store: Store, group: str) -> bool:
+    """Whether a finished group is there."""
+    there = find_storage(store.path).size(f"{group}/{FILE}") is not None
+    return there and is_listed(read_root(store.path), group)
 
 
 def bad_labels(path: str, group: str) -> Iterator[tuple[str, str]]:

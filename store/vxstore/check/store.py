@@ -15,7 +15,7 @@ from vxstore.io.guard import check_array
 from vxstore.io.lock import hold
 from vxstore.io.metadata import DERIVED, FILE, OTHERS, commit, read_document, read_root
 from vxstore.io.storage import find_storage, is_foreign
-from vxstore.read import STATE_RECORDING, Store, read_root_attrs
+from vxstore.read import STAGES, STATE_RECORDING, Store, read_root_attrs
 from vxstore.write import Recorder
 
 
@@ -24,9 +24,9 @@ def check(path: str, advance: Callable[[int, int], object] = lambda done, total:
 
     Verified are the digests of the metadata, the checksums of all chunks, labels, that sealed
     parts are whole and obey 0 <= active count <= token count, that the root is the sum of its
-    parts, and whatever scores and evaluations declare about their arrays. `advance` is called
-    with the number of blocks of layers done, and their total. Raises StoreError if there is no
-    store to check.
+    parts, and whatever scores, attributions and evaluations declare about their arrays. `advance`
+    is called with the number of blocks of layers done, and their total. Raises StoreError if there
+    is no store to check.
     """
     report = Report()
     try:
@@ -135,6 +135,5 @@ def repair(path: str, report: Report, *, take_over: bool = False) -> list[str]:
             done.append(f"un-sealed {parts} part{'s' * (parts != 1)}; run `vxdist locate` again")
         for group in bad:
             find_storage(path).remove(group)
-            stage = "reduce" if group.startswith("scores") else "evaluate"
-            done.append(f"removed {group}; run `vxdist {stage}` again")
+            done.append(f"removed {group}; run `vxdist {STAGES[group.split('/')[0]]}` again")
     return done

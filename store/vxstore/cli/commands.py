@@ -10,7 +10,7 @@ import pandas as pd
 from vxstore import query
 from vxstore.check.store import check as check_store
 from vxstore.check.store import describe_findings, repair
-from vxstore.cli import claims, effect_tables, output, show, tables
+from vxstore.cli import claims, dose_tables, effect_tables, output, show, tables
 from vxstore.cli.effects import find_evaluations, gather, make_flat
 from vxstore.cli.pipeline import call
 from vxstore.cli.progress import layer_progress
@@ -138,6 +138,16 @@ def answers(arguments: Arguments) -> None:
     if arguments.value is not None:
         found = found[found["mask"].isin(["", arguments.value])]
     _answer(arguments, found, found, lambda: show.show_answers(found))
+
+
+def doses(arguments: Arguments) -> None:
+    """`vxstore doses`"""
+    store = _open(arguments.store)
+    chosen = {"mask": arguments.mask, "language": arguments.language, "own": not arguments.all}
+    names = dict.fromkeys(arguments.evaluation or [None])
+    answers = [query.doses(store, name, **chosen) for name in names]
+    table = dose_tables.make_flat(answers)
+    _answer(arguments, answers, table, lambda: dose_tables.show_doses(answers))
 
 
 def select(arguments: Arguments) -> None:

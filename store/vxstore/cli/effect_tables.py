@@ -10,6 +10,7 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
+from vxstore.cli.numbers import digits_for, signed
 from vxstore.cli.output import new_console, print_table, print_title, print_wrapped
 from vxstore.effect_words import (
     CAUSAL,
@@ -41,7 +42,6 @@ HARM_LEGEND = (
     "harm: divergence of the ablated model from the intact one on neutral text, in nats per token; "
     "p harm: of as much, if the mask harmed no more than its draws"
 )
-FEWEST_DIGITS, MOST_DIGITS = 2, 6
 INDENT = 2
 
 
@@ -117,11 +117,11 @@ def show_flips(answers: Sequence[Mapping[str, Any]]) -> None:
         )
         if answer["texts"] and flipped:
             print_wrapped(console, answer["texts"])
-        digits = _digits_for(
+        digits = digits_for(
             max((abs(d[k]) for d in flipped for k in ("before", "after")), default=0)
         )
         for row in flipped:
-            before, after = (_signed(row[key], digits) for key in ("before", "after"))
+            before, after = (signed(row[key], digits) for key in ("before", "after"))
             where = f"{row['id']} ({row['value']}, {row['language']}), {row['mask']} ablated"
             console.print(clean(f"{where}: {before} -> {after}"), soft_wrap=True)
             if row["dilemma"] is not None:
@@ -158,7 +158,7 @@ def _show_headings(console: Console, answers: Sequence[Mapping[str, Any]]) -> li
         draws = "-" if answer["controls"] is None else answer["controls"]
         print_wrapped(
             console,
-            f"{answer['outcome']}, intervention {answer['intervention']}: shifts of "
+            f"{answer['outcome']}, intervention {_intervention(answer)}: shifts of "
             f"{answer['effect_of']} in {answer['units'] or '-'}, {confidence}intervals; "
             f"control draws of each mask: {draws}",
         )
@@ -191,6 +191,17 @@ def _mass(mass: Mapping[str, float]) -> str:
     return text
 
 
+def _intervention(answer: Mapping[str, Any]) -> str:
+    """Its name and settings, as in `scale (dose 0.5)`."""
+    settings = answer["intervention_settings"].items()
+    told = ", ".join(f"{key} {_setting(of)}" for key, of in settings)
+    return f"{answer['intervention']} ({told})" if told else str(answer["intervention"])
+
+
+def _setting(of: object) -> str:
+    return f"{of:g}" if isinstance(of, float) else "null" if of is None else str(of)
+
+
 def _name(answer: Mapping[str, Any]) -> str:
     return f"{answer['store']}, evaluation/{answer['evaluation']}"
 
@@ -201,9 +212,9 @@ def _span(counts: Sequence[int]) -> str:
 
 
 def _cell(cell: Mapping[str, Any], answer: Mapping[str, Any], digits: int) -> list[str]:
-    low, high = (_signed(cell[key], digits) for key in ("shift_low", "shift_high"))
+    low, high = (signed(cell[key], digits) for key in ("shift_low", "shift_high"))
     shown = [
-        _signed(cell["mean_shift"], digits),
+        signed(cell["mean_shift"], digits),
         "-" if math.isnan(cell["shift_low"]) else f"[{low},{high}]",  # one word, never broken
         _flips(cell),
         _draws(cell, digits),
@@ -233,7 +244,7 @@ def _flips(cell: Mapping[str, Any]) -> str:
 
 
 def _draws(cell: Mapping[str, Any], digits: int) -> str:
-    mean = _signed(cell["control_mean"], digits)
+    mean = signed(cell["control_mean"], digits)
     return mean if math.isnan(cell["control_sd"]) else f"{mean}+-{cell['control_sd']:.{digits}f}"
 
 
@@ -249,21 +260,6 @@ def _rank(rank: float, controls: int) -> str:
     return f"{_span([math.floor(below), math.ceil(below)]).replace(' to ', '-')}/{controls}"
 
 
-def _signed(number: float, digits: int) -> str:
-    """With its sign, but for what rounds to zero; a dash for NaN."""
-    if math.isnan(number):
-        return "-"
-    text = f"{number:+.{digits}f}"
-    return text if text.strip("+-0.") else text[1:]
-
-
 def _digits(answers: Sequence[Mapping[str, Any]]) -> int:
     shifts = pd.concat([answer["cells"]["mean_shift"] for answer in answers]).abs()
-    return _digits_for(float(shifts.max()))
-
-
-def _digits_for(largest: float) -> int:
-    """Decimals that show three figures of the largest number, within limits."""
-    if not largest > 0:
-        return FEWEST_DIGITS
-    return min(MOST_DIGITS, max(FEWEST_DIGITS, 2 - math.floor(math.log10(largest))))
+    return digits_for(float(shifts.max()))

@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_compare(command("compare", "how similar two selections of one model are", "A", "B"))
     _add_effects(command("effects", "what ablating each value's neurons did", "STORE"))
     _add_answers(command("answers", "what the model answered, intact and ablated", "STORE"))
+    _add_doses(command("doses", "how effects follow the dose of `scale`", "STORE"))
     _add_select(command("select", "select again, with other settings", "STORE"))
     _add_export(command("export", "write a selection or the counts to a file", "STORE"))
     _add_check(command("check", "verify an entire store, and name what is damaged", "STORE"))
@@ -156,6 +157,18 @@ def _add_answers(parser: argparse.ArgumentParser) -> None:
         "--value", help="only dilemmas of this value, intact and under its own mask"
     )
     parser.add_argument("--language", help="only this language")
+
+
+def _add_doses(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--evaluation",
+        metavar="NAME",
+        action="append",
+        help="curve that holds this evaluation; may be given again; default: the latest curve",
+    )
+    parser.add_argument("--mask", metavar="VALUE", help="only the mask of this value")
+    parser.add_argument("--language", help="only this language")
+    parser.add_argument("--all", action="store_true", help="masks on other values' dilemmas too")
 
 
 def _add_select(parser: argparse.ArgumentParser) -> None:

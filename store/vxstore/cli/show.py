@@ -126,6 +126,11 @@ def show_info(about: Mapping[str, Any]) -> None:
         _show_settings(console, _mapping(score.get("settings")))
         _show_thresholds(console, _mapping(score.get("thresholds")))
         show_found(console, score)
+    for name, attribution in about["attributions"].items():
+        console.print()
+        print_title(console, f"attribution/{name}")
+        size = {key: attribution[key] for key in ("dilemmas", "outcome", "half")}
+        _show_settings(console, size | _mapping(attribution.get("settings")))
     for name, evaluation in about["evaluations"].items():
         console.print()
         print_title(console, f"evaluation/{name}")

@@ -17,8 +17,8 @@ from vxstore.io.storage import Storage, find_storage, is_foreign
 
 FILE = "zarr.json"
 OWN, OTHERS = "metadata_digest", "metadata_digests"
-DERIVED = ("scores", "evaluation")
-BELOW = ("effect", "languages")
+DERIVED = ("scores", "evaluation", "attribution")
+BELOW = ("effect", "languages", "dose")
 """Groups below a derived one that are finished by themselves."""
 ZEROS = "0" * 64
 STATE_COMPLETE = "complete"

@@ -7,6 +7,7 @@ from vxstore.query.clusters import clusters
 from vxstore.query.compare import compare
 from vxstore.query.describe import counts, describe, parts
 from vxstore.query.dilemmas import dilemma_rows, flips, read_dilemmas
+from vxstore.query.doses import doses
 from vxstore.query.effects import effect_rows, effects
 from vxstore.query.export import count_rows, export, selected_rows
 from vxstore.query.layers import layers
@@ -29,6 +30,7 @@ __all__ = [
     "default_score",
     "describe",
     "dilemma_rows",
+    "doses",
     "effect_rows",
     "effects",
     "export",

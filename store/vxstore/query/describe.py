@@ -22,9 +22,9 @@ def describe(store: Store) -> dict[str, Any]:
 
     Keys: store, those of `ABOUT`, denominator (what token_count counts), complete, parts (sealed,
     total), layers, neurons (per layer), values, languages, counts (one entry per value and
-    language), scores (by name: their attributes, with ranked_by and ascending filled in) and
-    evaluations (by name: their attributes and sizes); with experts, experts (per layer) and
-    experts_per_token (None if not known).
+    language), scores (by name: their attributes, with ranked_by and ascending filled in),
+    evaluations and attributions (by name: their attributes and sizes); with experts, experts (per
+    layer) and experts_per_token (None if not known).
     """
     num_layers, num_neurons, *_ = get_array(store, "active_count").shape
     sealed, total = parts(store)
@@ -42,6 +42,7 @@ def describe(store: Store) -> dict[str, Any]:
         "counts": counts(store).to_dict("records"),
         "scores": {name: _score(store, name) for name in store.names("scores")},
         "evaluations": {name: _evaluation(store, name) for name in store.names("evaluation")},
+        "attributions": {name: _attribution(store, name) for name in store.names("attribution")},
     }
 
 
@@ -100,3 +101,10 @@ def _evaluation(store: Store, name: str) -> dict[str, Any]:
         "dilemmas": get_array(store, f"{group}/dilemma").size,
         "effect": get_attrs(store, f"{group}/effect") if has_effect else {},
     }
+
+
+def _attribution(store: Store, name: str) -> dict[str, Any]:
+    """Attributes and size of one attribution."""
+    group = f"attribution/{name}"
+    dilemmas = get_array(store, f"{group}/dilemma").size
+    return {**get_attrs(store, group), "dilemmas": dilemmas}

@@ -12,7 +12,13 @@ import xarray as xr
 
 from vxstore.effect_words import conclude, is_tested
 from vxstore.errors import StoreError
-from vxstore.outcome import NEUTRAL, answer_mass, describe_outcome, is_neutral
+from vxstore.outcome import (
+    NEUTRAL,
+    answer_mass,
+    describe_outcome,
+    intervention_settings,
+    is_neutral,
+)
 from vxstore.query.lookup import (
     default_evaluation,
     get_attrs,
@@ -25,7 +31,7 @@ from vxstore.query.lookup import (
 from vxstore.read import Store
 
 SETTINGS = ("confidence", "fdr", "bootstrap_resamples", "seed", "controls")
-TESTS = ("p_source", "null_rate", "null_count", "prior_df", "prior_sd", "families")
+TESTS = ("p_source", "null_rate", "null_count", "prior_df", "prior_sd", "families", "warrant")
 VERDICT = ("masks", "cells", "fdr", "smallest_q", "found", "untested")
 EARLIER_VERDICT = ("cells", "passed", "passed_own", "placebo", "placebo_own", "beyond_controls")
 FOUND = ("mask", "language", "shift", "p", "q", "q_specific", "selective")
@@ -33,7 +39,7 @@ COUNTS = ("masked_count", "dilemma_count")
 NUMBERS = (
     "mean_shift", "shift_low", "shift_high", "flip_rate", "flip_low", "flip_high", "control_mean",
     "control_sd", "control_rank", "se_total", "p_value", "q_value", "specific_shift", "p_specific",
-    "q_specific", "harm_shift", "harm_p", "nll_shift",
+    "q_specific", "harm_shift", "harm_p", "nll_shift", "p_attributed", "warrant_r", "warrant_slope",
 )  # fmt: skip
 DIMS = ("mask", "value", "language")
 
@@ -49,17 +55,17 @@ def effects(
 ) -> dict[str, Any]:
     """The effects of one evaluation; None is the only one, or `choice`.
 
-    Keys: store, evaluation, model, outcome, intervention, effect_of (the array whose mean change
-    is a shift), decision_boundary, split (None, or `neutral` if it is of neutral passages), harm_of
-    (the evaluation that measured the harm of its masks; None if there is none), units (of shifts),
-    confidence, fdr, controls (draws for each mask), p_source (where p comes from), null_rate (share
-    of p of at most .05 among the null_count p of draws in their masks' place), prior_df and
-    prior_sd (by family), families, answer_mass (mean probability that the intact model gives to
-    the answers, by language; None if the outcome measures none), verdict (see FORMAT.md), sentence
-    (the verdict in words) and the table `cells`: mask, value (of the dilemmas), language,
-    masked_count (neurons), dilemma_count, the arrays that `NUMBERS` names, and passes.
-    bootstrap_resamples, seed and passes are those of earlier versions. What a store does not record
-    is None, or NaN in the table.
+    Keys: store, evaluation, model, outcome, intervention, intervention_settings (a dictionary),
+    effect_of (the array whose mean change is a shift), decision_boundary, split (None, or `neutral`
+    if it is of neutral passages), harm_of (the evaluation that measured the harm of its masks; None
+    if there is none), units (of shifts), confidence, fdr, controls (draws for each mask), p_source
+    (where p comes from), null_rate (share of p of at most .05 among the null_count p of draws in
+    their masks' place), prior_df and prior_sd (by family), families, warrant (of p_attributed),
+    answer_mass (mean probability that the intact model gives to the answers, by language; None if
+    the outcome measures none), verdict (see FORMAT.md), sentence (the verdict in words) and the
+    table `cells`: mask, value (of the dilemmas), language, masked_count (neurons), dilemma_count,
+    the arrays that `NUMBERS` names, and passes. bootstrap_resamples, seed and passes are those of
+    earlier versions. What a store does not record is None, or NaN in the table.
 
     `value`, `mask` and `language` leave only their cells; `own` those of masks on the dilemmas of
     their own value. Raises StoreError if there is no such evaluation, mask, value or language,
@@ -69,14 +75,15 @@ def effects(
     """
     name = default_evaluation(store) if evaluation is None else evaluation
     effect = _open(store, name)
-    has_values = not is_neutral(get_attrs(store, f"evaluation/{name}"))
+    attrs = get_attrs(store, f"evaluation/{name}")
+    has_values = not is_neutral(attrs)
     for dim, wanted in zip(DIMS, (mask, value, language), strict=True):
         if wanted is not None:
             require_known(store, dim, wanted, strings(effect[dim].values))
             effect = effect.sel({dim: [wanted]})
     cells = _cells(effect)
     cells = cells[(cells["mask"] == cells["value"]) | (not (own and has_values))]
-    described = describe_outcome(get_attrs(store, f"evaluation/{name}"))
+    described = describe_outcome(attrs)
     verdict = _verdict(store, name, effect.attrs)
     return {
         "store": store.path,
@@ -85,6 +92,7 @@ def effects(
         **described,
         "split": None if has_values else NEUTRAL,
         "harm_of": effect.attrs.get("harm_of"),
+        "intervention_settings": intervention_settings(attrs),
         "units": effect["mean_shift"].attrs.get("units"),
         **{key: effect.attrs.get(key) for key in (*SETTINGS, *TESTS)},
         "answer_mass": _answer_mass(store, name),

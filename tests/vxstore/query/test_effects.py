@@ -52,6 +52,8 @@ class TestEffects:
         assert math.isnan(strong.pop("q_specific"))
         for name in ("harm_shift", "harm_p", "nll_shift"):  # of no evaluation in this store
             assert math.isnan(strong.pop(name))
+        for name in ("p_attributed", "warrant_r", "warrant_slope"):  # there is no attribution
+            assert math.isnan(strong.pop(name))
         assert strong == pytest.approx(
             {
                 "masked_count": 3,
@@ -86,6 +88,7 @@ class TestEffects:
             "model": "tiny",
             "outcome": "choice",
             "intervention": "zero",
+            "intervention_settings": {},
             "effect_of": "log_odds",
             "decision_boundary": 0.0,
             "split": None,
@@ -95,6 +98,7 @@ class TestEffects:
             "fdr": 0.1,
             "bootstrap_resamples": None,
             "seed": None,
+            "warrant": None,
             "controls": 4,
             "p_source": "t",
             "null_count": 16,

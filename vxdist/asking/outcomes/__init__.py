@@ -17,6 +17,7 @@ from vxdist.corpus import EvaluationItem, NeutralItem
 from vxstore.schema import ArraySpec
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
     from vxdist.asking.prompting import Prompter
@@ -154,3 +155,17 @@ class Outcome(Protocol):
         NaN where a question says nothing of an array. A filler batch must run like any other; what
         is returned of it is not used.
         """
+
+
+class Differentiable(Outcome, Protocol):
+    """An outcome that `attribute` can attribute to neurons: one with log-odds."""
+
+    @property
+    def effect_of(self) -> str:
+        """The array of the log-odds."""
+
+    def log_odds(
+        self, model: "PreTrainedModel", batch: "Batch", questions: Sequence[Question]
+    ) -> "torch.Tensor":
+        """What `effect_of` holds, for each of the batch's questions, (B,), in float32 at least and
+        with its graph, if gradients are on."""

@@ -17,6 +17,7 @@ from vxdist.corpus import EvaluationItem
 from vxstore.schema import ArraySpec
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
     from vxdist.asking.prompting import Prompter
@@ -123,22 +124,36 @@ class Choice:
         self, model: "PreTrainedModel", batch: "Batch", questions: Sequence[LetterQuestion]
     ) -> Mapping[str, NDArray[np.float64]]:
         """Log-odds of the aligned option, and the probability of either letter."""
-        import torch
-
-        from vxdist.asking.logits import last_logits
-
-        logits_BW = last_logits(model, batch)
-        letters = questions[0].answers
-        log_mass_B2 = torch.stack(
-            [logits_BW[:, list(tokens)].logsumexp(-1) for tokens in letters], dim=-1
-        ) - logits_BW.logsumexp(-1, keepdim=True)
-        log_odds_B = (log_mass_B2[:, 0] - log_mass_B2[:, 1]).double().cpu().numpy()
-        # In order 1 the aligned option is B.
-        sign_B = np.array([1 - 2 * question.order for question in questions])
+        log_mass_B2 = _log_masses(model, batch, questions)
         return {
-            "log_odds": log_odds_B * sign_B,
+            "log_odds": _aligned(log_mass_B2, questions).double().cpu().numpy(),
             "option_mass": log_mass_B2.exp().sum(-1).double().cpu().numpy(),
         }
+
+    def log_odds(
+        self, model: "PreTrainedModel", batch: "Batch", questions: Sequence[LetterQuestion]
+    ) -> "torch.Tensor":
+        """Log-odds of the aligned option, (B,), with their graph if gradients are on."""
+        return _aligned(_log_masses(model, batch, questions), questions)
+
+
+def _log_masses(
+    model: "PreTrainedModel", batch: "Batch", questions: Sequence[LetterQuestion]
+) -> "torch.Tensor":
+    """Log-probability that the next token is A, and that it is B, (B, 2)."""
+    import torch
+
+    from vxdist.asking.logits import last_logits
+
+    logits_BW = last_logits(model, batch)
+    letters = [logits_BW[:, list(tokens)].logsumexp(-1) for tokens in questions[0].answers]
+    return torch.stack(letters, dim=-1) - logits_BW.logsumexp(-1, keepdim=True)
+
+
+def _aligned(log_mass_B2: "torch.Tensor", questions: Sequence[LetterQuestion]) -> "torch.Tensor":
+    """Log-odds of the aligned option, (B,): in order 1 it is B."""
+    sign_B = log_mass_B2.new_tensor([1 - 2 * question.order for question in questions])
+    return (log_mass_B2[:, 0] - log_mass_B2[:, 1]) * sign_B
 
 
 def _fill(prompt: str, dilemma: str, a: str, b: str) -> str:

@@ -1,6 +1,8 @@
 """Interventions: what the activation of an ablated neuron becomes, h -> scale * h + shift.
 
-To add one, write a module with its class and its settings, and a line in the table.
+To add one, write a module with its class and its settings, and a line in the table. If it can be
+unsuitable for what a store holds, it has a method `check(known, masks)` too, as in `other_mean`:
+the values that are recorded, and those to ablate; it raises UserError, before a model is loaded.
 
 L: layer, N: neuron.
 """
@@ -15,6 +17,9 @@ from numpy.typing import NDArray
 INTERVENTIONS = {
     "zero": "vxdist.hooks.interventions.zero:Zero",
     "mean": "vxdist.hooks.interventions.mean:Mean",
+    "other_mean": "vxdist.hooks.interventions.other_mean:OtherMean",
+    "scale": "vxdist.hooks.interventions.scale:Scale",
+    "add": "vxdist.hooks.interventions.add:Add",
 }
 
 Floats = NDArray[np.float32]
@@ -36,12 +41,13 @@ class Recorded:
     """What the store knows of the activations that an intervention replaces.
 
     `mean_LN` gives the mean of a statistic, such as activation_sum, over the tokens that each
-    neuron was given: of one value, or of all values (None), in one language; NaN where no tokens
-    were.
+    neuron was given: of some values, or of all (None), in one language; NaN where no tokens were.
+    `values` are those recorded.
     """
 
     shape_LN: tuple[int, int]
-    mean_LN: Callable[[str, str | None, str], NDArray[np.float64]]
+    values: tuple[str, ...]
+    mean_LN: Callable[[str, tuple[str, ...] | None, str], NDArray[np.float64]]
 
 
 class Intervention(Protocol):

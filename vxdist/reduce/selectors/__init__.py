@@ -19,6 +19,7 @@ SELECTORS = {
     "contrast": "vxdist.reduce.selectors.claimed:Contrast",
     "exclusive": "vxdist.reduce.selectors.claimed:Exclusive",
     "stance": "vxdist.reduce.selectors.claimed:Stance",
+    "attribution": "vxdist.reduce.selectors.attribution:Attribution",
     "vape": "vxdist.reduce.selectors.vape:Vape",
 }
 
@@ -46,7 +47,9 @@ class Selector(Protocol):
     It may declare `needs_tests`, arrays of the tests of a score that it selects by
     (`LanguageCounts.tests`): a store that cannot be tested is then refused. `rule` names how the
     stability of its selection is computed (see `vxdist.stats.stability.RULES`), with `most`, a
-    method, for the neurons of each value that it selects at most.
+    method, for the neurons of each value that it selects at most. `describe_source(store)` gives
+    attributes of the score beside those, for a selector that reads more than counts; it raises
+    UserError if that is missing.
     """
 
     settings: Any

@@ -101,7 +101,7 @@ def _comparisons(evaluation: Evaluation) -> Caveat:
 
 
 def _intervention(evaluation: Evaluation) -> Caveat:
-    words = describe_intervention(evaluation.intervention)
+    words = describe_intervention(evaluation.intervention, evaluation.intervention_settings)
     counts = span_of([c.masked_count for c in evaluation.cells], "neuron")
     return Caveat(
         title=words.caveat,

@@ -9,6 +9,7 @@ from vxdist.report.evaluation import Cell, Evaluation, Measure
 from vxdist.report.findings import describe_source
 from vxdist.report.interventions import InterventionWords, describe_intervention
 from vxdist.report.notes import outcome_notes
+from vxdist.report.sections.doses import Doses, make_doses
 from vxdist.report.sections.effect_table import (
     EffectTable,
     make_table,
@@ -46,6 +47,7 @@ class EffectsView:
     largest: str
     maps: tuple[EffectMap, ...]
     own: OwnEffects
+    doses: Doses | None
     table: EffectTable
 
 
@@ -61,7 +63,7 @@ def make_section(content: Content) -> Section:
     evaluation = content.evaluation
     if evaluation is None:
         return Section(title="Effects", view=NoEffects(missing=content.missing))
-    words = describe_intervention(evaluation.intervention)
+    words = describe_intervention(evaluation.intervention, evaluation.intervention_settings)
     view = EffectsView(
         words=words,
         measure=evaluation.measure,
@@ -73,6 +75,7 @@ def make_section(content: Content) -> Section:
         largest=signed(evaluation.largest_shift, evaluation.digits).lstrip("+"),
         maps=tuple(_effect_map(content, evaluation, g) for g in evaluation.languages),
         own=make_own_effects(content, evaluation),
+        doses=make_doses(content, evaluation),
         table=make_table(content, evaluation),
     )
     return Section(title=f"Effects of {words.title}", view=view)

@@ -90,9 +90,9 @@ def _evaluation(content: Content) -> str:
     source = f"the score {evaluation.scores}" if evaluation.scores else "a score not recorded"
     if evaluation.mask_file:
         source = f"the mask file {evaluation.mask_file}"
+    words = describe_intervention(evaluation.intervention, evaluation.intervention_settings)
     return (
-        f"{evaluation.name} (outcome {evaluation.outcome}): "
-        f"{describe_intervention(evaluation.intervention).title}, masks of "
+        f"{evaluation.name} (outcome {evaluation.outcome}): {words.title}, masks of "
         f"{plural(len(evaluation.masks), 'value')} from {source}, "
         f"{plural(evaluation.controls, 'control draw')} per value, "
         f"{plural(evaluation.intact.sizes['dilemma'], 'dilemma')}"

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 import vxstore
+from vxdist.asking.trial import NUMBER, Trial, pick_questions
 from vxdist.cli import main
 from vxdist.errors import UserError
-from vxdist.evaluate.trial import NUMBER, Trial, pick_questions
 from vxstore.cli.main import main as vxstore_main
 
 
