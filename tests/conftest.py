@@ -242,8 +242,6 @@ def run_options(model_folder: Path, corpus_folder: Path, tmp_path: Path) -> list
         "2",
         "--evaluate.tokens_per_batch",
         "256",
-        "--evaluate.bootstrap_resamples",
-        "100",
         "--evaluate.least_mass",
         "0",  # weights are random: the letters are as likely as any other token
         "--trainer.threads",

@@ -34,7 +34,7 @@ def test_the_examples_run(
     made: Any = names
     assert made["page"].is_file()
     assert made["selected"].dims == ("layer", "language")
-    assert set(made["effect"].data_vars) >= {"mean_shift", "passes"}
+    assert set(made["effect"].data_vars) >= {"mean_shift", "p_value"}
     assert (tmp_path / "neurons.csv").is_file()
 
 

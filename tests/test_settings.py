@@ -135,6 +135,23 @@ class TestRefusals:
         file.write_text("store: x\nreduce:\n  vape:\n    precision: float64\n")
         assert refuse("--config", str(file)).startswith(f"{file}: key reduce.vape.precision is no")
 
+    def test_saved_settings_of_an_earlier_version_are_replayed(
+        self, file: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """What decides nothing any more is passed over with a note; all else is read."""
+        text = "evaluate: {controls: 8, values: 'a,b', bootstrap_resamples: 2000, confidence: 0.9}"
+        file.write_text(text, encoding="utf-8")
+        found = read("--config", str(file), "--evaluate.seed", "3").evaluate
+        assert (found.controls, found.confidence, found.seed) == (8, 0.9, 3)
+        assert found.values == ["a", "b"]
+        assert not hasattr(found, "bootstrap_resamples")
+        note = capsys.readouterr().err
+        assert note.count("\n") == 1
+        assert f"{file}: key evaluate.bootstrap_resamples is ignored: intervals are" in note
+        file.write_text("evaluate: {bootstrap_resample: 1}", encoding="utf-8")
+        assert "bootstrap_resample is not known" in refuse("--config", str(file))
+        assert "no longer a setting" in refuse("--evaluate.bootstrap_resamples", "9")
+
     def test_files_that_are_not_text(self, file: Path) -> None:
         file.write_bytes(b"PK\x03\x04....xl/workbook.xml")
         assert refuse("--config", str(file)) == f"{file}: is an Excel workbook, not YAML; give a " \

@@ -81,8 +81,8 @@ def spell_lists(
 ) -> list[str]:
     """The arguments, with lists of strings that are given as words, as in `en,zh`, made lists.
 
-    `contents` are those of the files given with --config, `lists` the keys that hold lists of
-    strings. Raises UserError if YAML reads a word of a list as another thing.
+    `contents` are what is to be read of the files given with --config, `lists` the keys that hold
+    lists of strings. Raises UserError if YAML reads a word of a list as another thing.
     """
     spelled: list[str] = []
     key = ""  # of the option whose value comes next
@@ -108,7 +108,7 @@ def _spell(
         return given if words is None else json.dumps(words, ensure_ascii=False)
     if key == "config" and given in contents:
         changed = _spell_file(given, contents[given], lists, "")
-        if changed != contents[given]:
+        if changed != read_yaml(given):
             return json.dumps(changed, ensure_ascii=False, default=str)
     return given
 

@@ -140,8 +140,9 @@ class EvaluateConfig:
     least_mass: float = 0.1
     """Probability that the intact model must give to the answers, on a trial of some questions;
     below it nothing is evaluated."""
-    controls: int = 8
-    """Control draws per value: random neurons matched to the mask by layer, count and activity."""
+    controls: int = 16
+    """Control draws per value: random neurons matched to the mask by layer, count and activity.
+    Fewer than 4 give no p."""
     control_pool: int = 16
     """Each control neuron is drawn from this many neurons nearest in activity to the one that it
     is matched to."""
@@ -150,9 +151,9 @@ class EvaluateConfig:
     max_padding: float = 0.1
     """Largest fraction of a batch that may be padding."""
     seed: int = 0
-    """Seed of the control draws and of the bootstrap."""
-    bootstrap_resamples: int = 2000
-    """Number of resamples of the dilemmas behind each interval."""
+    """Seed of the control draws."""
+    fdr: float = 0.1
+    """False discovery rate at which something is claimed of a mask's effect."""
     confidence: float = 0.95
     """Confidence level of the intervals."""
 

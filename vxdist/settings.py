@@ -3,12 +3,14 @@
 import dataclasses
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from vxdist.arguments import explain, find_lists, read_yaml, spell_lists
 from vxdist.config import Config
 from vxdist.errors import UserError, find_near
+from vxdist.ranks import is_first_rank
 
 CONFIG_OPTIONS = ("config", "print_config", "help")
 NOT_OURS = {
@@ -37,6 +39,11 @@ GONE = dict.fromkeys(
     "cut; remove it",
 )
 """Settings of earlier versions that are no more, and why."""
+IGNORED = {
+    "evaluate.bootstrap_resamples": "intervals are Student's t; nothing is resampled",
+}
+"""Settings of earlier versions that decide nothing any more, and why: with a notice they are passed
+over, so that saved settings can be replayed."""
 
 
 def parse(command: str, arguments: Sequence[str]) -> Config:
@@ -138,8 +145,9 @@ def _parse(
     mappings = [key for prefix, kind in dotted.items() for key in _mappings(kind, prefix)]
     lists = [key for prefix, kind in dotted.items() for key in find_lists(kind, prefix)]
     contents = _check_options(arguments, known, mappings)
+    spelled = spell_lists(arguments, {f: _current(f, c) for f, c in contents.items()}, lists)
     try:
-        return parser.instantiate(parser.parse_args(spell_lists(arguments, contents, lists)))
+        return parser.instantiate(parser.parse_args(spelled))
     except ArgumentError as error:
         raise UserError(explain(str(error), contents, arguments)) from error
 
@@ -180,9 +188,20 @@ def _check_options(
     contents = {file: read_yaml(file) for file in files}
     for file, content in contents.items():
         for key in _walk(content, ""):
-            if key not in known and not _is_open(key, mappings):
+            if key not in known and not _is_open(key, mappings) and key not in IGNORED:
                 raise UserError(_unknown(f"{file}: key {key}", key, known))
     return contents
+
+
+def _current(file: str, content: dict[Any, Any]) -> dict[Any, Any]:
+    """The content of a file without what decides nothing any more; says what it leaves out."""
+    for key in [key for key in _walk(content, "") if key in IGNORED]:
+        section, _, name = key.rpartition(".")
+        rest = {k: setting for k, setting in content[section].items() if k != name}
+        content = {**content, section: rest}
+        if is_first_rank():
+            print(f"note: {file}: key {key} is ignored: {IGNORED[key]}", file=sys.stderr)
+    return content
 
 
 def _unknown(what: str, key: str, known: set[str]) -> str:
@@ -191,8 +210,8 @@ def _unknown(what: str, key: str, known: set[str]) -> str:
     name = key.rpartition(".")[2]
     if name in NOT_OURS:
         return f"{what} is not a setting: {NOT_OURS[name]}"
-    if key in GONE:
-        return f"{what} is no longer a setting: {GONE[key]}"
+    if (reason := GONE.get(key) or IGNORED.get(key)) is not None:
+        return f"{what} is no longer a setting: {reason}"
     near = find_near(key, known)
     hint = f"did you mean {near}?" if near else "--help lists all settings"
     return f"{what} is not known; {hint}"

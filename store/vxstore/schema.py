@@ -177,60 +177,44 @@ EVALUATION: Mapping[str, ArraySpec] = {
 
 _EFFECT_DIMS = ("mask", "value", "language")
 _DRAW_DIMS = (*_EFFECT_DIMS, "draw")
+
+
+def _of_cell(units: str, long_name: str) -> ArraySpec:
+    """A number for each mask, value and language."""
+    return ArraySpec(dims=_EFFECT_DIMS, dtype="float64", units=units, long_name=long_name)
+
+
 EFFECT: Mapping[str, ArraySpec] = {
-    "mean_shift": ArraySpec(
-        dims=_EFFECT_DIMS,
-        dtype="float64",
-        units="nats",
-        long_name="mean change, over dilemmas, of what the outcome measures when the mask is on",
+    "mean_shift": _of_cell(
+        "nats", "mean change, over dilemmas, of what the outcome measures when the mask is on"
     ),
-    "shift_low": ArraySpec(
-        dims=_EFFECT_DIMS,
-        dtype="float64",
-        units="nats",
-        long_name="lower end of the bootstrap interval of the mean shift, over dilemmas",
+    "shift_low": _of_cell("nats", "lower end of the interval of the mean shift, over dilemmas"),
+    "shift_high": _of_cell("nats", "upper end of the interval of the mean shift, over dilemmas"),
+    "flip_rate": _of_cell(
+        "1", "share of dilemmas whose preferred option, over both orders, changes"
     ),
-    "shift_high": ArraySpec(
-        dims=_EFFECT_DIMS,
-        dtype="float64",
-        units="nats",
-        long_name="upper end of the bootstrap interval of the mean shift, over dilemmas",
+    "flip_low": _of_cell("1", "lower end of the interval of the flip rate"),
+    "flip_high": _of_cell("1", "upper end of the interval of the flip rate"),
+    "control_rank": _of_cell(
+        "1", "share of control draws whose mean shift is below the mask's; ties count half"
     ),
-    "flip_rate": ArraySpec(
-        dims=_EFFECT_DIMS,
-        dtype="float64",
-        units="1",
-        long_name="share of dilemmas whose preferred option, over both orders, changes",
+    "control_mean": _of_cell("nats", "mean over control draws of their mean shift"),
+    "control_sd": _of_cell("nats", "standard deviation over control draws of their mean shift"),
+    "se_total": _of_cell(
+        "nats", "standard error, over dilemmas and sets, of the mean shift less the draws' mean"
     ),
-    "control_rank": ArraySpec(
-        dims=_EFFECT_DIMS,
-        dtype="float64",
-        units="1",
-        long_name="share of control draws whose mean shift is below the mask's; ties count half",
+    "p_value": _of_cell("1", "p of the mean shift against those of the control draws, two-sided"),
+    "q_value": _of_cell("1", "lowest FDR at which the effect is found, in its family of cells"),
+    "specific_shift": _of_cell(
+        "nats", "mean shift, less the mask's mean shift on other values' dilemmas"
     ),
-    "control_mean": ArraySpec(
-        dims=_EFFECT_DIMS,
-        dtype="float64",
-        units="nats",
-        long_name="mean over control draws of their mean shift",
-    ),
-    "passes": ArraySpec(
-        dims=_EFFECT_DIMS,
-        dtype="bool",
-        units="1",
-        long_name="the interval excludes zero, and the shift is outside all control draws",
-    ),
+    "p_specific": _of_cell("1", "p of the specific shift against those of the control draws"),
+    "q_specific": _of_cell("1", "lowest FDR at which the specific shift is found"),
     "control_shift": ArraySpec(
         dims=_DRAW_DIMS,
         dtype="float64",
         units="nats",
         long_name="mean shift of a control draw",
-    ),
-    "placebo_passes": ArraySpec(
-        dims=_DRAW_DIMS,
-        dtype="bool",
-        units="1",
-        long_name="the control draw, in its mask's place, passes the same tests",
     ),
     "dilemma_count": ArraySpec(
         dims=_EFFECT_DIMS, dtype="int64", units="dilemmas", long_name="dilemmas behind the cell"
@@ -242,3 +226,18 @@ EFFECT: Mapping[str, ArraySpec] = {
         long_name="neurons that the mask ablates",
     ),
 }
+EARLIER_EFFECT: Mapping[str, ArraySpec] = {
+    "passes": ArraySpec(
+        dims=_EFFECT_DIMS,
+        dtype="bool",
+        units="1",
+        long_name="the interval excludes zero, and the shift is outside all control draws",
+    ),
+    "placebo_passes": ArraySpec(
+        dims=_DRAW_DIMS,
+        dtype="bool",
+        units="1",
+        long_name="the control draw, in its mask's place, passes the same tests",
+    ),
+}
+"""Arrays that effects of earlier versions have, which gave no p."""

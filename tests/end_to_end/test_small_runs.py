@@ -100,6 +100,8 @@ def test_the_whole_road_and_again(
     assert "evaluation/choice exists already" in said
 
     _measures_again(run_options, str(tmp_path / "run.zarr"))
+    said = capsys.readouterr().out
+    assert "evaluate: No p was computed: 2 of the at least 4 control draws of each mask" in said
 
     replay = yaml.safe_load((tmp_path / "run.yaml").read_text(encoding="utf-8"))
     assert replay["locate"]["parts_per_group"] == 2
@@ -115,11 +117,12 @@ def _measures_again(run_options: list[str], path: str) -> None:
     """Effects of an earlier version, without verdict, and such as a kill left unfinished."""
     group = "evaluation/choice/effect"
     effect = vxstore.open(path).effect("choice").load()
-    assert effect.attrs["verdict"]["cells"] == 18
-    assert len(effect.attrs["verdict"]["placebo"]) == effect.sizes["draw"] == 2
+    assert effect.attrs["verdict"]["masks"] == effect.sizes["mask"] == 3
+    assert "2 of the at least 4 control draws" in effect.attrs["verdict"]["untested"]
+    assert effect.sizes["draw"] == 2
     earlier = effect[["mean_shift", "masked_count"]].reset_coords(drop=True)
     labels = {dim: [str(name) for name in effect[dim].values] for dim in earlier.dims}
-    attrs = {name: effect.attrs[name] for name in ("confidence", "bootstrap_resamples", "controls")}
+    attrs = {"confidence": 0.95, "bootstrap_resamples": 100, "controls": 2}
     data = {str(name): array.values for name, array in earlier.data_vars.items()}
     write_group(path, group, EFFECT, data, labels, attrs)
     assert main(["evaluate", *run_options]) == 0
@@ -127,6 +130,8 @@ def _measures_again(run_options: list[str], path: str) -> None:
     commit(path, {}, without=[group])
     assert main(["evaluate", *run_options]) == 0
     assert vxstore.open(path).effect("choice").load().identical(effect)
+    assert main(["evaluate", *run_options, "--evaluate.fdr", "0.3"]) == 0
+    assert vxstore.open(path).effect("choice").attrs["verdict"]["fdr"] == 0.3
 
 
 @pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.long)])

@@ -14,7 +14,6 @@ from vxdist.config import Config, CorpusConfig, EvaluateConfig, ModelConfig, Rep
 from vxdist.evaluate.effects import measure, write_effects
 from vxdist.evaluate.outcomes.choice import Choice
 from vxdist.reduce.selectors.vape import Vape
-from vxdist.stats.effects import BY_DRAW
 from vxstore.evaluation import (
     ConditionLabels,
     ConditionRecorder,
@@ -30,6 +29,13 @@ from vxstore.write import PartCounts, PartLabels, Recorder, create
 
 HOSTILE = "<script>alert(1)</script>"
 Floats = NDArray[np.float64]
+
+
+EARLIER = (
+    "mean_shift", "shift_low", "shift_high", "flip_rate", "control_rank", "control_mean",
+    "dilemma_count", "masked_count",
+)  # fmt: skip
+"""Arrays of the effects of an earlier version."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +76,7 @@ class StoreMaker:
     reduce: bool = True
     """Whether it holds the score vape."""
     evaluate: bool = True
-    controls: int = 3
+    controls: int = 8
     dilemmas: int = 4
     effect: float = 0.5
     """How far each mask shifts every dilemma, in nats; control draws shift by up to 0.1."""
@@ -288,18 +294,18 @@ class StoreMaker:
 
     def _effects(self) -> None:
         """Measured as `evaluate` does; without a verdict, what earlier versions wrote."""
-        settings = EvaluateConfig(controls=self.controls, bootstrap_resamples=500)
+        settings = EvaluateConfig(controls=self.controls)
         write_effects(self.path, "choice", settings)
         if self.verdict:
             return
         evaluation = open_store(self.path).unfinished_evaluation("choice")
-        arrays, _ = measure(evaluation, confidence=0.95, resamples=500, seed=0)
+        arrays, _ = measure(evaluation, confidence=0.95, fdr=0.1)
         labels = {"mask": self.values, "value": self.values, "language": self.languages}
         write_group(
             self.path,
             "evaluation/choice/effect",
             EFFECT,
-            {name: array for name, array in arrays.items() if name not in ("passes", *BY_DRAW)},
+            {name: arrays[name] for name in EARLIER},
             labels,
             {"confidence": 0.95, "bootstrap_resamples": 500, "controls": self.controls},
         )

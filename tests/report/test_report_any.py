@@ -137,7 +137,7 @@ def test_an_outcome_that_is_no_decision(
     assert "the mean change of the number of points for the value, in points." in page.whole
     assert "(outcome points): zero ablation, masks of 3 values" in page.whole
     assert not re.search("flip|letter|log-odds|option", page.whole)
-    assert "in 18 of 18 cells" in page.whole.lower()
+    assert "3 of 3 masks move points more than their matched draws: " in page.whole
     assert "own effect, points" in printed
     assert "flips" not in printed
     assert "number of points for the value, in points" in " ".join(printed.split())
@@ -172,15 +172,15 @@ def test_effects_of_an_earlier_version(
     maker.verdict = False
     page, printed = draw(make_config(maker.write()), capsys)
     said = (
-        "is not recorded by the vxdist that wrote this store; run vxdist evaluate again: no model "
-        "work is needed."
+        "n earlier vxdist measured these effects: each has a rank among its draws, and no p; "
+        "vxdist evaluate with the same settings makes them, without model work."
     )
-    assert page.whole.count(said) == 2
-    assert "In 18 of 18 cells of the effect matrix the 95% interval excludes zero." in page.whole
+    assert page.whole.count(said) == 3
     assert said in " ".join(printed.replace("`", "").split())
-    assert "above all 3" in page.pieces
+    assert "above all 8" in page.pieces
     assert "a control draw" not in page.whole
-    assert "3/3" in printed
+    assert "not found" not in page.whole
+    assert "8/8" in printed
 
 
 class TestWhoseEffects:
@@ -218,7 +218,7 @@ class TestWhoseEffects:
         source = "came from the score vape, not from the score other, which the rest of this page"
         assert page.whole.count(source) == 2
         assert "The masks do not hold the neurons selected above" in page.whole
-        assert "In 18 of 18 cells" in page.whole
+        assert "3 of 3 masks move choices" in page.whole
         assert source in " ".join(printed.split())
 
     def test_what_is_asked_for_alone_brings_the_other(self, config: Config) -> None:
@@ -260,7 +260,7 @@ def test_one_language_is_not_shown_twice(
     assert "选择" not in page.whole
     assert "Choose" in page.whole
     assert "one scale for all languages" not in page.whole
-    assert "outside the one control draw" in page.whole
+    assert "1 of the at least 4 control draws" in page.whole
     assert not re.search(r"\b1 (control draws|draws|languages|values|neurons|cells)\b", page.whole)
     assert "all 1" not in page.whole + printed
 
@@ -328,4 +328,4 @@ def test_drawn_with_the_base_install(maker: "StoreMaker", tmp_path: Path) -> Non
     command = [sys.executable, "-c", code, missing, "report", "--store", maker.path]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "always fewer than the masks" in (tmp_path / "tiny.html").read_text(encoding="utf-8")
+    assert "more than their matched draws" in (tmp_path / "tiny.html").read_text(encoding="utf-8")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -13,13 +14,15 @@ from vxdist.config import Config
 from vxdist.report import text
 from vxdist.report.content import gather
 from vxdist.report.evaluation import Evaluation
-from vxdist.report.findings import verdict
+from vxdist.report.findings import finding
 from vxdist.report.sections.caveats import caveats
 from vxdist.report.sections.choice import read_letters
+from vxdist.report.sections.claims import causal
 from vxdist.report.sections.overview import statement, tiles
 from vxdist.report.sections.own_effects import Scale
 from vxdist.report.sections.vape import entropy_fraction
 from vxdist.report.selection import Selection
+from vxstore.effect_words import conclude
 
 if TYPE_CHECKING:
     from conftest import StoreMaker
@@ -108,8 +111,9 @@ def test_effects_equal_the_store(maker: "StoreMaker", make_config: Callable[...,
         assert cell.control_shifts == tuple(at.control_shift.values.tolist())
         assert np.mean(cell.control_shifts) == pytest.approx(float(at.control_mean))
         assert cell.masked_count == 8
-        assert cell.passes is bool(at.passes) is True
-        assert cell.among == "above all 3"
+        assert cell.q_value == float(at.q_value)
+        assert cell.is_found == (cell.q_value <= 0.1)
+        assert cell.among == "above all 8"
 
 
 def test_position_bias_and_mass(maker: "StoreMaker", make_config: Callable[..., Config]) -> None:
@@ -133,31 +137,56 @@ def test_little_mass_is_said_at_the_head(
     assert any("gives the letters in en" in t.caption and t.number == "12%" for t in tiles(content))
 
 
-def test_clear_masks_lead_and_no_draw_passes_for_one(
+def test_clear_masks_are_found_and_named(
     maker: "StoreMaker", make_config: Callable[..., Config]
 ) -> None:
-    evaluation = read(maker, make_config)
-    assert sum(evaluation.verdict["placebo"]) < 18
-    assert "always fewer than the masks" in verdict(evaluation)
-    assert "1 of 4 evaluations" in verdict(evaluation)
+    content = gather(make_config(maker.write()))
+    assert content.evaluation is not None
+    said = finding(content.evaluation)
+    assert "3 of 3 masks move choices more than their matched draws: " in said
+    assert re.search(r"kindness en \(\+0\.\d+, q <0\.01\)", said)
+    assert content.evaluation.on_tails
+    assert [tile.number for tile in tiles(content) if "matched draws" in tile.caption] == ["3 of 3"]
 
 
 def test_masks_like_controls_show_no_effect(
     maker: "StoreMaker", make_config: Callable[..., Config]
 ) -> None:
     maker.effect = 0.0
-    assert "no effect beyond the controls" in verdict(read(maker, make_config))
+    content = gather(make_config(maker.write()))
+    assert content.evaluation is not None
+    said = finding(content.evaluation)
+    smallest = min(c.q_value for c in content.evaluation.cells if c.own)
+    assert smallest > 0.1
+    expected = "None of 3 masks moves choices more than its matched draws (smallest q "
+    assert f"{expected}{smallest:.2f})" in said
+    assert not content.evaluation.on_tails
 
 
-def test_placebo_rate_is_that_of_chance(
+@pytest.mark.parametrize("effect", [0.0, 0.5])
+def test_level_5_is_that_of_masks_found(
+    maker: "StoreMaker", make_config: Callable[..., Config], effect: float
+) -> None:
+    maker.effect = effect
+    content = gather(make_config(maker.write()))
+    assert content.evaluation is not None
+    (row,) = causal(content, "en")
+    assert row.title == "5 causal"
+    assert row.meaning.endswith("3 of 3 masks" if effect else "0 of 3 masks")
+    assert row.numbers[0] == ("24" if effect else "0")
+    other = dataclasses.replace(content.evaluation, mask_file="mine.json")
+    assert causal(dataclasses.replace(content, evaluation=other), "en") == ()
+
+
+def test_few_draws_say_what_a_p_needs(
     maker: "StoreMaker", make_config: Callable[..., Config]
 ) -> None:
-    """Where every interval excludes zero, a draw among four is outside the rest in half."""
-    maker.effect, maker.values = 0.0, [f"v{n}" for n in range(8)]
-    maker.dilemmas = 2  # two dilemmas: same sign in half of the cells, and then no zero inside
-    evaluation = read(maker, make_config)
-    share = np.mean(evaluation.verdict["placebo"]) / len(evaluation.cells)
-    assert 0.2 < share < 0.5
+    maker.controls = 3
+    content = gather(make_config(maker.write()))
+    assert content.evaluation is not None
+    assert "No p was computed: 3 of the at least 4 control draws" in finding(content.evaluation)
+    assert not any("matched draws" in tile.caption for tile in tiles(content))
+    assert causal(content, "en") == ()
 
 
 def test_no_controls_is_said(maker: "StoreMaker", make_config: Callable[..., Config]) -> None:
@@ -165,29 +194,33 @@ def test_no_controls_is_said(maker: "StoreMaker", make_config: Callable[..., Con
     content = gather(make_config(maker.write()))
     assert content.evaluation is not None
     assert not any(cell.beyond_controls for cell in content.evaluation.cells)
-    assert "No control draws were made" in " ".join(statement(content))
+    assert "Without control draws, these shifts cannot be distinguished" in " ".join(
+        statement(content)
+    )
 
 
-def test_one_dilemma_has_no_interval_and_no_pass(
+def test_one_dilemma_has_no_interval(
     maker: "StoreMaker", make_config: Callable[..., Config]
 ) -> None:
     maker.dilemmas = 1
-    assert read(maker, make_config).verdict["placebo"] == [0, 0, 0]
+    assert not any(cell.excludes_zero for cell in read(maker, make_config).cells)
 
 
-def test_a_verdict_that_is_not_recorded_is_not_made_up(
+def test_what_an_earlier_version_did_not_record_is_not_made_up(
     maker: "StoreMaker", make_config: Callable[..., Config]
 ) -> None:
     maker.verdict = False
     content = gather(make_config(maker.write()))
     assert content.evaluation is not None
     assert content.evaluation.verdict == {}
+    assert not content.evaluation.is_tested
     assert {cell.passes for cell in content.evaluation.cells} == {None}
-    assert content.evaluation.cells[0].among == "above all 3"
+    assert not any(cell.is_found for cell in content.evaluation.cells)
+    assert content.evaluation.cells[0].among == "above all 8"
     for texts in (statement(content), [caveat.text for caveat in caveats(content)]):
-        assert "is not recorded by the vxdist that wrote this store" in " ".join(texts)
-        assert "no model work is needed" in " ".join(texts)
-    assert not [tile for tile in tiles(content) if "pass both tests" in tile.caption]
+        assert "has a rank among its draws, and no p" in " ".join(texts)
+        assert "without model work" in " ".join(texts)
+    assert not [tile for tile in tiles(content) if "matched draws" in tile.caption]
 
 
 def test_the_verdict_of_the_store_is_shown_even_where_it_disagrees_with_the_cells(
@@ -195,9 +228,9 @@ def test_the_verdict_of_the_store_is_shown_even_where_it_disagrees_with_the_cell
 ) -> None:
     """The report draws no conclusion of its own."""
     evaluation = read(maker, make_config)
-    less = {**evaluation.verdict, "passed": 1, "placebo": [2, 0, 0], "beyond_controls": False}
-    shown = verdict(dataclasses.replace(evaluation, verdict=less))
-    assert "in 0, 0 and 2 cells (3 draws): there is no effect beyond the controls" in shown
+    less = {**evaluation.verdict, "found": evaluation.verdict["found"][:1]}
+    shown = finding(dataclasses.replace(evaluation, sentence=conclude(less)))
+    assert "1 of 3 masks moves choices" in shown
 
 
 def test_a_mask_without_neurons_has_no_effect_and_no_rank(
@@ -222,7 +255,7 @@ def test_a_shift_level_with_a_draw_is_neither_above_nor_below(
     cell = read(maker, make_config).cells[0]
     shift = cell.mean_shift
     level = dataclasses.replace(
-        cell, control_rank=0.5, control_shifts=(shift - 1, shift, shift + 1)
+        cell, control_rank=0.5, control_shifts=(shift - 1, shift, shift + 1), draws=3
     )
     assert level.among == "above 1 of 3, level with 1"
     assert level.draws_below == (1, 2)

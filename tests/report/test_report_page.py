@@ -1,5 +1,6 @@
 """The page as text: what is on it, and what must never be."""
 
+import dataclasses
 import math
 import re
 from collections.abc import Callable
@@ -142,20 +143,36 @@ def test_neurons_of_experts(maker: "StoreMaker", write: Callable[["StoreMaker"],
     ]  # fmt: skip
 
 
-def test_statement_counts_the_cells_that_pass(
+def test_the_verdict_is_at_the_head_and_above_the_matrix(
     maker: "StoreMaker", write: Callable[["StoreMaker"], str]
 ) -> None:
-    assert (
-        "In 18 of 18 cells of the effect matrix the 95% interval excludes zero"
-        in Page(write(maker)).text
-    )
+    page = Page(write(maker))
+    said = "3 of 3 masks move choices more than their matched draws: "
+    assert page.text.count(said) == 2
+    assert "Control draws put in their mask's place have p <= 0.05 in " in page.text
+    assert "p below 0.01 comes from the law of t" in page.text
+    assert "<0.01" in page.texts  # a p in the table
+    assert "5 causal" not in page.text  # of a score without tests there is no table of levels
+
+
+def test_what_is_not_found_is_grey(
+    maker: "StoreMaker", write: Callable[["StoreMaker"], str]
+) -> None:
+    found = write(maker)
+    assert "not found" in Page(found).text
+    maker = dataclasses.replace(maker, path=maker.path.replace("tiny", "none"), effect=0.0)
+    grey = write(maker)
+    # The cells of the matrix, and the rows of both tables.
+    assert (found.count(" grey"), grey.count(" grey")) == (0, 18 + 18 + 6)
+    assert (found.count(" passes"), grey.count(" passes")) == (19, 1)  # one in the style
 
 
 def test_says_no_effect_when_there_is_none(
     maker: "StoreMaker", write: Callable[["StoreMaker"], str]
 ) -> None:
     maker.effect = 0.0
-    assert "there is no effect beyond the controls" in Page(write(maker)).text.lower()
+    said = "None of 3 masks moves choices more than its matched draws (smallest q "
+    assert said in Page(write(maker)).text
 
 
 def test_caveats_have_their_numbers(
@@ -166,8 +183,7 @@ def test_caveats_have_their_numbers(
     # Eight neurons for one value, one of them for the other two: overlaps 1/8, 1/8 and 1.
     assert f"8 {1.25 / 3:.3f} 1.25 of 3" in text
     assert "Each cell rests on 4 dilemmas" in text
-    assert "in 12% of cells" in text
-    assert "is outside all 3 draws by chance in 50% of cells" in text
+    assert "the smallest two-sided p it could show is 0.22" in text
     assert "The effect matrix has 18 cells (3 masks, 3 values, 2 languages)" in text
     assert "en 12 100% 100% 100%" in text
 

@@ -1,101 +1,68 @@
-"""Who passes: laws of the two tests, of placebos, and of the counts made of them."""
+"""The verdict: which masks are found, and which of them are selective."""
 
 import json
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from vxdist.stats.verdict import excludes_zero, outermost, passes, sum_up
+from vxdist.stats.verdict import conclude, is_selective
 
-SHIFTS = st.lists(st.integers(-3, 3), min_size=2, max_size=6)
-"""Few numbers, so that many tie."""
+MASKS, LANGUAGES = ("calm", "zeal"), ("zh", "en")
+NAMES = ("mean_shift", "p_value", "q_value", "q_specific")
 
 
-def judge(shift_C: list[int] | np.ndarray) -> list[bool]:
-    """With intervals of 1 to both sides."""
-    of = np.array(shift_C, dtype=np.float64)
-    return [bool(b) for b in passes(of, of - 1, of + 1)]
+def judge(
+    q: dict[tuple[str, str], float], specific: dict[tuple[str, str], float], **changes: object
+) -> dict[str, object]:
+    """The verdict on own cells with these q; the others have 1, and shifts of -1, -2, -3, -4."""
+    arrays = {name: np.full((2, 2, 2), np.nan) for name in NAMES}
+    shift = 0.0
+    for m, mask in enumerate(MASKS):
+        for g, language in enumerate(LANGUAGES):
+            shift -= 1.0
+            arrays["q_value"][m, m, g] = q.get((mask, language), 1.0)
+            arrays["q_specific"][m, m, g] = specific.get((mask, language), 1.0)
+            arrays["mean_shift"][m, m, g] = shift
+            arrays["p_value"][m, m, g] = arrays["q_value"][m, m, g] / 4
+    arrays["q_value"][0, 1] = 0.001  # another value's dilemmas: no verdict on them
+    family = {"own": {"cells": 4, "smallest_q": min([*q.values(), 1.0])}}
+    settings: dict[str, object] = {"draws": 16, "fdr": 0.1}
+    found = conclude(arrays, family | changes, MASKS, LANGUAGES, **settings)  # type: ignore[arg-type, operator]
+    assert json.loads(json.dumps(found)) == found
+    return dict(found)
 
 
-@given(SHIFTS)
-def test_both_tests_by_their_words(shift_C: list[int]) -> None:
-    for c, told in enumerate(judge(shift_C)):
-        others = shift_C[:c] + shift_C[c + 1 :]
-        outside = shift_C[c] > max(others) or shift_C[c] < min(others)
-        assert told == (abs(shift_C[c]) > 1 and outside)
+def test_found_are_own_cells_with_a_small_q_the_smallest_first() -> None:
+    found = judge({("calm", "en"): 0.1, ("zeal", "zh"): 0.02}, {("zeal", "zh"): 0.04})
+    assert found["found"] == [
+        {"mask": "zeal", "language": "zh", "shift": -3.0, "p": 0.005, "q": 0.02, "q_specific": 0.04,
+         "selective": True},
+        {"mask": "calm", "language": "en", "shift": -2.0, "p": 0.025, "q": 0.1, "q_specific": 1.0,
+         "selective": False},
+    ]  # fmt: skip
+    assert (found["masks"], found["cells"], found["smallest_q"]) == (2, 4, 0.02)
+    assert found["untested"] == ""
 
 
-@given(SHIFTS, st.data())
-def test_mask_and_draw_exchanged_exchange_their_verdicts(
-    shift_C: list[int], data: st.DataObject
-) -> None:
-    """A placebo is judged as the mask would be in its place."""
-    draw = data.draw(st.integers(1, len(shift_C) - 1))
-    swapped = list(range(len(shift_C)))
-    swapped[0], swapped[draw] = draw, 0
-    told, after = judge(shift_C), judge([shift_C[c] for c in swapped])
-    assert after == [told[c] for c in swapped]
-
-
-def test_what_has_no_interval_or_no_other_does_not_pass() -> None:
-    nan = np.full(3, np.nan)
-    assert not passes(np.array([5.0, 0.0, 0.0]), nan, nan).any()
-    assert not passes(nan, nan, nan).any()
-    one = np.array([5.0])
-    assert not passes(one, one, one).any()
-    assert not excludes_zero(np.array([0.0, -1.0]), np.array([1.0, 0.0])).any()
-    assert outermost(np.array([1.0, 1.0, 0.0])).tolist() == [False, False, True]
-
-
-@pytest.mark.parametrize(
-    ("draws", "effect", "expected"), [(1, 0.0, 1.0), (3, 0.0, 0.5), (8, 0.0, 2 / 9), (8, 9.0, 1.0)]
-)
-def test_passes_at_the_known_rate(draws: int, effect: float, expected: float) -> None:
-    """Where no interval holds zero, a mask like its draws is outermost in 2 / (K + 1) of cells;
-    a planted effect always is."""
-    rng = np.random.default_rng(draws)
-    cells, at_mask, at_draws = 4000, 0, 0
-    for _ in range(cells):
-        shift_C = rng.normal(size=1 + draws)
-        shift_C[0] += effect
-        told = passes(shift_C, np.ones_like(shift_C), np.ones_like(shift_C))
-        at_mask += int(told[0])
-        at_draws += int(told[1:].sum())
-    assert at_mask / cells == pytest.approx(expected, abs=0.03)
-    if not effect:  # draws in the mask's place pass as often as the mask
-        assert at_draws / cells / draws == pytest.approx(expected, abs=0.03)
-
-
-def test_counts_by_hand() -> None:
-    passes_MVG = np.zeros((2, 2, 1), dtype=bool)
-    passes_MVG[0, 0] = passes_MVG[0, 1] = True
-    placebo_MVGK = np.zeros((2, 2, 1, 3), dtype=bool)
-    placebo_MVGK[1, 1, 0, 2] = placebo_MVGK[0, 1, 0, 1] = True
-    told = sum_up(passes_MVG, placebo_MVGK)
-    assert told == {
-        "cells": 4,
-        "passed": 2,
-        "passed_own": 1,
-        "placebo": [0, 1, 1],
-        "placebo_own": [0, 0, 1],
-        "beyond_controls": True,
-    }
-    assert json.loads(json.dumps(told)) == told
+def test_none_is_found_above_the_fdr() -> None:
+    found = judge({("calm", "en"): 0.1001}, {("calm", "en"): 0.0})
+    assert found["found"] == []
+    assert found["smallest_q"] == 0.1001
 
 
 @pytest.mark.parametrize(
-    ("passed", "placebo", "beyond"),
-    [(0, [0, 0], False), (1, [1, 0], False), (1, [0, 0], True), (2, [], False)],
+    ("draws", "reason"), [(0, "0 of the at least 4 control draws"), (4, "shift the dilemmas alike")]
 )
-def test_beyond_controls_is_more_than_every_draw(
-    passed: int, placebo: list[int], beyond: bool
-) -> None:
-    passes_MVG = (np.arange(9) < passed).reshape(3, 3, 1)
-    placebo_MVGK = (
-        np.stack([(np.arange(9) < n).reshape(3, 3, 1) for n in placebo], axis=-1)
-        if (placebo)
-        else np.zeros((3, 3, 1, 0), dtype=bool)
-    )
-    assert sum_up(passes_MVG, placebo_MVGK)["beyond_controls"] is beyond
+def test_what_could_not_be_judged_says_why(draws: int, reason: str) -> None:
+    nothing = {n: np.full((1, 1, 1), np.nan) for n in NAMES}
+    family = {"own": {"cells": 0, "smallest_q": None}}
+    found = conclude(nothing, family, ["a"], ["en"], draws=draws, fdr=0.1)
+    assert reason in found["untested"]
+    assert found["found"] == []
+
+
+def test_selective_needs_both() -> None:
+    assert is_selective(0.1, 0.1, 0.1)
+    assert not is_selective(0.2, 0.01, 0.1)
+    assert not is_selective(0.01, 0.2, 0.1)
+    assert not is_selective(0.01, float("nan"), 0.1)

@@ -23,7 +23,7 @@ from vxstore.evaluation import (
 from vxstore.finalise import finalise
 from vxstore.groups import write_group
 from vxstore.read import open_store
-from vxstore.schema import EFFECT, POOLED, SCORES
+from vxstore.schema import EARLIER_EFFECT, EFFECT, POOLED, SCORES
 from vxstore.write import PartCounts, PartLabels, Recorder, create
 
 DATA = Path(__file__).parents[1] / "data"
@@ -345,27 +345,37 @@ def add_effects() -> Callable[..., None]:
                 after += [own.get((of.mask, d.value, d.language), 0.0) for d in dilemmas]
             log_odds = after[:, None] + [1.0, -1.0]
             recorder.write(c, {"log_odds": log_odds, "option_mass": np.full(log_odds.shape, 0.5)})
-        write_effects(path, name, EvaluateConfig(controls=controls, bootstrap_resamples=50))
+        write_effects(path, name, EvaluateConfig(controls=controls))
         recorder.complete()
 
     return add
 
 
-@pytest.fixture(scope="session")
-def forget_verdict() -> Callable[[str], None]:
-    """Write the effects of `choice` as they were before there were verdicts."""
+EARLIER = (
+    "mean_shift", "shift_low", "shift_high", "flip_rate", "control_rank", "control_mean",
+    "dilemma_count", "masked_count",
+)  # fmt: skip
+"""Arrays of the effects of the first version."""
 
-    def forget(path: str) -> None:
+
+@pytest.fixture(scope="session")
+def forget_verdict() -> Callable[..., None]:
+    """Write the effects of `choice` as they were before there were p; with or without a verdict."""
+
+    def forget(path: str, verdict: Mapping[str, Any] | None = None) -> None:
         effect = open_store(path).effect("choice").load()
-        earlier = [
-            n for n, of in effect.data_vars.items() if n != "passes" and "draw" not in of.dims
-        ]
-        labels = {
+        labels: dict[str, Any] = {
             dim: [str(x) for x in effect[dim].values] for dim in ("mask", "value", "language")
         }
-        attrs = {k: effect.attrs[k] for k in ("confidence", "bootstrap_resamples", "controls")}
-        data = {str(name): effect[name].values for name in earlier}
-        write_group(path, "evaluation/choice/effect", EFFECT, data, labels, attrs)
+        attrs = {"confidence": 0.95, "bootstrap_resamples": 50, "controls": 2}
+        data = {name: effect[name].values for name in EARLIER}
+        if verdict is not None:
+            attrs |= {"seed": 0, "verdict": dict(verdict)}
+            labels["draw"] = range(effect.sizes["draw"])
+            shift, draws = effect["mean_shift"].values, effect["control_shift"].values
+            data |= {"control_shift": draws, "passes": shift != 0, "placebo_passes": draws > 1}
+        specs = {**EFFECT, **EARLIER_EFFECT}
+        write_group(path, "evaluation/choice/effect", specs, data, labels, attrs)
 
     return forget
 

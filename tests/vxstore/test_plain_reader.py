@@ -160,7 +160,7 @@ def test_the_page_names_every_array_and_attribute(make_store: Callable[..., str]
     from vxdist.reduce.selectors.vape import Vape
     from vxstore.experts import ROUTED_RECORD, ROUTED_ROOT
     from vxstore.names import RENAMED
-    from vxstore.schema import EFFECT, EVALUATION, RECORD, ROOT, SCORES
+    from vxstore.schema import EARLIER_EFFECT, EFFECT, EVALUATION, RECORD, ROOT, SCORES
 
     of_components = (*Vape.arrays, *Choice.arrays)
 
@@ -177,6 +177,7 @@ def test_the_page_names_every_array_and_attribute(make_store: Callable[..., str]
         *SCORES,
         *EVALUATION,
         *EFFECT,
+        *EARLIER_EFFECT,
         *of_components,
         *attrs,
         *names,

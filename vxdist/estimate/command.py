@@ -12,6 +12,7 @@ from vxdist.parser import Parser
 
 NO_STORE = "estimate.zarr"
 """The settings require a store, though an estimate uses none."""
+MOST_DILEMMAS = 10_000_000
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -23,6 +24,11 @@ def run(arguments: Sequence[str]) -> None:
     parser = _parser()
     options, settings = parser.parse_known_args(list(arguments))
     _check_unknown(parser, settings)
+    if options.power:
+        _run_power(options, settings)
+        return
+    if options.evaluation is not None:
+        raise UserError("--evaluation: only --power reads an evaluation; give --power too")
     # These import torch and transformers, which are slow to load.
     from vxdist.estimate.advice import find_advice
     from vxdist.estimate.estimate import make_estimate
@@ -49,6 +55,22 @@ def run(arguments: Sequence[str]) -> None:
         print_json(to_json(estimate, advice, assume))
     else:
         show(estimate, advice, assume)
+
+
+def _run_power(options: argparse.Namespace, settings: Sequence[str]) -> None:
+    """Print which effects a run can find; neither the model nor torch is needed."""
+    from vxdist.estimate.power import find_power, show, to_json
+    from vxdist.estimate.units import check_amount
+    from vxdist.settings import parse
+    from vxstore.cli.output import print_json
+
+    config = parse("estimate", ["--store", NO_STORE, *settings])
+    check_amount("dilemmas", options.dilemmas, MOST_DILEMMAS)
+    power = find_power(config, options.evaluation, options.dilemmas)
+    if options.format == "json":
+        print_json(to_json(power))
+    else:
+        show(power)
 
 
 def _parser() -> Parser:
@@ -84,6 +106,10 @@ def _parser() -> Parser:
         "--node-memory", metavar="SIZE", help="CPU memory of one node; checked if given"
     )
     parser.add_argument("--disk", metavar="SIZE", help="disk space for the store; checked if given")
+    text = "print the smallest effect that the run can find, by dilemmas and control draws, only"
+    parser.add_argument("--power", action="store_true", help=text)
+    text = "with --power: evaluation in --store that says how much control draws vary"
+    parser.add_argument("--evaluation", metavar="NAME", help=text)
     parser.add_argument("--format", choices=("table", "json"), default="table")
     return parser
 

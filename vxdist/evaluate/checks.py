@@ -34,12 +34,9 @@ def check_settings(config: Config, corpus: Corpus | None) -> None:
     check_batches("evaluate", settings.tokens_per_batch, settings.max_padding)
     if settings.seed < 0:
         raise UserError(f"evaluate.seed: {settings.seed} must be 0 or more")
-    if settings.bootstrap_resamples < 1:
-        raise UserError(
-            f"evaluate.bootstrap_resamples: {settings.bootstrap_resamples} must be at least 1"
-        )
-    if not 0 < settings.confidence < 1:
-        raise UserError(f"evaluate.confidence: {settings.confidence} must be between 0 and 1")
+    for name in ("fdr", "confidence"):
+        if not 0 < getattr(settings, name) < 1:
+            raise UserError(f"evaluate.{name}: {getattr(settings, name)} must be between 0 and 1")
     if settings.masks is not None and not Path(settings.masks).is_file():
         raise UserError(
             f"evaluate.masks: there is no file {settings.masks}; `vxstore export STORE "

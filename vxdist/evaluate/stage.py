@@ -44,6 +44,7 @@ from vxdist.runtime.identity import describe_computation
 from vxdist.runtime.launch import find_launch
 from vxdist.runtime.loop import run_loop
 from vxdist.runtime.strategy import resolve_strategy
+from vxstore import effect_words
 from vxstore.evaluation import ConditionRecorder, begun_attrs
 from vxstore.identity import begun_alike, finished_alike
 from vxstore.mask_file import read_masks
@@ -206,4 +207,6 @@ def _finish(this: Run, output: Output) -> None:
     if mass:
         shown = ", ".join(f"{language} {of:.0%}" for language, of in mass.items())
         output.say(f"evaluate: probability of the answers in the intact model: {shown}")
+    verdict = open_store(this.store.path).effect(this.name).attrs["verdict"]
+    output.say(f"evaluate: {effect_words.conclude(verdict, this.settings.outcome)}")
     output.say(f"evaluate: effects of {plural(len(this.values), 'mask')} in {this.store.path}")

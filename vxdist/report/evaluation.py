@@ -8,6 +8,7 @@ from typing import Any
 import xarray as xr
 
 from vxdist.report.text import NONE, digits_for, every
+from vxstore.effect_words import conclude, is_tested, rests_on_tails
 from vxstore.query import effects
 from vxstore.query.effects import NUMBERS
 from vxstore.query.lookup import strings
@@ -36,8 +37,9 @@ class Measure:
 class Cell:
     """One mask on the dilemmas of one value in one language.
 
-    Shifts are in the units of the measure. Where the mask holds no neuron, numbers are NaN. Stores
-    of earlier versions do not record `passes` (None) and `control_shifts` (empty).
+    Shifts are in the units of the measure. Where the mask holds no neuron, numbers are NaN, and so
+    is what a store does not record, such as p and q in those of earlier versions. `passes` is
+    recorded in those only.
     """
 
     mask: str
@@ -47,14 +49,30 @@ class Cell:
     shift_low: float
     shift_high: float
     flip_rate: float
+    flip_low: float
+    flip_high: float
     control_mean: float
+    control_sd: float
     control_rank: float
+    se_total: float
+    p_value: float
+    q_value: float
+    specific_shift: float
+    p_specific: float
+    q_specific: float
     dilemma_count: int
     masked_count: int
     draws: int
     """Number of control draws of the mask."""
     control_shifts: tuple[float, ...]
     passes: bool | None
+    fdr: float
+    """Rate at which an effect is found; NaN in stores of earlier versions."""
+
+    @property
+    def is_found(self) -> bool:
+        """Whether the mask moves these dilemmas more than its matched draws do."""
+        return self.q_value <= self.fdr
 
     @property
     def own(self) -> bool:
@@ -100,7 +118,8 @@ class Cell:
 class Evaluation:
     """An evaluation and its effects.
 
-    `verdict` is that of the effect group, empty in stores of earlier versions. `mask_file` is the
+    `verdict` is that of the effect group, empty where none is recorded, and `sentence` the same in
+    words. `null_rate` is None where it is not recorded. `mask_file` is the
     file that the ablated neurons came from, empty if they came from the score `scores`. `intact`
     holds what was measured of the intact model, by dilemma.
     """
@@ -114,11 +133,23 @@ class Evaluation:
     masks: tuple[str, ...]
     languages: tuple[str, ...]
     confidence: float
+    fdr: float
     controls: int
     cells: tuple[Cell, ...]
     verdict: Mapping[str, Any]
+    sentence: str
+    null_rate: float | None
+    null_count: int
+    p_source: str
+    on_tails: bool
+    """Whether something is found by a p that is too small to be believed in its size."""
     prompts: Mapping[str, str]
     intact: xr.Dataset
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether effects have p and q; those of earlier versions have a rank among the draws."""
+        return is_tested(self.verdict)
 
     @property
     def largest_shift(self) -> float:
@@ -156,12 +187,22 @@ def read_evaluation(store: Store, name: str) -> Evaluation:
         masks=tuple(strings(effect["mask"].values)),
         languages=tuple(languages),
         confidence=float(found["confidence"]),
+        fdr=_rate(found),
         controls=int(found["controls"]),
         cells=tuple(sorted(_make_cells(found, effect), key=lambda c: languages.index(c.language))),
         verdict=found["verdict"] or {},
+        sentence=conclude(found["verdict"], str(found["outcome"])),
+        null_rate=found["null_rate"],
+        null_count=int(found["null_count"] or 0),
+        p_source=str(found["p_source"] or ""),
+        on_tails=rests_on_tails(found["verdict"], int(found["controls"]), found["p_source"]),
         prompts=_find_prompts(settings, strings(intact["dilemma_language"].values)),
         intact=intact,
     )
+
+
+def _rate(found: Mapping[str, Any]) -> float:
+    return math.nan if found["fdr"] is None else float(found["fdr"])
 
 
 def _find_measure(found: Mapping[str, Any], evaluation: xr.Dataset) -> Measure:
@@ -194,6 +235,7 @@ def _make_cells(found: Mapping[str, Any], effect: xr.Dataset) -> Iterator[Cell]:
         cell = Cell(
             **row,
             draws=int(found["controls"]),
+            fdr=_rate(found),
             control_shifts=tuple(shift for shift in control_shifts if not math.isnan(shift)),
         )
         yield cell if cell.masked_count else _blank(cell)

@@ -12,6 +12,7 @@ from vxdist.report.checks import report_path
 from vxdist.report.content import Content, gather
 from vxdist.report.evaluation import Cell, Evaluation
 from vxdist.report.findings import claimed, describe_source, finding
+from vxdist.report.sections.effect_table import show_tests
 from vxdist.report.selection import Selection
 from vxdist.report.text import MINUS, interval, percent, printable, signed, span
 
@@ -75,12 +76,14 @@ def _effect_head(evaluation: Evaluation) -> list[str]:
     """Headings of `_effect`; units that are too long for a column are in the notes only."""
     units = evaluation.measure.units
     shift = f"own effect, {units}" if 0 < len(units) <= UNITS_WIDTH else "own effect"
-    return [shift, *["flips"] * evaluation.measure.has_decision, *["rank"] * _has_ranks(evaluation)]
+    return [shift, *["flips"] * evaluation.measure.has_decision, *_compared(evaluation)]
 
 
-def _has_ranks(evaluation: Evaluation) -> bool:
-    """Whether there are control draws to rank the masks among."""
-    return evaluation.controls > 0
+def _compared(evaluation: Evaluation) -> list[str]:
+    """How masks are compared with their control draws: by q, or in earlier versions by rank."""
+    if evaluation.is_tested:
+        return ["q"]
+    return ["rank"] * (evaluation.controls > 0)
 
 
 def _effect(evaluation: Evaluation, cell: Cell | None) -> list[str]:
@@ -92,7 +95,9 @@ def _effect(evaluation: Evaluation, cell: Cell | None) -> list[str]:
     found = [f"{shift} {interval(cell.shift_low, cell.shift_high, digits)}"]
     if evaluation.measure.has_decision:
         found.append(percent(cell.flip_rate))
-    if _has_ranks(evaluation):
+    if evaluation.is_tested:
+        found.append(show_tests(evaluation, cell)[1])
+    elif evaluation.controls:
         found.append(f"{span(cell.draws_below)}/{cell.draws}")
     return found
 
@@ -110,7 +115,11 @@ def _notes(content: Content) -> list[str]:
         f"own effect: mean shift of the {measure.long_name}{units}, on the value's own dilemmas, "
         f"with its {percent(evaluation.confidence)} interval",
     ]
-    if _has_ranks(evaluation):
+    if _compared(evaluation) == ["rank"]:
         notes.append("rank: control draws whose shift is below the mask's, out of all draws")
+    if _compared(evaluation) == ["q"]:
+        notes.append(
+            "q: lowest false discovery rate at which the mask does more than its matched draws"
+        )
     source = describe_source(content, evaluation)
     return [*notes, *([source] if source else []), "", finding(evaluation)]

@@ -1,4 +1,4 @@
-"""What the masks did: mean shifts against the intact model, beside the control draws.
+"""What the masks did: mean shifts against the intact model, beside those of the control draws.
 
 C: condition, D: dilemma, M: mask, V: value, G: language, K: control draw.
 """
@@ -10,15 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vxdist.stats.bootstrap import mean_interval
-from vxdist.stats.verdict import passes
+from vxdist.stats.intervals import t_interval, wilson_interval
+from vxdist.stats.judge import draw_variance
 
-Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Labels = NDArray[np.str_]
-
-BY_DRAW = ("control_shift", "placebo_passes")
-"""Arrays of an effect matrix that have the dimension `draw` too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,21 +45,16 @@ class Measured:
 
 
 def effect_matrix(
-    measured: Measured,
-    masks: Sequence[str],
-    languages: Sequence[str],
-    *,
-    confidence: float,
-    resamples: int,
-    seed: int,
+    measured: Measured, masks: Sequence[str], languages: Sequence[str], *, confidence: float
 ) -> dict[str, NDArray[Any]]:
     """Every mask on the dilemmas of every masked value in every language.
 
     Arrays (M, V, G) in units of what was measured: mean_shift, shift_low and shift_high (ends of
-    its interval), control_mean (mean shift of the control draws). Others (M, V, G): flip_rate,
-    control_rank (see `rank_among`), dilemma_count, passes (see `verdict.passes`). With control
-    draws also (M, V, G, K): control_shift, the mean shift of each draw, and placebo_passes,
-    whether it passes in its mask's place. NaN where there are no dilemmas.
+    its t interval, over dilemmas), control_mean and control_sd (of the mean shifts of the control
+    draws), se_total (the standard error of mean_shift - control_mean over both dilemmas and draws).
+    Others (M, V, G): flip_rate, flip_low and flip_high (ends of its Wilson interval), control_rank
+    (see `rank_among`), dilemma_count. With control draws also control_shift (M, V, G, K), the mean
+    shift of each draw. NaN where there are no dilemmas, or too few for a spread.
     """
     shape = (len(masks), len(masks), len(languages))
     intact_D = measured.number_CD[measured.kind_C == "intact"][0]
@@ -75,35 +66,39 @@ def effect_matrix(
                 at = measured.of_cell(value, language)
                 # Contiguous, so that equal rows have equal means.
                 shift_CD = np.ascontiguousarray(number_CD[:, at] - intact_D[at])
-                low_C, high_C = mean_interval(
-                    shift_CD, confidence=confidence, resamples=resamples, seed=seed
-                )
-                flips = flip_rate(intact_D[at], number_CD[0, at], measured.boundary)
-                cells.append(_cell(shift_CD, low_C, high_C) | {"flip_rate": flips})
+                rate = flip_rate(intact_D[at], number_CD[0, at], measured.boundary)
+                cells.append(_cell(shift_CD, confidence) | _flips(rate, at.size, confidence))
     arrays = {}
     for name in cells[0]:
         stacked = np.array([cell[name] for cell in cells])
-        if name not in BY_DRAW or stacked.shape[1]:
+        if name != "control_shift" or stacked.shape[1]:
             arrays[name] = stacked.reshape(*shape, *stacked.shape[1:])
     return arrays
 
 
-def _cell(shift_CD: Floats, low_C: Floats, high_C: Floats) -> dict[str, Any]:
+def _cell(shift_CD: Floats, confidence: float) -> dict[str, Any]:
     """One cell; the first condition is the mask, the others are its control draws."""
     conditions, dilemmas = shift_CD.shape
     shift_C = shift_CD.mean(axis=-1) if dilemmas else np.full(conditions, np.nan)
-    passes_C = passes(shift_C, low_C, high_C)
+    low_C, high_C = t_interval(shift_CD[:1], confidence)
+    draws = conditions - 1
+    sd = float(np.sqrt(draw_variance(shift_C[1:])))
     return {
         "mean_shift": shift_C[0],
         "shift_low": low_C[0],
         "shift_high": high_C[0],
-        "control_mean": shift_CD[1:].mean() if conditions > 1 and dilemmas else np.nan,
+        "control_mean": shift_CD[1:].mean() if draws and dilemmas else np.nan,
+        "control_sd": sd,
+        "se_total": sd * np.sqrt(1 + 1 / draws) if draws else np.nan,
         "control_rank": rank_among(float(shift_C[0]), shift_C[1:]),
         "dilemma_count": dilemmas,
-        "passes": passes_C[0],
         "control_shift": shift_C[1:],
-        "placebo_passes": passes_C[1:],
     }
+
+
+def _flips(rate: float, dilemmas: int, confidence: float) -> dict[str, float]:
+    low, high = wilson_interval(rate, dilemmas, confidence)
+    return {"flip_rate": rate, "flip_low": low, "flip_high": high}
 
 
 def flip_rate(before_D: Floats, after_D: Floats, boundary: float | None) -> float:

@@ -1,68 +1,87 @@
-"""Which effects pass, and whether the masks do more than their control draws.
+"""The verdict on an evaluation: which masks do more than their matched draws.
 
-C: a mask and its control draws, M: mask, V: value, G: language, K: control draw.
+M: mask, V: value, G: language.
 """
 
-from typing import TypedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-Bools = NDArray[np.bool_]
-Floats = NDArray[np.float64]
+from vxdist.stats.moderated import LEAST_DRAWS
+
+TOO_FEW = (
+    f"{{draws}} of the at least {LEAST_DRAWS} control draws of each mask that a p needs "
+    "(evaluate.controls; 16 are usual)"
+)
+ALIKE = "the control draws of every mask shift the dilemmas alike, or there are no dilemmas"
+
+
+class Found(TypedDict):
+    """A mask that moves its own value's dilemmas in a language more than its draws do."""
+
+    mask: str
+    language: str
+    shift: float
+    p: float
+    q: float
+    q_specific: float | None
+    selective: bool
 
 
 class Verdict(TypedDict):
-    """How many cells of the effect matrix pass, of the masks and of draws in the masks' place.
+    """Of `masks` masks, in `cells` cells (mask and language) that could be judged, those found at
+    `fdr`, the strongest first. `untested` says why there is none, else it is empty."""
 
-    A cell is one mask on the dilemmas of one value in one language; it is `own` if the mask is of
-    that value. `placebo` and `placebo_own` have one count for each control draw.
-    `beyond_controls`: the masks pass in more cells than any draw does.
-    """
-
+    masks: int
     cells: int
-    passed: int
-    passed_own: int
-    placebo: list[int]
-    placebo_own: list[int]
-    beyond_controls: bool
+    fdr: float
+    smallest_q: float | None
+    found: list[Found]
+    untested: str
 
 
-def passes(shift_C: Floats, low_C: Floats, high_C: Floats) -> Bools:
-    """Which of a mask and its control draws, in one cell, pass both tests against the others.
-
-    The tests: the interval excludes zero, and the shift is strictly outside all others. Without
-    another to compare with, none passes. All are judged alike, so that a draw put in the mask's
-    place (a placebo) passes by chance as often as a mask that is no more than a draw.
-    """
-    if shift_C.size < 2:
-        return np.zeros(shift_C.shape, dtype=bool)
-    return excludes_zero(low_C, high_C) & outermost(shift_C)
-
-
-def excludes_zero(low: Floats, high: Floats) -> Bools:
-    """Where an interval does not hold zero; an interval that is NaN does not exclude it."""
-    return np.asarray((low > 0) | (high < 0), dtype=bool)
-
-
-def outermost(shift_C: Floats) -> Bools:
-    """Which numbers are strictly below, or strictly above, all others; ties are neither."""
-    others = shift_C.size - 1
-    above_C = (shift_C[:, None] > shift_C).sum(axis=1)
-    below_C = (shift_C[:, None] < shift_C).sum(axis=1)
-    return np.asarray((above_C == others) | (below_C == others), dtype=bool)
-
-
-def sum_up(passes_MVG: Bools, placebo_MVGK: Bools) -> Verdict:
-    """The verdict on an effect matrix whose masks and values have the same labels in order."""
-    own = np.arange(len(passes_MVG))
-    passed = int(passes_MVG.sum())
-    placebo_K = placebo_MVGK.sum(axis=(0, 1, 2))
+def conclude(
+    effect: Mapping[str, NDArray[Any]],
+    families: Mapping[str, Any],
+    masks: Sequence[str],
+    languages: Sequence[str],
+    *,
+    draws: int,
+    fdr: float,
+) -> Verdict:
+    """The verdict on arrays (M, V, G) and families that `infer` found."""
+    own = families["own"]
+    found = []
+    for m, mask in enumerate(masks):
+        for g, language in enumerate(languages):
+            names = ("mean_shift", "p_value", "q_value", "q_specific")
+            shift, p, q, specific = (float(effect[name][m, m, g]) for name in names)
+            if q <= fdr:
+                found.append(
+                    Found(
+                        mask=mask,
+                        language=language,
+                        shift=shift,
+                        p=p,
+                        q=q,
+                        q_specific=None if np.isnan(specific) else specific,
+                        selective=is_selective(q, specific, fdr),
+                    )
+                )
+    untested = ALIKE if draws >= LEAST_DRAWS else TOO_FEW.format(draws=draws)
     return Verdict(
-        cells=passes_MVG.size,
-        passed=passed,
-        passed_own=int(passes_MVG[own, own].sum()),
-        placebo=[int(n) for n in placebo_K],
-        placebo_own=[int(n) for n in placebo_MVGK[own, own].sum(axis=(0, 1))],
-        beyond_controls=bool(placebo_K.size and passed > placebo_K.max()),
+        masks=len(masks),
+        cells=own["cells"],
+        fdr=fdr,
+        smallest_q=own["smallest_q"],
+        found=sorted(found, key=lambda of: (of["q"], -abs(of["shift"]))),
+        untested="" if own["cells"] else untested,
     )
+
+
+def is_selective(q: float, q_specific: float, fdr: float) -> bool:
+    """Whether a mask moves its own value's dilemmas, and those more than other values'; NaN, not
+    judged, is not."""
+    return q <= fdr and q_specific <= fdr

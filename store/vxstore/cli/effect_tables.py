@@ -11,52 +11,81 @@ from rich.console import Console
 from rich.text import Text
 
 from vxstore.cli.output import new_console, print_table, print_title, print_wrapped
+from vxstore.effect_words import (
+    CAUSAL,
+    HEAVY,
+    calibration,
+    is_tested,
+    rests_on_tails,
+    show_p,
+    specific,
+)
 from vxstore.outcome import ENOUGH_MASS
 from vxstore.query.dilemmas import OPTIONS
 from vxstore.text import clean, plural
 
-NOT_RECORDED = (
-    "verdict: not recorded (an earlier vxdist measured these effects; `vxdist evaluate` with the "
-    "same settings measures them again, without model work)"
-)
 LEGEND = (
-    "draws: mean shift of the control draws; rank: how many of their shifts are below the mask's "
-    "(a range if one is level with it); "
-    "pass: the interval excludes zero, and the shift is outside those of all draws"
+    "draws: mean shift of the control draws +- their sd; p: of a shift against those of its draws; "
+    "q: the lowest false discovery rate at which it is found; spec: q of the shift beyond that on "
+    "other values' dilemmas"
 )
+RANKS = (
+    "draws: mean shift of the control draws; rank: how many of their shifts are below the mask's "
+    "(a range if one is level with it)"
+)
+COLUMNS = ("shift", "interval", "flips", "draws", "p", "q", "spec")
+EARLIER = ("shift", "interval", "flips", "draws", "rank")
+"""Columns of an evaluation whose effects have p, and of one by an earlier version."""
 FEWEST_DIGITS, MOST_DIGITS = 2, 6
 INDENT = 2
 
 
 def show_effects(answers: Sequence[Mapping[str, Any]]) -> None:
-    """For each language a table: masks and dilemmas down, evaluations across."""
+    """For each language a table: masks and dilemmas down, evaluations across.
+
+    What is not found (q above the FDR) is dim.
+    """
     console = new_console()
     marks = _show_headings(console, answers)
-    print_wrapped(console, LEGEND)
+    tested = [is_tested(answer["verdict"]) for answer in answers]
+    for legend in [LEGEND] * any(tested) + [RANKS] * (not all(tested)):
+        print_wrapped(console, legend)
     digits = _digits(answers)
-    names = ("shift", "interval", "flips", "draws", "rank", "pass")
     header = [("mask", False), ("value", False)]
-    header += [(f"{mark} {name}".strip(), True) for mark in marks for name in names]
+    header += [
+        (f"{mark} {name}".strip(), True)
+        for mark, of_tests in zip(marks, tested, strict=True)
+        for name in (COLUMNS if of_tests else EARLIER)
+    ]
     tables = [
         {
-            (cell["language"], cell["mask"], cell["value"]): _cell(cell, answer["controls"], digits)
+            (cell["language"], cell["mask"], cell["value"]): _cell(cell, answer, digits)
             for cell in answer["cells"].to_dict("records")
         }
         for answer in answers
     ]
     keys = dict.fromkeys(key for cells in tables for key in cells)
-    missing = ["-"] * len(names)
+    missing = [["-"] * len(COLUMNS if of_tests else EARLIER) for of_tests in tested]
+    pairs = list(zip(tables, missing, strict=True))
+    found = {key for answer in answers for key in _find(answer)}
     for language in dict.fromkeys(key[0] for key in keys):
-        rows = [
-            [*key[1:], *(text for cells in tables for text in cells.get(key, missing))]
-            for key in keys
-            if key[0] == language
-        ]
+        here = [key for key in keys if key[0] == language]
+        rows = [[*key[1:], *itertools.chain(*(c.get(key, m) for c, m in pairs))] for key in here]
         sections = len(rows) > len({row[0] for row in rows})
         ends = [a[0] != b[0] and sections for a, b in itertools.pairwise(rows)]
         console.print()
         print_title(console, language)
-        print_table(console, header, rows, ends)
+        dim = [any(tested) and key not in found for key in here]
+        print_table(console, header, rows, ends, dim=dim)
+
+
+def _find(answer: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """The cells that are found, as (language, mask, value); none of an earlier version."""
+    cells, fdr = answer["cells"], answer["fdr"]
+    if fdr is None:
+        return []
+    keys = cells.loc[cells["q_value"] <= fdr, ["language", "mask", "value"]]
+    return [(str(g), str(m), str(v)) for g, m, v in keys.to_numpy().tolist()]
 
 
 def show_flips(answers: Sequence[Mapping[str, Any]]) -> None:
@@ -118,8 +147,23 @@ def _show_headings(console: Console, answers: Sequence[Mapping[str, Any]]) -> li
         )
         if answer["answer_mass"]:
             print_wrapped(console, _mass(answer["answer_mass"]))
-        print_wrapped(console, _verdict(answer["verdict"]))
+        for text in _conclude(answer):
+            print_wrapped(console, text)
     return marks
+
+
+def _conclude(answer: Mapping[str, Any]) -> list[str]:
+    """The verdict, and how far it can be believed."""
+    verdict, draws = answer["verdict"], answer["controls"] or 0
+    said = [f"verdict: {answer['sentence']}"]
+    if not is_tested(verdict):
+        return said
+    if verdict["found"]:
+        said[0] += f" Each has level {CAUSAL}."
+    said += [specific(verdict), calibration(answer["null_rate"], answer["null_count"])]
+    if rests_on_tails(verdict, draws, answer["p_source"]):
+        said.append(f"{HEAVY}.")
+    return [text for text in said if text]
 
 
 def _mass(mass: Mapping[str, float]) -> str:
@@ -134,40 +178,46 @@ def _name(answer: Mapping[str, Any]) -> str:
     return f"{answer['store']}, evaluation/{answer['evaluation']}"
 
 
-def _verdict(verdict: Mapping[str, Any] | None) -> str:
-    if verdict is None:
-        return NOT_RECORDED
-    if not verdict["placebo"]:
-        return "verdict: none, for without control draws any neurons might have done as much"
-    found = (
-        f"verdict: {verdict['passed']} of {plural(verdict['cells'], 'cell')} pass, "
-        f"{verdict['passed_own']} on own dilemmas; control draws put in the masks' place pass in "
-        f"{_span(verdict['placebo'])}, {_span(verdict['placebo_own'])} on own dilemmas: "
-    )
-    beyond = "the masks do more than every draw" if verdict["beyond_controls"] else ""
-    return found + (beyond or "no effect beyond the controls")
-
-
 def _span(counts: Sequence[int]) -> str:
     least, most = min(counts, default=0), max(counts, default=0)
     return f"{least}" if least == most else f"{least} to {most}"
 
 
-def _cell(cell: Mapping[str, Any], controls: int | None, digits: int) -> list[str]:
+def _cell(cell: Mapping[str, Any], answer: Mapping[str, Any], digits: int) -> list[str]:
     low, high = (_signed(cell[key], digits) for key in ("shift_low", "shift_high"))
-    rank = cell["control_rank"]
-    if math.isnan(rank):
-        ranked = "-"
-    else:
-        ranked = f"{rank:.3f}" if controls is None else _rank(rank, controls)
-    return [
+    shown = [
         _signed(cell["mean_shift"], digits),
         "-" if math.isnan(cell["shift_low"]) else f"[{low},{high}]",  # one word, never broken
-        "-" if math.isnan(cell["flip_rate"]) else f"{cell['flip_rate']:.0%}",
-        _signed(cell["control_mean"], digits),
-        ranked,
-        {None: "-", True: "yes", False: "no"}[cell["passes"]],
+        _flips(cell),
+        _draws(cell, digits),
     ]
+    if not is_tested(answer["verdict"]):
+        return [*shown, _ranked(cell["control_rank"], answer["controls"])]
+    draws, source = answer["controls"] or 0, answer["p_source"]
+    return [
+        *shown,
+        *(show_p(cell[key], draws, source) for key in ("p_value", "q_value", "q_specific")),
+    ]
+
+
+def _flips(cell: Mapping[str, Any]) -> str:
+    if math.isnan(cell["flip_rate"]):
+        return "-"
+    rate = f"{cell['flip_rate']:.0%}"
+    if math.isnan(cell["flip_low"]):
+        return rate
+    return f"{rate}[{100 * cell['flip_low']:.0f},{100 * cell['flip_high']:.0f}]"
+
+
+def _draws(cell: Mapping[str, Any], digits: int) -> str:
+    mean = _signed(cell["control_mean"], digits)
+    return mean if math.isnan(cell["control_sd"]) else f"{mean}+-{cell['control_sd']:.{digits}f}"
+
+
+def _ranked(rank: float, controls: int | None) -> str:
+    if math.isnan(rank):
+        return "-"
+    return f"{rank:.3f}" if controls is None else _rank(rank, controls)
 
 
 def _rank(rank: float, controls: int) -> str:

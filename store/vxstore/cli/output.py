@@ -108,10 +108,12 @@ def print_table(
     *,
     gap: int = 2,
     whole: Sequence[str] = (),
+    dim: Sequence[bool] = (),
 ) -> None:
     """Print `rows`; columns are (name, whether right-aligned), `ends` says where a section ends.
 
     `gap` is the space between columns, at least 1. Cells of the columns `whole` are never broken.
+    `dim` says which rows are set back.
 
     Cells and names break between words only. The table may be wider than the terminal: a number
     is never truncated.
@@ -130,7 +132,9 @@ def print_table(
         justify: Any = "right" if is_right else "left"
         table.add_column(Text(column[0]), justify=justify, min_width=longest)
     for number, row in enumerate(cells[1:]):
-        table.add_row(*map(Text, row), end_section=number < len(ends) and ends[number])
+        ends_here = number < len(ends) and ends[number]
+        style = "dim" if number < len(dim) and dim[number] else None
+        table.add_row(*map(Text, row), end_section=ends_here, style=style)
     wide = console.options.update(max_width=10_000)
     needed = Measurement.get(console, wide, table).minimum
     console.print(table, width=max(needed, console.width), crop=False)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from vxstore.effect_words import conclude, is_tested
 from vxstore.errors import StoreError
 from vxstore.outcome import answer_mass, describe_outcome
 from vxstore.query.lookup import (
@@ -22,10 +23,17 @@ from vxstore.query.lookup import (
 )
 from vxstore.read import Store
 
-SETTINGS = ("confidence", "bootstrap_resamples", "seed", "controls")
-VERDICT = ("cells", "passed", "passed_own", "placebo", "placebo_own", "beyond_controls")
+SETTINGS = ("confidence", "fdr", "bootstrap_resamples", "seed", "controls")
+TESTS = ("p_source", "null_rate", "null_count", "prior_df", "prior_sd", "families")
+VERDICT = ("masks", "cells", "fdr", "smallest_q", "found", "untested")
+EARLIER_VERDICT = ("cells", "passed", "passed_own", "placebo", "placebo_own", "beyond_controls")
+FOUND = ("mask", "language", "shift", "p", "q", "q_specific", "selective")
 COUNTS = ("masked_count", "dilemma_count")
-NUMBERS = ("mean_shift", "shift_low", "shift_high", "flip_rate", "control_mean", "control_rank")
+NUMBERS = (
+    "mean_shift", "shift_low", "shift_high", "flip_rate", "flip_low", "flip_high", "control_mean",
+    "control_sd", "control_rank", "se_total", "p_value", "q_value", "specific_shift", "p_specific",
+    "q_specific",
+)  # fmt: skip
 DIMS = ("mask", "value", "language")
 
 
@@ -41,13 +49,14 @@ def effects(
     """The effects of one evaluation; None is the only one, or `choice`.
 
     Keys: store, evaluation, model, outcome, intervention, effect_of (the array whose mean change
-    is a shift), decision_boundary, units (of shifts), confidence, bootstrap_resamples, seed,
-    controls (draws for each mask), answer_mass (mean probability that the intact model gives to
-    the answers, by language; None if the outcome measures none), verdict (on all cells; see
-    FORMAT.md) and the table `cells`: mask, value (of the dilemmas), language, masked_count
-    (neurons), dilemma_count, mean_shift, shift_low, shift_high, flip_rate, control_mean,
-    control_rank, passes. What a store of an earlier version does not record is None: the verdict,
-    passes, the seed.
+    is a shift), decision_boundary, units (of shifts), confidence, fdr, controls (draws for each
+    mask), p_source (where p comes from), null_rate (share of p of at most .05 among the null_count
+    p of draws in their masks' place), prior_df and prior_sd (by family), families, answer_mass
+    (mean probability that the intact model gives to the answers, by language; None if the outcome
+    measures none), verdict (see FORMAT.md), sentence (the verdict in words) and the table `cells`:
+    mask, value (of the dilemmas), language, masked_count (neurons), dilemma_count, the arrays that
+    `NUMBERS` names, and passes. bootstrap_resamples, seed and passes are those of earlier versions.
+    What a store does not record is None, or NaN in the table.
 
     `value`, `mask` and `language` leave only their cells; `own` those of masks on the dilemmas of
     their own value. Raises StoreError if there is no such evaluation, mask, value or language,
@@ -63,15 +72,18 @@ def effects(
             effect = effect.sel({dim: [wanted]})
     cells = _cells(effect)
     cells = cells[(cells["mask"] == cells["value"]) | (not own)]
+    described = describe_outcome(get_attrs(store, f"evaluation/{name}"))
+    verdict = _verdict(store, name, effect.attrs)
     return {
         "store": store.path,
         "evaluation": name,
         "model": store.attrs.get("model"),
-        **describe_outcome(get_attrs(store, f"evaluation/{name}")),
+        **described,
         "units": effect["mean_shift"].attrs.get("units"),
-        **{key: effect.attrs.get(key) for key in SETTINGS},
+        **{key: effect.attrs.get(key) for key in (*SETTINGS, *TESTS)},
         "answer_mass": _answer_mass(store, name),
-        "verdict": _verdict(store, name, effect.attrs),
+        "verdict": verdict,
+        "sentence": conclude(verdict, str(described["outcome"])),
         "cells": cells.reset_index(drop=True),
     }
 
@@ -113,8 +125,10 @@ def _cells(effect: xr.Dataset) -> pd.DataFrame:
         for dim, labels, at in zip(DIMS, (masks, values, languages), at_MVG, strict=True)
     }
     for name in (*COUNTS, *NUMBERS):
-        array = effect[name].broadcast_like(effect["mean_shift"])
-        columns[name] = array.transpose(*DIMS).values.reshape(-1)
+        columns[name] = np.full(at_MVG.shape[1], np.nan)
+        if name in effect:
+            array = effect[name].broadcast_like(effect["mean_shift"])
+            columns[name] = array.transpose(*DIMS).values.reshape(-1)
     passes = np.full(at_MVG.shape[1], None, dtype=object)
     if "passes" in effect:
         passes[:] = effect["passes"].transpose(*DIMS).values.reshape(-1).tolist()
@@ -132,9 +146,21 @@ def _answer_mass(store: Store, name: str) -> dict[str, float] | None:
 
 
 def _verdict(store: Store, name: str, attrs: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The verdict in either shape; None if there is none. Raises StoreError if it is no verdict."""
     verdict = attrs.get("verdict")
     if verdict is None:
         return None
-    if not isinstance(verdict, Mapping) or not set(VERDICT) <= set(verdict):
+    keys = (
+        VERDICT if is_tested(verdict if isinstance(verdict, Mapping) else {}) else EARLIER_VERDICT
+    )
+    if not isinstance(verdict, Mapping) or not set(keys) <= set(verdict) or not _is_list(verdict):
         raise StoreError(f"{store.path} is damaged in evaluation/{name}/effect: its verdict")
-    return {key: verdict[key] for key in VERDICT}
+    return {key: verdict[key] for key in keys}
+
+
+def _is_list(verdict: Mapping[str, Any]) -> bool:
+    """Whether what was found, if that is recorded, is a list of cells."""
+    found = verdict.get("found", [])
+    return isinstance(found, list) and all(
+        isinstance(of, Mapping) and set(FOUND) <= set(of) for of in found
+    )

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -20,6 +21,14 @@ MakeStore = Callable[..., str]
 AddEffects = Callable[..., None]
 Ask = Callable[..., str]
 TEXT = "A \x1b[31mstranger\x1b[0m asks you\nwhat the time is. " + "很长的一段话" * 20
+EARLIER_VERDICT = {
+    "cells": 8,
+    "passed": 2,
+    "passed_own": 2,
+    "placebo": [7, 7],
+    "placebo_own": [3, 3],
+    "beyond_controls": False,
+}
 HEAVY = ("torch", "lightning", "transformers")
 
 
@@ -27,8 +36,8 @@ HEAVY = ("torch", "lightning", "transformers")
 def evaluated(make_store: MakeStore, add_effects: AddEffects) -> str:
     """A store with the evaluations `choice` and, half as strong, `half`. For reading only."""
     path = make_store()
-    add_effects(path)
-    add_effects(path, "half", shifts=(-0.625, 0.25))
+    add_effects(path, controls=4)
+    add_effects(path, "half", shifts=(-0.625, 0.25), controls=4)
     return path
 
 
@@ -39,6 +48,13 @@ def other(make_store: MakeStore, add_effects: AddEffects, run_attrs: dict[str, A
     path = make_store(attrs=attrs)
     add_effects(path, masks=("zeal", "thrift"), controls=0)
     return path
+
+
+def find_row(out: str, mask: str, value: str) -> str:
+    """The numbers of the first row of a mask and a value, with single spaces."""
+    row = re.search(rf"^{mask} +{value} +(.*?) *$", out, re.M)
+    assert row is not None
+    return " ".join(row[1].split())
 
 
 @pytest.fixture
@@ -55,57 +71,77 @@ class TestTable:
         out = ask("effects", evaluated)
         assert out.startswith(f"{evaluated}, evaluation/choice, model tiny\n")
         told = " ".join(out.split())
-        assert "shifts of log_odds in nats, 95% intervals; control draws of each mask: 2" in told
+        assert "shifts of log_odds in nats, 95% intervals; control draws of each mask: 4" in told
         assert (
-            "verdict: 2 of 8 cells pass, 2 on own dilemmas; control draws put in the masks' place "
-            "pass in 7, 3 on own dilemmas: no effect beyond the controls"
+            "verdict: 1 of 2 masks moves choices more than its matched draws: calm zh (-1, q 0.03)."
+            " Each has level 5 causal. None of them is shown to move own dilemmas more than other "
+            "values'. Control draws put in their mask's place have p <= 0.05 in 0.0% of 16 "
+            "cases (5% expected). p below 0.01 comes from the law of t"
         ) in told
         zh, en = re.split(r"\nen\n", out.partition("\nzh\n")[2])
-        assert re.search(r"^calm +calm +-1\.00 +\[-1\.00,-1\.00\] +50% +0\.00 +0/2 +yes$", zh, re.M)
-        assert re.search(
-            r"^zeal +zeal +\+0\.50 +\[\+0\.50,\+0\.50\] +50% +0\.00 +2/2 +yes$", en, re.M
-        )
-        assert re.search(r"^calm +zeal +0\.00 +\[0\.00,0\.00\] +0% +0\.00 +1/2 +no$", en, re.M)
+        shown = "-1.00 [-1.00,-1.00] 50%[9,91] 0.00+-0.14 <0.01 0.03 -"
+        assert find_row(zh, "calm", "calm") == shown
+        shown = "+0.50 [+0.50,+0.50] 50%[9,91] 0.00+-0.14 0.05 0.11 -"
+        assert find_row(en, "zeal", "zeal") == shown
+        shown = "0.00 [0.00,0.00] 0%[0,66] 0.00+-0.14 1.00 1.00 -"
+        assert find_row(en, "calm", "zeal") == shown
         tables = out.partition("\nzh\n")[2]
         assert max(map(len, tables.splitlines())) <= 80
+
+    def test_what_is_not_found_is_dim(self, evaluated: str) -> None:
+        code = "import sys; from vxstore.cli.main import main; main(['effects', sys.argv[1]])"
+        shown = subprocess.run(
+            [sys.executable, "-c", code, evaluated],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "FORCE_COLOR": "1", "COLUMNS": "100"},
+        ).stdout
+        plain = {line: re.sub(r"\x1b\[[0-9;]*m", "", line) for line in shown.splitlines()}
+        rows = [line for line, text in plain.items() if re.match(r"(calm|zeal) +(calm|zeal)", text)]
+        assert ["\x1b[2m" in row for row in rows] == [False, *[True] * 7]
 
     def test_several_side_by_side(self, ask: Ask, evaluated: str) -> None:
         asked = ("--evaluation", "choice", "--evaluation", "half", "--own", "--language", "zh")
         out = ask("effects", evaluated, *asked)
         assert f"A: {evaluated}, evaluation/choice, model tiny" in out
         assert f"B: {evaluated}, evaluation/half, model tiny" in out
-        row = re.search(r"^calm +calm +(.*?) *$", out, re.M)
-        assert row is not None
-        shown = "-1.00 [-1.00,-1.00] 50% 0.00 0/2 yes -0.62 [-0.62,-0.62] 50% 0.00 0/2 yes"
-        assert row[1].split() == shown.split()
+        shown = "-1.00 [-1.00,-1.00] 50%[9,91] 0.00+-0.14 <0.01 0.03 - "
+        shown += "-0.62 [-0.62,-0.62] 50%[9,91] 0.00+-0.14 0.03 0.12 -"
+        assert find_row(out, "calm", "calm") == shown
 
     def test_two_stores_of_two_models(self, ask: Ask, evaluated: str, other: str) -> None:
         out = ask("effects", evaluated, other, "--language", "en", "--own")
         assert f"A: {evaluated}, evaluation/choice, model tiny" in out
         assert f"B: {other}, evaluation/choice, model giant" in out
-        rows = {m[1]: m[2].split() for m in re.finditer(r"^(\w+) +\1 +(.*?) *$", out, re.M)}
-        assert list(rows) == ["calm", "zeal", "thrift"]
-        assert rows["calm"][6:] == rows["thrift"][:6] == ["-"] * 6  # not evaluated there
-        shown = "+0.500 [+0.500,+0.500] 50% 0.000 2/2 yes 0.000 [0.000,0.000] 0% - - no"
-        assert rows["zeal"] == shown.split()
-        assert rows["thrift"][6:] == ["+0.500", "[+0.500,+0.500]", "50%", "-", "-", "no"]
-        assert "verdict: none, for without control draws" in " ".join(out.split())
+        missing = ["-"] * 7
+        assert find_row(out, "calm", "calm").split()[7:] == missing  # not evaluated there
+        assert find_row(out, "thrift", "thrift").split()[:7] == missing
+        shown = "0.000 [0.000,0.000] 0%[0,66] - - - -"
+        assert find_row(out, "zeal", "zeal").endswith(shown)
+        assert "No p was computed: 0 of the at least 4 control draws" in " ".join(out.split())
 
+    @pytest.mark.parametrize("verdict", [None, EARLIER_VERDICT])
     def test_an_earlier_store(
         self,
         ask: Ask,
         make_store: MakeStore,
         add_effects: AddEffects,
-        forget_verdict: Callable[[str], None],
+        forget_verdict: Callable[..., None],
+        verdict: dict[str, Any] | None,
     ) -> None:
         path = make_store()
         add_effects(path)
-        forget_verdict(path)
+        forget_verdict(path, verdict)
         out = ask("effects", path)
-        assert "verdict: not recorded" in out
-        assert re.search(r"^calm +calm +-1\.00 +\S+ +50% +0\.00 +0/2 +-$", out, re.M)
-        assert ",0.0,0.0,\n" in ask("effects", path, "--own", "--format", "csv")
-        assert json.loads(ask("effects", path, "--format", "json"))[0]["verdict"] is None
+        told = " ".join(out.split())
+        assert "each has a rank among its draws, and no p" in told
+        assert "level 5" not in told
+        assert ("2 of 8 cells were outside all their draws" in told) == (verdict is not None)
+        assert find_row(out, "calm", "calm") == "-1.00 [-1.00,-1.00] 50% 0.00 0/2"
+        found = json.loads(ask("effects", path, "--format", "json"))[0]
+        assert found["verdict"] == verdict
+        assert found["cells"][0]["p_value"] is None
 
 
 class TestData:
@@ -131,7 +167,7 @@ class TestData:
             cells = query.effects(vxstore.open(evaluated), name)["cells"]
             found = [float(row["mean_shift"]) for row in rows if row["evaluation"] == name]
             assert found == cells.mean_shift.tolist()
-        assert [row["passes"] for row in rows[:8]].count("True") == 2
+        assert [float(row["q_value"]) <= 0.1 for row in rows[:8]].count(True) == 1
 
     def test_dilemmas(self, ask: Ask, evaluated: str, corpus: str) -> None:
         asked = ("effects", evaluated, "--dilemmas", "--corpus", corpus, "--format")

@@ -1,11 +1,13 @@
 """Effects as they are in the store, against numbers worked out by hand."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from scipy import stats
 
 import vxstore
 from vxstore import query
@@ -16,7 +18,7 @@ from vxstore.query.lookup import default_evaluation
 MakeStore = Callable[..., str]
 AddEffects = Callable[..., None]
 WITNESS = Path(__file__).parents[2] / "data" / "format1.zarr"
-VERDICT = {
+EARLIER = {
     "cells": 8,
     "passed": 2,
     "passed_own": 2,
@@ -24,14 +26,17 @@ VERDICT = {
     "placebo_own": [3, 3],
     "beyond_controls": False,
 }
-"""Draws are outermost wherever the mask does nothing, and one of them where it does."""
+"""A verdict of the version that counted ranks."""
+SD = 0.125 * (4 / 3) ** 0.5
+"""Of four draws that shift by 0.125 up and down."""
+P_OF_ONE = 2 * stats.t.sf(1 / (SD * 1.25**0.5), 3)
 
 
 @pytest.fixture(scope="module")
 def evaluated(make_store: MakeStore, add_effects: AddEffects) -> str:
     """A store with known effects. For reading only."""
     path = make_store()
-    add_effects(path)
+    add_effects(path, controls=4)
     return path
 
 
@@ -40,23 +45,39 @@ class TestEffects:
         told = query.effects(vxstore.open(evaluated))
         cells = told.pop("cells").set_index(["mask", "value", "language"])
         assert len(cells) == 8
-        strong = cells.loc["calm", "calm", "zh"]
-        assert strong.to_dict() == {
-            "masked_count": 3,
-            "dilemma_count": 2,
-            "mean_shift": -1.0,
-            "shift_low": -1.0,
-            "shift_high": -1.0,
-            "flip_rate": 0.5,
-            "control_mean": 0.0,
-            "control_rank": 0.0,
-            "passes": True,
-        }
+        strong = cells.loc["calm", "calm", "zh"].to_dict()
+        p, specific = strong.pop("p_value"), strong.pop("p_specific")
+        assert p == pytest.approx(P_OF_ONE)
+        assert math.isnan(specific)  # draws do the same to both values: they do not vary
+        assert math.isnan(strong.pop("q_specific"))
+        assert strong == pytest.approx(
+            {
+                "masked_count": 3,
+                "dilemma_count": 2,
+                "mean_shift": -1.0,
+                "shift_low": -1.0,
+                "shift_high": -1.0,
+                "flip_rate": 0.5,
+                "flip_low": stats.binomtest(1, 2).proportion_ci(0.95, "wilson").low,
+                "flip_high": stats.binomtest(1, 2).proportion_ci(0.95, "wilson").high,
+                "control_mean": 0.0,
+                "control_sd": SD,
+                "control_rank": 0.0,
+                "se_total": SD * 1.25**0.5,
+                "q_value": 4 * p,
+                "specific_shift": -1.0,
+                "passes": None,
+            }
+        )
         assert cells.loc["zeal", "zeal", "en"].mean_shift == 0.5
         assert cells.loc["zeal", "zeal", "en"].control_rank == 1.0
-        assert cells.passes.sum() == 2
         idle = cells.loc["calm", "zeal", "en"]
-        assert (idle.mean_shift, idle.control_rank, idle.passes) == (0.0, 0.5, False)
+        assert (idle.mean_shift, idle.control_rank, idle.p_value) == (0.0, 0.5, 1.0)
+        assert math.isnan(idle.specific_shift)
+        families, null_rate = told.pop("families"), told.pop("null_rate")
+        assert families["own"]["found"] == 1
+        assert null_rate == 0.0
+        assert told.pop("verdict")["found"][0]["mask"] == "calm"
         assert told == {
             "store": evaluated,
             "evaluation": "choice",
@@ -67,11 +88,17 @@ class TestEffects:
             "decision_boundary": 0.0,
             "units": "nats",
             "confidence": 0.95,
-            "bootstrap_resamples": 50,
-            "seed": 0,
-            "controls": 2,
+            "fdr": 0.1,
+            "bootstrap_resamples": None,
+            "seed": None,
+            "controls": 4,
+            "p_source": "t",
+            "null_count": 16,
+            "prior_df": {"own": 0.0, "specific": 0.0, "other": 0.0},
+            "prior_sd": {"own": None, "specific": None, "other": None},
             "answer_mass": {"en": 0.5, "zh": 0.5},
-            "verdict": VERDICT,
+            "sentence": "1 of 2 masks moves choices more than its matched draws: calm zh "
+            f"(-1, q {4 * p:.2f}).",
         }
 
     def test_a_mask_without_neurons_has_none(
@@ -79,19 +106,18 @@ class TestEffects:
     ) -> None:
         """The model is intact under it: a shift of 0, above half of the draws, says nothing."""
         path = make_store()
-        add_effects(path, empty=["zeal"])
+        add_effects(path, empty=["zeal"], controls=4)
         for cells in (query.effects(vxstore.open(path))["cells"], effect_rows(vxstore.open(path))):
             empty = cells[cells["mask"] == "zeal"]
             assert (empty["masked_count"] == 0).all()
             assert (cells["masked_count"] == 0).sum() == len(empty) == 4
             assert (
-                empty[["mean_shift", "shift_low", "control_rank", "flip_rate"]]
+                empty[["mean_shift", "shift_low", "control_rank", "flip_rate", "p_value"]]
                 .isna()
                 .to_numpy()
                 .all()
             )
-            assert not empty["passes"].any()
-            assert cells.set_index(["mask", "value", "language"]).passes.sum() == 1
+            assert cells["q_value"].notna().sum() == 4
 
     @pytest.mark.parametrize(
         ("chosen", "count"),
@@ -123,20 +149,39 @@ class TestEffects:
             query.effects(vxstore.open(evaluated), **{name: "thrift"})
 
     def test_what_an_earlier_version_did_not_record(
-        self, make_store: MakeStore, add_effects: AddEffects, forget_verdict: Callable[[str], None]
+        self, make_store: MakeStore, add_effects: AddEffects, forget_verdict: Callable[..., None]
     ) -> None:
         path = make_store()
         add_effects(path)
         now = query.effects(vxstore.open(path))
         forget_verdict(path)
         then = query.effects(vxstore.open(path))
-        assert then["verdict"] is None
-        assert then["seed"] is None
+        for key in ("verdict", "seed", "fdr", "null_rate", "families"):
+            assert then[key] is None
+        assert "no p" in then["sentence"]
         assert then["cells"].passes.tolist() == [None] * 8
-        recorded = [name for name in now["cells"] if name != "passes"]
+        recorded = ["mean_shift", "shift_low", "flip_rate", "control_mean", "control_rank"]
         pd.testing.assert_frame_equal(then["cells"][recorded], now["cells"][recorded])
+        assert then["cells"][["p_value", "control_sd", "flip_low"]].isna().all(axis=None)
 
-    def test_a_verdict_that_is_none(self, make_store: MakeStore, add_effects: AddEffects) -> None:
+    def test_a_verdict_of_an_earlier_version(
+        self, make_store: MakeStore, add_effects: AddEffects, forget_verdict: Callable[..., None]
+    ) -> None:
+        path = make_store()
+        add_effects(path)
+        forget_verdict(path, EARLIER)
+        told = query.effects(vxstore.open(path))
+        assert told["verdict"] == EARLIER
+        assert told["sentence"].startswith("2 of 8 cells were outside all their draws")
+        assert "a rank among its draws, and no p" in told["sentence"]
+        assert told["cells"].passes.sum() == 2
+        assert told["cells"].q_value.isna().all()
+        assert (told["bootstrap_resamples"], told["seed"]) == (50, 0)
+
+    @pytest.mark.parametrize("broken", [{"cells": 8}, {"found": []}, [], "none", {"found": [1]}])
+    def test_a_verdict_that_is_none(
+        self, make_store: MakeStore, add_effects: AddEffects, broken: Any
+    ) -> None:
         from vxstore.io import arrays
         from vxstore.io.metadata import commit
 
@@ -144,7 +189,7 @@ class TestEffects:
         add_effects(path)
         name = "evaluation/choice/effect"
         commit(path, {}, without=[name])
-        arrays.open_group(path, name, mode="r+").update_attributes({"verdict": {"cells": 8}})
+        arrays.open_group(path, name, mode="r+").update_attributes({"verdict": broken})
         commit(path, {})
         with pytest.raises(StoreError, match="damaged in evaluation/choice/effect: its verdict"):
             query.effects(vxstore.open(path))
@@ -191,7 +236,11 @@ class TestExport:
         expected = query.effects(store)["cells"]
         assert list(found) == list(expected)
         for name in expected:
-            assert found[name].tolist() == expected[name].tolist()
+            pd.testing.assert_series_equal(
+                found[name].astype(object).where(found[name].notna(), None),
+                expected[name].astype(object).where(expected[name].notna(), None),
+                check_dtype=False,
+            )
 
     def test_only_some(self, evaluated: str, tmp_path: Path) -> None:
         store, out = vxstore.open(evaluated), str(tmp_path / "x.csv")
@@ -206,7 +255,7 @@ class TestExport:
         self,
         make_store: MakeStore,
         add_effects: AddEffects,
-        forget_verdict: Callable[[str], None],
+        forget_verdict: Callable[..., None],
         tmp_path: Path,
     ) -> None:
         path = make_store()

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 from vxdist.report.content import Content
 from vxdist.report.elements import Section
+from vxdist.report.findings import describe_source
 from vxdist.report.sections.histogram import Histogram, make_histogram
 from vxdist.report.selection import Selection
 from vxdist.report.text import NONE, percent, plural
 from vxstore.claims import LISTED
+from vxstore.effect_words import CAUSAL
 from vxstore.query import verdict
 from vxstore.query.evidence import Evidence, LevelFacts, number
 
@@ -68,13 +70,15 @@ def make_section(content: Content) -> Section:
             for text, languages in reasons.items()
         ),
         head=HEAD,
-        languages=tuple(_of_language(selection, of) for selection, of in both if not of.untested),
+        languages=tuple(
+            _of_language(content, selection, of) for selection, of in both if not of.untested
+        ),
         pairs=tuple(text for of in score.pairs if (text := verdict.languages(of))),
     )
     return Section(title="What can be claimed", view=view)
 
 
-def _of_language(selection: Selection, of: Evidence) -> LanguageClaims:
+def _of_language(content: Content, selection: Selection, of: Evidence) -> LanguageClaims:
     notes = (
         verdict.shuffled(of) if of.shuffles else "",
         verdict.absent(of), verdict.listed(of), verdict.stability(of),
@@ -84,7 +88,11 @@ def _of_language(selection: Selection, of: Evidence) -> LanguageClaims:
     return LanguageClaims(
         language=of.language,
         conclusion=verdict.conclusion(of),
-        rows=(_listed(selection, of), *(_level(of, level) for level in of.levels)),
+        rows=(
+            _listed(selection, of),
+            *(_level(of, level) for level in of.levels),
+            *causal(content, of.language),
+        ),
         notes=tuple(note for note in notes if note),
         histograms=tuple(histogram for histogram in drawn if histogram is not None),
     )
@@ -122,6 +130,25 @@ def _level(of: Evidence, level: LevelFacts) -> LevelRow:
             _count(level.shuffled_most),
             rate,
             "" if math.isnan(settings) else _count(settings),
+        ),
+    )
+
+
+def causal(content: Content, language: str) -> tuple[LevelRow, ...]:
+    """Level 5, of whole masks: those of this score that move their own value's dilemmas."""
+    evaluation = content.evaluation
+    if evaluation is None or not evaluation.is_tested or describe_source(content, evaluation):
+        return ()
+    own = [c for c in evaluation.cells if c.own and c.language == language]
+    if all(math.isnan(c.q_value) for c in own):
+        return ()
+    found = [c for c in own if c.is_found]
+    return (
+        LevelRow(
+            title=CAUSAL,
+            meaning=f"ablating all neurons of a value moves the {evaluation.measure.long_name} "
+            f"more than matched draws do: {len(found)} of {plural(len(own), 'mask')}",
+            numbers=(f"{sum(c.masked_count for c in found):,}", *[""] * (len(HEAD) - 1)),
         ),
     )
 

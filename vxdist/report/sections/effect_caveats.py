@@ -3,10 +3,11 @@
 from vxdist.report.content import Content
 from vxdist.report.elements import Caveat
 from vxdist.report.evaluation import Evaluation
-from vxdist.report.findings import NO_VERDICT, describe_source
+from vxdist.report.findings import describe_source
 from vxdist.report.interventions import describe_intervention
 from vxdist.report.notes import outcome_notes
-from vxdist.report.text import every, listing, percent, plural, span, span_of
+from vxdist.report.text import listing, percent, plural, span_of
+from vxstore.effect_words import calibration
 
 
 def effect_caveats(content: Content) -> tuple[Caveat, ...]:
@@ -43,22 +44,14 @@ def _source(content: Content, evaluation: Evaluation) -> tuple[Caveat, ...]:
 
 def _dilemmas(evaluation: Evaluation) -> Caveat:
     counts = [c.dilemma_count for c in evaluation.cells]
-    fewest = min(counts, default=0)
     level = percent(evaluation.confidence)
     text = f"Each cell rests on {span_of(counts, 'dilemma')}."
-    chance = 2.0 ** (1 - fewest)
-    if fewest < 2:
+    if min(counts, default=0) < 2:
         text += " A cell with fewer than two has no interval."
-    elif chance > 1 - evaluation.confidence:
-        text += (
-            f" With {fewest}, all shifts have the same sign by chance in {percent(chance)} of "
-            "cells, and then the interval excludes zero whatever their size: it is far too narrow "
-            f"to be called a {level} interval."
-        )
     else:
         text += (
-            f" The {level} intervals resample dilemmas, and hold only for other dilemmas of this "
-            "kind."
+            f" The {level} intervals of the shifts hold for other dilemmas of this kind, and for "
+            "these neurons: another selection would give other neurons."
         )
     return Caveat(title="Dilemmas behind each cell", text=text)
 
@@ -76,14 +69,14 @@ def _controls(evaluation: Evaluation) -> Caveat:
         text = "No control draws were made (evaluate.controls)."
         return Caveat(title="No controls", text=text)
     tail = 2 / (evaluation.controls + 1)
+    draws = plural(evaluation.controls, "control draw")
     return Caveat(
-        title="Few draws make coarse ranks",
+        title="What a shift is compared with",
         text=(
-            f"Each mask is compared with {plural(evaluation.controls, 'control draw')}: random "
-            "neurons that belong to no value, matched to the mask by layer, count and activity. A "
-            f"mask that is like any of them is outside {every(evaluation.controls, 'draw')} by "
-            f"chance in {percent(tail)} of cells: the smallest two-sided tail they can show is "
-            f"{tail:.2f}."
+            f"Each mask is compared with {draws}: random neurons that belong to no value, matched "
+            "to the mask by layer, count and activity. p is that of Student’s t, for one more "
+            f"draw. The rank among them is a picture: the smallest two-sided p it could show "
+            f"is {tail:.2f}."
         ),
     )
 
@@ -93,23 +86,18 @@ def _comparisons(evaluation: Evaluation) -> Caveat:
     text = (
         f"The effect matrix has {plural(len(evaluation.cells), 'cell')} ({masks}, "
         f"{plural(len(evaluation.masks), 'value')}, "
-        f"{plural(len(evaluation.languages), 'language')}), without correction for their number. "
+        f"{plural(len(evaluation.languages), 'language')}). "
     )
-    verdict = evaluation.verdict
-    if not evaluation.controls:
-        text += "Some pass by chance."
-    elif not verdict:
-        text += NO_VERDICT
-    else:
-        own = sum(c.own for c in evaluation.cells)
+    if evaluation.is_tested:
         text += (
-            f"{verdict['passed']} pass both tests, {verdict['passed_own']} of them among the {own} "
-            "on own values. As a measure of chance, each control draw was put in its mask’s place "
-            "and judged by the same two tests, against the mask and the other draws: "
-            f"{span(verdict['placebo'])} pass, {span(verdict['placebo_own'])} of them on own "
-            "values."
+            "q corrects for the number of cells of a kind (own values; other values; own beyond "
+            f"others): of those with q at most {evaluation.fdr:g}, "
+            f"{percent(evaluation.fdr)} are expected to be found by chance. "
         )
-    return Caveat(title="Many comparisons", text=text)
+        text += calibration(evaluation.null_rate, evaluation.null_count)
+    else:
+        text += f"They are not corrected for their number. {evaluation.sentence}"
+    return Caveat(title="Many comparisons", text=text.strip())
 
 
 def _intervention(evaluation: Evaluation) -> Caveat:

@@ -1,11 +1,13 @@
 """All cells of the effect matrix, in numbers."""
 
+import math
 from dataclasses import dataclass
 
 from vxdist.report.content import Content
 from vxdist.report.elements import Name
 from vxdist.report.evaluation import Cell, Evaluation
-from vxdist.report.text import interval, percent, signed
+from vxdist.report.text import NONE, interval, percent, signed
+from vxstore.effect_words import show_p
 
 OPEN_ROWS = 40
 """A table of more rows than this starts folded."""
@@ -19,18 +21,18 @@ class EffectRow:
     value: Name
     language: str
     numbers: tuple[str, ...]
-    excludes_zero: bool
-    beyond_controls: bool
+    marks: tuple[bool, ...]
+    is_grey: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class EffectTable:
-    """All cells; `has_draws` if there are controls to compare with."""
+    """All cells: numbers, and what is true of them. Grey is what is not found."""
 
     head: tuple[str, ...]
+    mark_head: tuple[str, ...]
     rows: tuple[EffectRow, ...]
     is_open: bool
-    has_draws: bool
 
 
 def make_table(content: Content, evaluation: Evaluation) -> EffectTable:
@@ -41,36 +43,71 @@ def make_table(content: Content, evaluation: Evaluation) -> EffectTable:
             value=content.name(c.value),
             language=c.language,
             numbers=cell_numbers(evaluation, c),
-            excludes_zero=c.excludes_zero,
-            beyond_controls=c.beyond_controls,
+            marks=_marks(evaluation, c),
+            is_grey=evaluation.is_tested and not c.is_found,
         )
         for c in evaluation.cells
     )
     return EffectTable(
         head=cell_head(evaluation),
+        mark_head=_mark_head(evaluation),
         rows=rows,
         is_open=len(rows) <= OPEN_ROWS,
-        has_draws=bool(evaluation.controls),
     )
+
+
+def _mark_head(evaluation: Evaluation) -> tuple[str, ...]:
+    last = ("Found",) if evaluation.is_tested else ("Outside controls",) * bool(evaluation.controls)
+    return ("Excludes zero", *last)
+
+
+def _marks(evaluation: Evaluation, cell: Cell) -> tuple[bool, ...]:
+    if evaluation.is_tested:
+        return (cell.excludes_zero, cell.is_found)
+    return (cell.excludes_zero, *[cell.beyond_controls] * bool(evaluation.controls))
 
 
 def cell_head(evaluation: Evaluation) -> tuple[str, ...]:
     """Headings of `cell_numbers`."""
     flips = ("Flips",) if evaluation.measure.has_decision else ()
-    controls = ("Control mean", "Among controls") if evaluation.controls else ()
-    return ("Neurons", "Dilemmas", "Mean shift", "Interval", *flips, *controls)
+    tested = ("p", "q", "q beyond others") if evaluation.is_tested else ()
+    controls = ("Control draws", "Among draws") if evaluation.controls else ()
+    return ("Neurons", "Dilemmas", "Mean shift", "Interval", *flips, *tested, *controls)
 
 
 def cell_numbers(evaluation: Evaluation, cell: Cell) -> tuple[str, ...]:
     """The numbers of a cell; without flips if the outcome is no decision."""
     digits = evaluation.digits + 1
-    flips = (percent(cell.flip_rate),) if evaluation.measure.has_decision else ()
-    controls = (signed(cell.control_mean, digits), cell.among) if evaluation.controls else ()
+    controls = (_draws(cell, digits), cell.among) if evaluation.controls else ()
     return (
         f"{cell.masked_count:,}",
         f"{cell.dilemma_count:,}",
         signed(cell.mean_shift, digits),
         interval(cell.shift_low, cell.shift_high, digits),
-        *flips,
+        *[show_flips(cell)] * evaluation.measure.has_decision,
+        *show_tests(evaluation, cell),
         *controls,
     )
+
+
+def show_flips(cell: Cell) -> str:
+    """The fraction that flips and its interval, which earlier versions did not record."""
+    text = percent(cell.flip_rate)
+    if math.isnan(cell.flip_low):
+        return text
+    return f"{text} [{100 * cell.flip_low:.0f}, {100 * cell.flip_high:.0f}]"
+
+
+def show_tests(evaluation: Evaluation, cell: Cell) -> tuple[str, ...]:
+    """p, q, and q of the specific shift; nothing in stores of earlier versions."""
+    if not evaluation.is_tested:
+        return ()
+    found = (cell.p_value, cell.q_value, cell.q_specific)
+    return tuple(
+        NONE if math.isnan(n) else show_p(n, cell.draws, evaluation.p_source) for n in found
+    )
+
+
+def _draws(cell: Cell, digits: int) -> str:
+    mean = signed(cell.control_mean, digits)
+    return mean if math.isnan(cell.control_sd) else f"{mean} ± {cell.control_sd:.{digits}f}"

@@ -9,9 +9,10 @@ from vxdist.report.evaluation import Cell, Evaluation, Measure
 from vxdist.report.findings import describe_source
 from vxdist.report.interventions import InterventionWords, describe_intervention
 from vxdist.report.notes import outcome_notes
-from vxdist.report.sections.effect_table import EffectTable, make_table
+from vxdist.report.sections.effect_table import EffectTable, make_table, show_flips, show_tests
 from vxdist.report.sections.own_effects import OwnEffects, make_own_effects
-from vxdist.report.text import every, interval, percent, plural, signed
+from vxdist.report.text import every, interval, plural, signed
+from vxstore.effect_words import HEAVY, calibration, specific
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,13 +27,16 @@ class EffectMap:
 @dataclass(frozen=True, kw_only=True)
 class EffectsView:
     """`maps` on one scale, up to `largest`; `source` says where the neurons came from, if that is
-    not the score shown; `beyond` is the legend of cells that pass, empty if none can."""
+    not the score shown; `beyond` is the legend of cells that are found, and `grey` of the others;
+    empty if none can be. `notes`: the verdict, and how far it can be believed."""
 
     words: InterventionWords
     measure: Measure
     reading: str
     source: str
     beyond: str
+    grey: str
+    notes: tuple[str, ...]
     largest: str
     maps: tuple[EffectMap, ...]
     own: OwnEffects
@@ -58,6 +62,8 @@ def make_section(content: Content) -> Section:
         reading=outcome_notes(content).reading,
         source=describe_source(content, evaluation),
         beyond=_beyond(evaluation),
+        grey="not found" if evaluation.is_tested else "",
+        notes=tuple(filter(None, notes(evaluation))),
         largest=signed(evaluation.largest_shift, evaluation.digits).lstrip("+"),
         maps=tuple(_effect_map(content, evaluation, g) for g in evaluation.languages),
         own=make_own_effects(content, evaluation),
@@ -67,9 +73,21 @@ def make_section(content: Content) -> Section:
 
 
 def _beyond(evaluation: Evaluation) -> str:
+    if evaluation.is_tested:
+        return f"moves more than its matched draws (q at most {evaluation.fdr:g})"
     if not evaluation.verdict or not evaluation.controls:
         return ""
     return f"and outside {every(evaluation.controls, 'control draw')}"
+
+
+def notes(evaluation: Evaluation) -> tuple[str, ...]:
+    """The verdict, which masks are selective, how often draws would be found, and small p."""
+    return (
+        evaluation.sentence,
+        specific(evaluation.verdict),
+        calibration(evaluation.null_rate, evaluation.null_count),
+        f"{HEAVY}." if evaluation.on_tails else "",
+    )
 
 
 def _effect_map(content: Content, evaluation: Evaluation, language: str) -> EffectMap:
@@ -94,7 +112,8 @@ def _effect_shade(evaluation: Evaluation, cell: Cell, row: Name, column: Name) -
     alpha = 0.0 if missing or not largest else abs(cell.mean_shift) / largest
     classes = ["missing" if missing else "up" if cell.mean_shift > 0 else "down"]
     classes += ["own"] * cell.own + ["clear"] * cell.excludes_zero
-    classes += ["passes"] * bool(cell.passes)
+    classes += ["passes"] * (cell.is_found or bool(cell.passes))
+    classes += ["grey"] * (evaluation.is_tested and not cell.is_found and not missing)
     tip = "\n".join(_explain(evaluation, cell, row, column))
     return make_shade(signed(cell.mean_shift, digits), alpha, " ".join(classes), tip)
 
@@ -106,7 +125,7 @@ def _explain(evaluation: Evaluation, cell: Cell, row: Name, column: Name) -> lis
         return [head, "The mask holds no neuron"]
     fine, measure = evaluation.digits + 1, evaluation.measure
     dilemmas = plural(cell.dilemma_count, "dilemma")
-    flips = f"Flips {percent(cell.flip_rate)} of {dilemmas}"
+    flips = f"Flips {show_flips(cell)} of {dilemmas}"
     return [
         head,
         f"Mean shift {measure.with_units(signed(cell.mean_shift, fine))} "
@@ -116,5 +135,14 @@ def _explain(evaluation: Evaluation, cell: Cell, row: Name, column: Name) -> lis
         * bool(cell.draws),
         f"{plural(cell.masked_count, 'neuron')} in the mask",
         *["The interval excludes zero"] * cell.excludes_zero,
+        *_explain_tests(evaluation, cell),
         *[f"The shift is outside {every(cell.draws, 'control draw')}"] * cell.beyond_controls,
     ]
+
+
+def _explain_tests(evaluation: Evaluation, cell: Cell) -> list[str]:
+    if not evaluation.is_tested or math.isnan(cell.p_value):
+        return []
+    p, q, q_specific = show_tests(evaluation, cell)
+    own = f"; beyond other values’ dilemmas q {q_specific}" if cell.own else ""
+    return [f"p {p}, q {q} against matched draws{own}"]

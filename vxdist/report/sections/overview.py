@@ -47,9 +47,8 @@ def tiles(content: Content) -> tuple[Tile, ...]:
 
 def _verdict(evaluation: Evaluation) -> tuple[Tile, ...]:
     verdict = evaluation.verdict
-    if not verdict:
+    if not evaluation.is_tested or verdict["untested"]:
         return ()
-    drawn = f"with control draws, {span(verdict['placebo'])}"
-    beside = drawn if evaluation.controls else "there were no controls"
-    number = f"{verdict['passed']} of {verdict['cells']}"
-    return (Tile(number=number, caption=f"effects pass both tests; {beside}"),)
+    count = len({of["mask"] for of in verdict["found"]})
+    caption = f"masks move more than their matched draws (q at most {evaluation.fdr:g})"
+    return (Tile(number=f"{count} of {verdict['masks']}", caption=caption),)

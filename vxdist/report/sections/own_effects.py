@@ -24,12 +24,13 @@ class Plot:
 
 @dataclass(frozen=True, kw_only=True)
 class OwnRow:
-    """One line of the table."""
+    """One line of the table; grey if its effect is not found."""
 
     mask: Name
     language: str
     plot: Plot
     numbers: tuple[str, ...]
+    is_grey: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,7 @@ def make_own_effects(content: Content, evaluation: Evaluation) -> OwnEffects:
                 language=c.language,
                 plot=scale.plot(c, evaluation),
                 numbers=cell_numbers(evaluation, c),
+                is_grey=evaluation.is_tested and not c.is_found,
             )
             for c in cells
         ),
