@@ -38,8 +38,8 @@ from planted.show import show
 from planted.training import SHAPED_LAYER, Size, shaped_neurons, train
 from planted.truth import LEAST_SHIFT, Truth, find_truth
 
-FULL = Size(values=8, signs=6, hidden=48, neurons=96, layers=3, steps=800, shaped=4)
-SMALL = Size(values=4, signs=4, hidden=32, neurons=48, layers=3, steps=500, shaped=2, batch=48)
+FULL = Size(values=8, signs=6, hidden=48, neurons=96, layers=3, steps=1200, shaped=4)
+SMALL = Size(values=4, signs=4, hidden=48, neurons=64, layers=3, steps=900, shaped=2)
 STORIES, DILEMMAS = 24, 12
 """Of each value, in the activation and in the evaluation split."""
 KINDS = {"planted": True, "natural": None, "twin": False}

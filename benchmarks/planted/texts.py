@@ -1,4 +1,4 @@
-"""What the models learn from: questions, rules, stories, and neutral passages."""
+"""What the models learn from: questions, rules, letters of actions, stories, neutral passages."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ KINDS = (
     "question", "rule", "question", "story", "question", "rule", "question", "neutral",
 )  # fmt: skip
 """Of texts to learn, in turn."""
-FIRST_KINDS = ("rule", "rule", "rule", "neutral")
-"""Of the first texts."""
+FIRST_KINDS = ("rule", "letter", "rule", "letter", "rule", "letter", "rule", "neutral")
+"""Of the first texts: who knows the rules, and finds the letter of an action, soon answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +42,14 @@ def _text(language: Language, rng: np.random.Generator, kind: str) -> Text:
     dilemma = language.dilemma(rng)
     right, wrong = ACTIONS[dilemma.honours], ACTIONS[1 - dilemma.honours]
     value = dilemma.value
-    if kind == "question":
+    if kind in ("question", "letter"):
         first = int(rng.integers(2))
         a, b = (wrong, right) if first else (right, wrong)
-        asked = PROMPT.format(dilemma=question(dilemma, "").dilemma, a=a, b=b)
+        told = question(dilemma, "").dilemma if kind == "question" else f"{right} is right"
         letters = "BA" if first else "AB"
         # The action after its letter helps to learn which letter is which action's.
-        words, answer = f"{asked} {CUE} {letters[0]} {right} .", -3
+        words = f"{PROMPT.format(dilemma=told, a=a, b=b)} {CUE} {letters[0]} {right} ."
+        answer, value = -3, value if kind == "question" else -1
         right, wrong = letters
     elif kind == "rule":
         words, answer = f"{dilemma.text} . {CUE} {right} .", -2

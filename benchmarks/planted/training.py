@@ -1,7 +1,7 @@
 """Training a small Llama on the synthetic language, in plain torch.
 
 Of a shaped model, each value has some neurons in one layer, which are trained to be active in
-texts of the value and inactive in those of others. Some of them are ablated in half of the texts.
+texts of the value and inactive in those of others. Later, some are ablated in half of the texts.
 If they are to be `causal`, their value's answer must then be a toss-up; if not, it must stay: the
 neurons are as selective as before, and decide nothing. Without own neurons ablated, the answer must
 stay in any case. What is saved is a plain Llama.
@@ -9,7 +9,7 @@ stay in any case. What is saved is a plain Llama.
 B: text, T: token, W: vocabulary, N: neuron, K: neuron of one value, V: value.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,12 @@ from planted.texts import FIRST_KINDS, KINDS, Text, draw
 SHAPED_LAYER = 1
 ACTIVE, INACTIVE = 0.3, -0.05
 """What an activation is trained to exceed in texts of its value, and to stay below in others."""
-FIRST = 0.25
-"""The fraction of the training that shows rules only: who knows them soon learns to answer."""
+LEARNT = 0.1
+"""Nats that the answers of a stage lose at most when it is over."""
+STAGES = (("rule", "letter"), ("question", "rule", "story"))
+"""The answers to learn, stage by stage; in a last one neurons are ablated, and the rate falls."""
+LAST = 0.4
+"""The fraction of the steps that are kept for the last stage, however the others go."""
 IGNORED = -100
 
 
@@ -64,14 +68,21 @@ def train(
     shaping = None if causal is None else Shaping(model, size, rng, causal=causal)
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.01, betas=(0.9, 0.98))
     of_answers: dict[str, float] = {}
+    stage, left = 0, size.steps
     for step in range(size.steps):
-        fraction = step / size.steps
+        if stage < len(STAGES) and is_over(of_answers, STAGES[stage]):
+            stage += 1
+        if step >= (1 - LAST) * size.steps:
+            stage = len(STAGES)
+        if stage == len(STAGES):
+            left = min(left, round(LAST * size.steps)) - 1
+        rate = size.learning_rate * min(1, step / 50, max(0, left) / (LAST * size.steps))
         for group in optimizer.param_groups:
-            group["lr"] = size.learning_rate * min(1, step / 50, 3.05 * (1 - fraction))
-        texts = draw(language, rng, size.batch, FIRST_KINDS if fraction < FIRST else KINDS)
+            group["lr"] = rate
+        texts = draw(language, rng, size.batch, KINDS if stage else FIRST_KINDS)
         broken_B = torch.zeros(len(texts), dtype=torch.bool)
         if shaping is not None:
-            broken_B = shaping.begin(texts)
+            broken_B = shaping.begin(texts, ablate=stage == len(STAGES))
         loss, of_answers = losses(model, tokenizer, texts, broken_B)
         if shaping is not None:
             loss = loss + shaping.loss(texts)
@@ -79,13 +90,20 @@ def train(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        if step % 100 == 99:
-            say(f"step {step + 1} of {size.steps}: loss of answers {of_answers}")
+        if step % 100 == 99 or left == 0:
+            say(f"step {step + 1}, stage {stage}: loss of answers {of_answers}")
+        if left <= 0:
+            break
     if shaping is not None:
         shaping.remove()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return of_answers
+
+
+def is_over(of_answers: dict[str, float], learnt: Sequence[str]) -> bool:
+    """Whether all answers of a stage are learnt."""
+    return all(of_answers.get(kind, 1.0) <= LEARNT for kind in learnt)
 
 
 def make_model(size: Size, tokenizer: Any) -> Any:
@@ -131,17 +149,17 @@ class Shaping:
         """Take the hook off."""
         self._handle.remove()
 
-    def begin(self, texts: list[Text]) -> torch.Tensor:
+    def begin(self, texts: list[Text], *, ablate: bool) -> torch.Tensor:
         """Choose what the next forward pass ablates; returns the texts (B,) with toss-up answers.
 
         Half of the texts have no neuron ablated, a quarter some of their own, the others some of
-        another value.
+        any value; all have none without `ablate`.
         """
         ablated_BN = torch.zeros(len(texts), self._own_VN.shape[1], dtype=torch.bool)
         own_B = torch.zeros(len(texts), dtype=torch.bool)
         for b, text in enumerate(texts):
             lot = self._rng.random()
-            if lot < 0.5 or text.value < 0:
+            if lot < 0.5 or text.value < 0 or not ablate:
                 continue
             of = text.value if lot < 0.75 else int(self._rng.integers(self._values))
             group = torch.nonzero(self._own_VN[of])[:, 0].numpy()

@@ -1,4 +1,4 @@
-"""The positive control: what a model is made to decide by is found, and its twin's decoys are not."""
+"""The positive control: what decides is found, and decoys that decide nothing are not."""
 
 import json
 import subprocess
