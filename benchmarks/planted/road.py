@@ -95,13 +95,13 @@ def _selected(score: Any) -> Bools:
 
 
 def _levels(path: str, score: str) -> dict[str, Any]:
-    """By level, assignments, and the fraction of shuffles in which the same rule finds any."""
+    """By level, assignments (None: untested), and how often the same rule finds any in shuffles."""
     table = vxstore.null(vxstore.open(path), score=score)["levels"]
     table = table[table["language"] == LANGUAGE]
     return {
         str(int(row["level"])): {
             "claim": row["claim"],
-            "assignments": int(row["assignments"]),
+            "assignments": None if np.isnan(row["assignments"]) else int(row["assignments"]),
             "any_rate": _number(row["any_rate"]),
             "calibrated": str(row["calibrated"]),
         }

@@ -38,7 +38,8 @@ def summarise(result: Mapping[str, Any]) -> list[str]:
 def _rows(run: Mapping[str, Any]) -> list[tuple[str, ...]]:
     rows = []
     for name, of in run["selectors"].items():
-        levels = [str(of["levels"].get(str(n), {}).get("assignments", "-")) for n in range(1, 5)]
+        counts = [of["levels"].get(str(n), {}).get("assignments") for n in range(1, 5)]
+        levels = ["-" if count is None else str(count) for count in counts]
         evaluation = of["evaluation"]
         rows.append(
             (

@@ -50,7 +50,7 @@ def _text(language: Language, rng: np.random.Generator, kind: str) -> Text:
         # The action after its letter helps to learn which letter is which action's.
         words = f"{PROMPT.format(dilemma=told, a=a, b=b)} {CUE} {letters[0]} {right} ."
         answer, value = -3, value if kind == "question" else -1
-        right, wrong = letters
+        right, wrong = letters[0], letters[1]
     elif kind == "rule":
         words, answer = f"{dilemma.text} . {CUE} {right} .", -2
     elif kind == "story":

@@ -8,13 +8,20 @@ import pytest
 from vxdist.stats.verdict import conclude, is_selective
 
 MASKS, LANGUAGES = ("calm", "zeal"), ("zh", "en")
-NAMES = ("mean_shift", "p_value", "q_value", "q_specific")
+NAMES = ("mean_shift", "p_value", "q_value", "q_specific", "specific_shift")
 
 
 def judge(
-    q: dict[tuple[str, str], float], specific: dict[tuple[str, str], float], **changes: object
+    q: dict[tuple[str, str], float],
+    specific: dict[tuple[str, str], float],
+    *,
+    beyond: float = 0.5,
+    **changes: object,
 ) -> dict[str, object]:
-    """The verdict on own cells with these q; the others have 1, and shifts of -1, -2, -3, -4."""
+    """The verdict on own cells with these q; the others have 1, and shifts of -1, -2, -3, -4.
+
+    `beyond`: the fraction of a shift by which it exceeds those on other values' dilemmas.
+    """
     arrays = {name: np.full((2, 2, 2), np.nan) for name in NAMES}
     shift = 0.0
     for m, mask in enumerate(MASKS):
@@ -23,6 +30,7 @@ def judge(
             arrays["q_value"][m, m, g] = q.get((mask, language), 1.0)
             arrays["q_specific"][m, m, g] = specific.get((mask, language), 1.0)
             arrays["mean_shift"][m, m, g] = shift
+            arrays["specific_shift"][m, m, g] = beyond * shift
             arrays["p_value"][m, m, g] = arrays["q_value"][m, m, g] / 4
     arrays["q_value"][0, 1] = 0.001  # another value's dilemmas: no verdict on them
     family = {"own": {"cells": 4, "smallest_q": min([*q.values(), 1.0])}}
@@ -66,3 +74,10 @@ def test_selective_needs_both() -> None:
     assert not is_selective(0.2, 0.01, 0.1)
     assert not is_selective(0.01, 0.2, 0.1)
     assert not is_selective(0.01, float("nan"), 0.1)
+
+
+def test_a_mask_that_moves_other_values_further_is_not_selective() -> None:
+    q = {("calm", "en"): 0.01}
+    for beyond, selective in ((0.5, True), (-0.5, False)):
+        (found,) = judge(q, q, beyond=beyond)["found"]  # type: ignore[attr-defined]
+        assert found["selective"] is selective

@@ -56,8 +56,8 @@ def conclude(
     found = []
     for m, mask in enumerate(masks):
         for g, language in enumerate(languages):
-            names = ("mean_shift", "p_value", "q_value", "q_specific")
-            shift, p, q, specific = (float(effect[name][m, m, g]) for name in names)
+            names = ("mean_shift", "p_value", "q_value", "q_specific", "specific_shift")
+            shift, p, q, specific, beyond = (float(effect[name][m, m, g]) for name in names)
             if q <= fdr:
                 found.append(
                     Found(
@@ -67,7 +67,7 @@ def conclude(
                         p=p,
                         q=q,
                         q_specific=None if np.isnan(specific) else specific,
-                        selective=is_selective(q, specific, fdr),
+                        selective=shift * beyond > 0 and is_selective(q, specific, fdr),
                     )
                 )
     untested = ALIKE if draws >= LEAST_DRAWS else TOO_FEW.format(draws=draws)
@@ -82,6 +82,6 @@ def conclude(
 
 
 def is_selective(q: float, q_specific: float, fdr: float) -> bool:
-    """Whether a mask moves its own value's dilemmas, and those more than other values'; NaN, not
-    judged, is not."""
+    """Whether a mask moves its own value's dilemmas, and those otherwise than other values'; NaN,
+    not judged, is not. Both p are two-sided: whether it moves them further is in the shifts."""
     return q <= fdr and q_specific <= fdr
