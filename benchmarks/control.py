@@ -17,6 +17,7 @@ alone, and its claims are compared with the truth. Prints a table, and with --ou
 """
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import platform
@@ -100,6 +101,11 @@ def _options() -> argparse.Namespace:
 
 def measure(asked: tuple[str, int], kept: Path, options: argparse.Namespace) -> dict[str, Any]:
     """One model, by kind and seed, from its training to what is claimed of it."""
+    with contextlib.redirect_stdout(sys.stderr):  # for progress
+        return _measure(asked, kept, options)
+
+
+def _measure(asked: tuple[str, int], kept: Path, options: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(1)
     kind, seed = asked
     size = SMALL if options.small else FULL

@@ -50,7 +50,7 @@ def test_planted_values_reach_level_5_and_those_of_the_twin_do_not(tmp_path: Pat
     assert found["selective"] >= result["size"]["values"] / 2
     for cell in found["cells"]:
         if cell["q_value"] <= result["fdr"]:
-            assert cell["mean_shift"] < 2 * abs(cell["others_mean"]) * -1
+            assert cell["mean_shift"] < -2 * abs(cell["others_mean"])
     assert twin["selectors"]["contrast"]["evaluation"]["found"] == 0
 
 
