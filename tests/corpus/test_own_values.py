@@ -28,7 +28,7 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 def test_the_items_shown_are_those_of_the_files(page: str) -> None:
-    story, dilemma = (json.loads(block) for block in blocks(page, "json"))
+    story, dilemma, *_ = (json.loads(block) for block in blocks(page, "json"))
     for shown, name in ((story, "activation.jsonl"), (dilemma, "evaluation.jsonl")):
         lines = (EXAMPLE / name).read_text(encoding="utf-8").splitlines()
         assert shown in [json.loads(line) for line in lines]

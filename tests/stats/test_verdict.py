@@ -17,13 +17,20 @@ NO_HARM = Harm(
     p_MG=np.full((2, 2), 0.9),
     rank_MG=np.full((2, 2), 0.5),
 )
-NAMES = ("mean_shift", "p_value", "q_value", "q_specific")
+NAMES = ("mean_shift", "p_value", "q_value", "q_specific", "specific_shift")
 
 
 def judge(
-    q: dict[tuple[str, str], float], specific: dict[tuple[str, str], float], **changes: object
+    q: dict[tuple[str, str], float],
+    specific: dict[tuple[str, str], float],
+    *,
+    beyond: float = 0.5,
+    **changes: object,
 ) -> dict[str, object]:
-    """The verdict on own cells with these q; the others have 1, and shifts of -1, -2, -3, -4."""
+    """The verdict on own cells with these q; the others have 1, and shifts of -1, -2, -3, -4.
+
+    `beyond`: the fraction of a shift by which it exceeds those on other values' dilemmas.
+    """
     arrays = {name: np.full((2, 2, 2), np.nan) for name in NAMES}
     shift = 0.0
     for m, mask in enumerate(MASKS):
@@ -32,6 +39,7 @@ def judge(
             arrays["q_value"][m, m, g] = q.get((mask, language), 1.0)
             arrays["q_specific"][m, m, g] = specific.get((mask, language), 1.0)
             arrays["mean_shift"][m, m, g] = shift
+            arrays["specific_shift"][m, m, g] = beyond * shift
             arrays["p_value"][m, m, g] = arrays["q_value"][m, m, g] / 4
     arrays["q_value"][0, 1] = 0.001  # another value's dilemmas: no verdict on them
     family = {"own": {"cells": 4, "smallest_q": min([*q.values(), 1.0])}}
@@ -89,7 +97,7 @@ def test_what_could_not_be_judged_says_why(draws: int, reason: str) -> None:
 def test_selective_needs_all_three(
     q: float, specific: float, harm: tuple[float, float] | None, reason: str
 ) -> None:
-    found = not_selective(q, specific, 0.1, harm)
+    found = not_selective(q, specific, 0.1, harm, further=True)
     assert reason in found
     assert bool(found) == bool(reason)
 
@@ -115,3 +123,10 @@ def test_texts_without_values_have_one_family() -> None:
     (of,) = found["found"]
     assert (of["mask"], of["language"], of["selective"]) == ("zeal", "en", False)
     assert of["not_selective"] == "the texts have no values"
+
+
+def test_a_mask_that_moves_other_values_further_is_not_selective() -> None:
+    q = {("calm", "en"): 0.01}
+    for beyond, selective in ((0.5, True), (-0.5, False)):
+        (found,) = judge(q, q, beyond=beyond, harm=NO_HARM)["found"]  # type: ignore[attr-defined]
+        assert found["selective"] is selective

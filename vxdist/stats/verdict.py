@@ -80,11 +80,14 @@ def conclude(
     for m, mask in enumerate(masks):
         for g, language in enumerate(languages):
             at = (m, m if has_values else 0, g)
-            names = ("mean_shift", "p_value", "q_value", "q_specific")
-            shift, p, q, specific = (float(effect[name][at]) for name in names)
+            names = ("mean_shift", "p_value", "q_value", "q_specific", "specific_shift")
+            shift, p, q, specific, beyond = (float(effect[name][at]) for name in names)
             if not q <= fdr:
                 continue
-            reason = not_selective(q, specific, fdr, _harm_of(harm, m, g)) if has_values else VALUES
+            reason = VALUES
+            if has_values:
+                of_harm, further = _harm_of(harm, m, g), shift * beyond > 0
+                reason = not_selective(q, specific, fdr, of_harm, further=further)
             found.append(
                 Found(
                     mask=mask,
@@ -112,23 +115,29 @@ def _harm_of(harm: Harm | None, m: int, g: int) -> tuple[float, float] | None:
     return None if harm is None else (float(harm.p_MG[m, g]), float(harm.rank_MG[m, g]))
 
 
-def not_selective(q: float, q_specific: float, fdr: float, harm: tuple[float, float] | None) -> str:
+def not_selective(
+    q: float,
+    q_specific: float,
+    fdr: float,
+    harm: tuple[float, float] | None,
+    *,
+    further: bool,
+) -> str:
     """Why a mask is not selective; empty if it is.
 
-    It is if it moves its own value's dilemmas (q), and those more than other values' (q_specific),
-    and does no more harm than its draws. `harm` is the one-sided p of that, and where there is none
-    the rank among the draws decides, which is 1 above all; None if it was not measured. NaN is not
-    judged.
+    It is if it moves its own value's dilemmas (q), those otherwise than other values' (q_specific,
+    whose p is two-sided) and `further`, and does no more harm than its draws. `harm` is the
+    one-sided p of that, and where there is none the rank among the draws decides, which is 1 above
+    all; None if it was not measured. NaN is not judged.
     """
-    if not q <= fdr:
-        return "its own dilemmas do not move more than under its matched draws"
-    if np.isnan(q_specific):
-        return "not tested against other values"
-    if not q_specific <= fdr:
-        return "its own dilemmas do not move more than other values'"
     p, rank = harm or (np.nan, np.nan)
-    if np.isnan(p) and np.isnan(rank):
-        return "harm not measured"
-    if p <= fdr or (np.isnan(p) and rank == 1):
-        return "it harms neutral text more than its matched draws do"
-    return ""
+    reasons = {
+        "its own dilemmas do not move more than under its matched draws": not q <= fdr,
+        "not tested against other values": np.isnan(q_specific),
+        "its own dilemmas do not move more than other values'": not q_specific <= fdr,
+        "its own dilemmas move less far than other values'": not further,
+        "harm not measured": np.isnan(p) and np.isnan(rank),
+        "it harms neutral text more than its matched draws do": p <= fdr
+        or (np.isnan(p) and rank == 1),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), "")
