@@ -110,16 +110,20 @@ def _levels(path: str, score: str) -> dict[str, Any]:
 
 
 def _effects(path: str, evaluation: str, selected_LNV: Bools) -> dict[str, Any]:
-    """Level 5: the masks found, the selective ones, and their shifts beside those on others."""
+    """Level 5: the masks found, those of them that move own dilemmas further than others', and the
+    shifts of both."""
     if not selected_LNV.any():
-        return {"masks": 0, "found": 0, "selective": 0, "sentence": "nothing selected", "cells": []}
+        return {"masks": 0, "found": 0, "further": 0, "sentence": "nothing selected", "cells": []}
     answer = vxstore.effects(vxstore.open(path), evaluation)
     table, verdict = answer["cells"], answer["verdict"]
-    cells = []
+    cells: list[dict[str, Any]] = []
+    further = set()
     for mask in table["mask"].unique():
         of_mask = table[table["mask"] == mask]
         own = of_mask[of_mask["value"] == mask].iloc[0]
         others = of_mask[of_mask["value"] != mask]["mean_shift"]
+        if own["q_specific"] <= verdict["fdr"] and own["mean_shift"] * own["specific_shift"] > 0:
+            further.add(mask)
         numbers = ("mean_shift", "control_mean", "p_value", "q_value", "p_specific", "q_specific")
         cells.append(
             {
@@ -134,7 +138,7 @@ def _effects(path: str, evaluation: str, selected_LNV: Bools) -> dict[str, Any]:
     return {
         "masks": verdict["masks"],
         "found": len(verdict["found"]),
-        "selective": sum(of["selective"] for of in verdict["found"]),
+        "further": len(further & {of["mask"] for of in verdict["found"]}),
         "null_rate": answer["null_rate"],
         "sentence": answer["sentence"],
         "cells": cells,

@@ -5,7 +5,7 @@ from typing import Any
 
 HEAD = (
     "model", "causal", "selector", "level 1", "2", "3", "4", "selected", "precision", "recall",
-    "own shift", "others", "controls", "level 5", "selective",
+    "own shift", "others", "controls", "level 5", "further",
 )  # fmt: skip
 
 
@@ -24,13 +24,13 @@ def summarise(result: Mapping[str, Any]) -> list[str]:
         runs = [run for run in result["runs"] if run["kind"] == kind]
         for selector in runs[0]["selectors"]:
             of = [run["selectors"][selector]["evaluation"] for run in runs]
-            masks, found, selective = (
-                sum(each[key] for each in of) for key in ("masks", "found", "selective")
+            masks, found, further = (
+                sum(each[key] for each in of) for key in ("masks", "found", "further")
             )
             some = sum(each["found"] > 0 for each in of)
             lines.append(
-                f"{kind}, {selector}: level 5 for {found} of {masks} masks ({selective} selective)"
-                f", in {some} of {len(of)} models"
+                f"{kind}, {selector}: level 5 for {found} of {masks} masks "
+                f"({further} beyond others), in {some} of {len(of)} models"
             )
     return lines
 
@@ -52,7 +52,7 @@ def _rows(run: Mapping[str, Any]) -> list[tuple[str, ...]]:
                 _ratio(of["recall"]),
                 *(_mean(evaluation, key) for key in ("mean_shift", "others_mean", "control_mean")),
                 f"{evaluation['found']} of {evaluation['masks']}",
-                str(evaluation["selective"]),
+                str(evaluation["further"]),
             )
         )
     return rows

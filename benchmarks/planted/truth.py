@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import special
-from vxdist.evaluate.prompting import Prompter
-from vxdist.evaluate.questions import ask
 
+from vxdist.asking.checks import make_outcome
+from vxdist.asking.identity import choose_today
+from vxdist.asking.prompting import Prompter
+from vxdist.asking.questions import ask
 from vxdist.config import Config
 from vxdist.corpus import load_corpus
-from vxdist.evaluate.checks import make_outcome
-from vxdist.evaluate.identity import choose_today
 from vxdist.hooks.attach import watch
 from vxdist.hooks.selftest import ready_hook_points
 from vxdist.model.load import describe_model, load_model, load_tokenizer

@@ -47,7 +47,7 @@ def test_planted_values_reach_level_5_and_those_of_the_twin_do_not(tmp_path: Pat
     assert planted["truth"]["shaped_causal"] == planted["truth"]["shaped"]
     assert twin["truth"]["shaped_causal"] == 0
     found = planted["selectors"]["contrast"]["evaluation"]
-    assert found["selective"] >= result["size"]["values"] / 2
+    assert found["further"] >= result["size"]["values"] / 2
     for cell in found["cells"]:
         if cell["q_value"] <= result["fdr"]:
             assert cell["mean_shift"] < -2 * abs(cell["others_mean"])
@@ -98,9 +98,9 @@ def test_one_by_one_in_a_batch_is_as_one_by_one(
 ) -> None:
     from planted.truth import Singly
 
+    from vxdist.asking.checks import make_outcome
     from vxdist.config import Config, CorpusConfig, ModelConfig
     from vxdist.corpus import load_corpus
-    from vxdist.evaluate.checks import make_outcome
     from vxdist.hooks.ablation import Ablation
     from vxdist.model.load import load_model
     from vxdist.model.source import find_model
