@@ -35,7 +35,7 @@ types: .venv/ready
 # Two workers, as many tests wait for subprocesses; the tests of a file share their fixtures. In the
 # order of the files, or those with few but long tests would come last, and one worker be idle.
 unit: .venv/ready
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=15
 
 soak: .venv/ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile --soak 2 -m long

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from vxdist.model.layouts import LAYOUTS
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 VALUES = ("kindness", "candour", "thrift")
@@ -18,6 +20,8 @@ FAMILIES: dict[str, dict[str, Any]] = json.loads(
     Path(__file__).with_name("data").joinpath("families.json").read_text()
 )
 """Small configurations: three layers of 48 neurons, 512 tokens."""
+ONE_EACH = {layout.families[-1] for layout in LAYOUTS}
+"""A family of each layout."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -51,6 +55,18 @@ def families() -> list[str]:
 @pytest.fixture(scope="session", params=FAMILIES)
 def family(request: pytest.FixtureRequest) -> str:
     """Every supported family in turn."""
+    return str(request.param)
+
+
+@pytest.fixture(
+    scope="session",
+    params=[
+        pytest.param(name, marks=[] if name in ONE_EACH else [pytest.mark.long])
+        for name in FAMILIES
+    ],
+)
+def layout_family(request: pytest.FixtureRequest) -> str:
+    """One family of each layout in turn; in a soak every one."""
     return str(request.param)
 
 

@@ -70,11 +70,11 @@ def write(folder: Path, out: Path, affine: Affine, cut: Mapping[int, Any] = CUT)
 
 @pytest.fixture(scope="module")
 def saved(
-    family: str, make_model: Callable[[str], Any], tmp_path_factory: pytest.TempPathFactory
+    layout_family: str, make_model: Callable[[str], Any], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A small model of each family, whose biases are not zero."""
-    folder = tmp_path_factory.mktemp(family) / "model"
-    model = make_model(family)
+    folder = tmp_path_factory.mktemp(layout_family) / "model"
+    model = make_model(layout_family)
     torch.manual_seed(5)
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
@@ -109,9 +109,11 @@ def _bytes(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.contiguous().reshape(-1).view(torch.uint8)
 
 
-def test_a_shift_goes_into_the_bias_or_is_refused(saved: Path, tmp_path: Path, family: str) -> None:
+def test_a_shift_goes_into_the_bias_or_is_refused(
+    saved: Path, tmp_path: Path, layout_family: str
+) -> None:
     affine = affine_of(shift=0.5)
-    if family not in BIASED.split():
+    if layout_family not in BIASED.split():
         with pytest.raises(
             UserError, match=r"cannot be folded .*; ablate with --intervention zero"
         ):

@@ -196,6 +196,7 @@ def run_process(options: list[str]) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.DEVNULL)
 
 
+@pytest.mark.long
 def test_two_ranks_give_what_one_gives(located: list[str]) -> None:
     one, two = ([*located, "--attribute.name", name] for name in ("one", "two"))
     assert main(["attribute", *one]) == 0

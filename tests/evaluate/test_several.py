@@ -122,6 +122,7 @@ def test_another_setting_of_one_is_refused_by_that_one_only(
     assert "normalise is per_character there, sum here" in line
 
 
+@pytest.mark.long
 def test_two_ranks(evaluated: Any, reduced: Any, tmp_path: Path) -> None:
     run = reduced.copied(tmp_path)
     command = [

@@ -90,8 +90,8 @@ def make(intervention: Intervention, value: str = "calm") -> Affine:
     return intervention.affine(recorded(), value, "en")
 
 
-def test_scaling_is_scaling_columns(make_model: Callable[[str], Any], family: str) -> None:
-    model, plain = make_model(family), make_model(family)
+def test_scaling_is_scaling_columns(make_model: Callable[[str], Any], layout_family: str) -> None:
+    model, plain = make_model(layout_family), make_model(layout_family)
     affine = make(Scale(ScaleSettings(dose=2.5)))
     hook_points = find_hook_points(plain.get_decoder())
     found = ablated(model, affine)
@@ -113,9 +113,9 @@ def _column(output: Any, num_units: int, neuron: int) -> torch.Tensor:
 
 
 def test_dose_0_is_zero_and_dose_1_intact_to_the_bit(
-    make_model: Callable[[str], Any], family: str
+    make_model: Callable[[str], Any], layout_family: str
 ) -> None:
-    model = make_model(family)
+    model = make_model(layout_family)
     zero = ablated(model, make(Zero()))
     assert torch.equal(ablated(model, make(Scale(ScaleSettings(dose=0.0)))), zero)
     intact = logits(model)
@@ -125,9 +125,9 @@ def test_dose_0_is_zero_and_dose_1_intact_to_the_bit(
 
 
 def test_adding_is_a_hook_that_adds_standard_deviations(
-    make_model: Callable[[str], Any], family: str
+    make_model: Callable[[str], Any], layout_family: str
 ) -> None:
-    model, known = make_model(family), recorded()
+    model, known = make_model(layout_family), recorded()
     mean_LN, square_LN = (
         known.mean_LN(f"activation_{of}", None, "en") for of in ("sum", "square_sum")
     )
@@ -148,9 +148,9 @@ def test_adding_is_a_hook_that_adds_standard_deviations(
     ],
 )
 def test_another_values_mean_is_a_constant(
-    make_model: Callable[[str], Any], family: str, value: str | None, mask: str, others: Any
+    make_model: Callable[[str], Any], layout_family: str, value: str | None, mask: str, others: Any
 ) -> None:
-    model = make_model(family)
+    model = make_model(layout_family)
     mean_LN = np.nan_to_num(recorded().mean_LN("activation_sum", others, "en"))
     found = ablated(model, make(OtherMean(OtherMeanSettings(value=value)), mask))
     expected = by_hand(model, lambda layer, n, h: torch.full_like(h, float(mean_LN[layer, n])))
