@@ -123,7 +123,7 @@ class TestRefusals:
         assert main(["foo"]) == 2
         error = capsys.readouterr().err
         assert "did you mean" not in error
-        assert "there are locate, reduce, evaluate, report, run" in error
+        assert "there are locate, attribute, reduce, evaluate, report, run" in error
         assert main(["repotr"]) == 2
         assert "did you mean report?" in capsys.readouterr().err
 
