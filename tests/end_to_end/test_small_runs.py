@@ -149,6 +149,7 @@ def test_the_world_size_does_not_change_a_bit(
     )
 
 
+@pytest.mark.long
 def test_more_ranks_than_parts(run_options: list[str], tmp_path: Path) -> None:
     few = [
         *run_options[:4],
@@ -236,6 +237,7 @@ def test_sigterm_stops_with_3_and_the_same_command_goes_on(
     assert counts(store).equals(counts(tmp_path / "run.zarr"))
 
 
+@pytest.mark.long
 def test_sigterm_while_the_model_loads(
     run_options: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -371,6 +373,7 @@ def test_help_is_torch_free() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
+@pytest.mark.long
 def test_several_devices_without_torchrun(run_options: list[str], tmp_path: Path) -> None:
     """Lightning starts the other process itself."""
     assert main(["locate", *run_options]) == 0
