@@ -100,6 +100,13 @@ def find_levels(block: xr.Dataset, claims: Claims) -> NDArray[np.int8]:
     return level_GVLN
 
 
+def selected_with_claim(block: xr.Dataset, claims: Claims) -> NDArray[np.bool_]:
+    """The selected neurons that have any claim, (language, value, layer, neuron); `block` as for
+    `find_levels`."""
+    selected_GVLN = block[SELECTED].transpose(*ORDER).values
+    return np.asarray(selected_GVLN & (find_levels(block, claims) > LISTED))
+
+
 def has_claim(block: xr.Dataset, claim: Claim, fdr: float) -> NDArray[np.bool_]:
     """Which neurons have a claim, (language, value, layer, neuron); NaN, not tested, never does."""
     return np.asarray(block[claim.array].transpose(*ORDER).values <= fdr)

@@ -98,11 +98,6 @@ def begun_attrs(path: str, name: str) -> dict[str, Any]:
     return begun.begun_attrs(path, f"evaluation/{name}")
 
 
-def discard_unmeasured(path: str, name: str) -> bool:
-    """Remove evaluation/NAME if it was begun and no condition is sealed; returns whether it was."""
-    return begun.discard_unsealed(path, f"evaluation/{name}")
-
-
 class ConditionRecorder:
     """Fills and seals conditions of an evaluation that `create_evaluation` made."""
 

@@ -12,13 +12,13 @@ import torch
 from transformers import PreTrainedModel
 
 from vxdist.asking.logits import last_logits
-from vxdist.asking.outcomes import Question
+from vxdist.asking.outcomes import Item, Outcome, Question
 from vxdist.asking.prompting import Prompter
 from vxdist.errors import UserError
 from vxdist.plan import pack
 from vxdist.ranks import is_first_rank
 from vxdist.runtime.work import make_batch
-from vxstore.outcome import ENOUGH_MASS
+from vxstore.outcome import ENOUGH_MASS, NEUTRAL
 
 NUMBER = 16
 """Questions of a trial."""
@@ -98,6 +98,29 @@ class Trial:
     def _advise(self) -> str:
         """The settings that may have the model answer, in one line."""
         return f"set one of {', '.join(self.prompter.remedies())}; or ask otherwise in the prompts"
+
+
+def make_trial(
+    outcome: Outcome,
+    questions: Sequence[Question],
+    items: Sequence[Item],
+    prompter: Prompter,
+    least_mass: float,
+    *,
+    tokens_per_batch: int,
+    max_padding: float,
+) -> Trial | None:
+    """The trial of some of the questions about `items`; None if the outcome has no answer mass."""
+    if outcome.mass_of is None:
+        return None
+    values = [getattr(item, "value", NEUTRAL) for item in items]
+    return Trial(
+        questions=pick_questions(questions, values),
+        prompter=prompter,
+        least_mass=least_mass,
+        tokens_per_batch=tokens_per_batch,
+        max_padding=max_padding,
+    )
 
 
 def pick_questions(questions: Sequence[Question], values: Sequence[str]) -> list[Question]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vxdist.asking.beginning import describe_questions, is_begun, make_way
 from vxdist.asking.checks import (
     check_dilemmas,
     check_edition,
@@ -16,17 +17,15 @@ from vxdist.asking.identity import (
     choose_today,
     describe_asking,
     digest_questions,
-    refuse_others,
 )
 from vxdist.asking.outcomes import Differentiable, Question
 from vxdist.asking.prompting import Prompter
 from vxdist.asking.questions import ask
-from vxdist.asking.trial import Trial, pick_questions
+from vxdist.asking.trial import make_trial
 from vxdist.attribute.checks import asking_settings, check_labels, make_differentiable
 from vxdist.attribute.work import AttributeWork
 from vxdist.config import Config, EvaluateConfig
 from vxdist.corpus import Corpus, EvaluationItem, load_corpus
-from vxdist.errors import UserError
 from vxdist.model.load import describe_model, load_tokenizer
 from vxdist.model.source import ModelSource, find_model
 from vxdist.output import Output
@@ -35,7 +34,7 @@ from vxdist.runtime.launch import find_launch
 from vxdist.runtime.loop import run_loop
 from vxdist.runtime.strategy import resolve_strategy
 from vxstore.attribution import AttributionRecorder, Labels, create_attribution
-from vxstore.begun import begun_attrs, discard_unsealed
+from vxstore.begun import begun_attrs
 from vxstore.identity import begun_alike, finished_alike
 from vxstore.read import Store, open_store
 from vxstore.text import plural
@@ -87,7 +86,7 @@ def run(config: Config, output: Output) -> None:
             output.say(f"attribute: {this.group} exists already; no model work")
         return
     if launch.rank == 0:
-        _make_way(this, identity)
+        make_way(config.store, this.group, identity, KEY)
     shape = describe_model(source)
     prompter = Prompter(load_tokenizer(source), this.asking, today)
     questions = ask(this.outcome, this.items, prompter, source, shape)
@@ -146,16 +145,6 @@ def describe(this: Run, corpus: Corpus) -> dict[str, Any]:
     return found
 
 
-def _make_way(this: Run, identity: Mapping[str, Any]) -> None:
-    """Remove an attribution of other settings if nothing of it is sealed. Raises UserError, naming
-    what differs, if something is."""
-    try:
-        begun_alike(this.store.path, this.group, identity, KEY)
-    except UserError:
-        if not discard_unsealed(this.store.path, this.group):
-            raise
-
-
 def _begin(
     this: Run,
     identity: Mapping[str, Any],
@@ -167,20 +156,11 @@ def _begin(
 
     Raises UserError if it was begun with others.
     """
-    path, digest = this.store.path, digest_questions(questions)
-    if kept := begun_attrs(path, this.group):
-        try:
-            refuse_others(kept["questions_digest"], digest, KEY, "attribution")
-        except UserError:
-            if not discard_unsealed(path, this.group):
-                raise
-        else:
-            return
-    samples = {q.language: prompter.show(q.token_ids_T) for q in reversed(questions)}
+    if is_begun(this.store.path, this.group, questions, KEY, "attribution"):
+        return
     attrs = {
         **identity,
-        "questions_digest": digest,
-        "sample_prompts": samples,
+        **describe_questions(questions, prompter),
         "attributed": this.outcome.effect_of,
         "config": this.config.kept("model", "corpus", "attribute", "evaluate", "trainer"),
     }
@@ -217,11 +197,8 @@ def _make_work(this: Run, prompter: Prompter, questions: Sequence[Question]) -> 
         "tokens_per_batch": settings.tokens_per_batch,
         "max_padding": settings.max_padding,
     }
-    trial = None
-    if this.outcome.mass_of is not None:
-        picked = pick_questions(questions, [item.value for item in this.items])
-        least = this.asking.least_mass
-        trial = Trial(questions=picked, prompter=prompter, least_mass=least, **packing)
+    least = this.asking.least_mass
+    trial = make_trial(this.outcome, questions, this.items, prompter, least, **packing)
     return AttributeWork(
         this.outcome,
         questions,

@@ -3,34 +3,28 @@
 from collections.abc import Sequence
 from typing import Any
 
-from vxdist.asking.identity import digest_questions, refuse_others
+from vxdist.asking import beginning
 from vxdist.asking.outcomes import Question, Traits
 from vxdist.asking.prompting import Prompter
-from vxdist.errors import UserError
 from vxdist.evaluate.attributed import draw_at_quantiles, read_neurons
 from vxdist.evaluate.conditions import make_conditions, mask_neurons
 from vxdist.evaluate.identity import ABSENT, Run, known_to
 from vxdist.output import Output
-from vxstore.evaluation import (
-    DilemmaLabels,
-    begun_attrs,
-    create_evaluation,
-    discard_unmeasured,
-)
-from vxstore.identity import begun_alike
+from vxstore.begun import begun_attrs
+from vxstore.evaluation import DilemmaLabels, create_evaluation
 from vxstore.outcome import NEUTRAL
 from vxstore.text import plural
+
+KEY = "evaluate.name"
+"""The setting that names an evaluation."""
 
 
 def make_way(this: Run, identity: dict[str, Any]) -> None:
     """Remove an evaluation of other settings if nothing of it is measured, as after a trial that
     failed. Raises UserError, naming what differs, if something is."""
-    path, kept = this.store.path, begun_attrs(this.store.path, this.name)
-    try:
-        begun_alike(path, this.group, known_to(kept, identity), "evaluate.name", absent=ABSENT)
-    except UserError:
-        if not discard_unmeasured(path, this.name):
-            raise
+    path = this.store.path
+    known = known_to(begun_attrs(path, this.group), identity)
+    beginning.make_way(path, this.group, known, KEY, absent=ABSENT)
 
 
 def begin(
@@ -44,19 +38,9 @@ def begin(
 
     Raises UserError if it was begun with others.
     """
-    path, kept = this.store.path, begun_attrs(this.store.path, this.name)
-    digest = digest_questions(questions)
-    if kept:
-        try:
-            refuse_others(kept.get("questions_digest"), digest, "evaluate.name", "evaluation")
-        except UserError:
-            if not discard_unmeasured(path, this.name):
-                raise
-        else:
-            return
-    samples = {q.language: prompter.show(q.token_ids_T) for q in reversed(questions)}
-    attrs = {**identity, "questions_digest": digest, "sample_prompts": samples}
-    _create(this, attrs, output)
+    if not beginning.is_begun(this.store.path, this.group, questions, KEY, "evaluation"):
+        attrs = identity | beginning.describe_questions(questions, prompter)
+        _create(this, attrs, output)
 
 
 def _create(this: Run, identity: dict[str, Any], output: Output) -> None:

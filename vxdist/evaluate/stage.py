@@ -18,7 +18,7 @@ from vxdist.asking.identity import choose_today, digest_questions
 from vxdist.asking.outcomes import Question
 from vxdist.asking.prompting import Prompter, Today
 from vxdist.asking.questions import ask
-from vxdist.asking.trial import Trial, pick_questions
+from vxdist.asking.trial import make_trial
 from vxdist.config import Config, EvaluateConfig
 from vxdist.corpus import Corpus, load_corpus
 from vxdist.evaluate.begin import begin, make_way
@@ -28,7 +28,7 @@ from vxdist.evaluate.identity import ABSENT, Run, describe, known_to
 from vxdist.evaluate.work import EvaluateWork, Measurement
 from vxdist.hooks.masks import check_needs, find_score, make_intervention
 from vxdist.hooks.recorded import read_recorded
-from vxdist.model.load import ModelShape, describe_model, load_tokenizer
+from vxdist.model.load import describe_model, load_tokenizer
 from vxdist.model.source import ModelSource, find_model
 from vxdist.output import Output
 from vxdist.ranks import is_first_rank
@@ -39,7 +39,6 @@ from vxdist.runtime.strategy import resolve_strategy
 from vxstore.evaluation import ConditionRecorder, begun_attrs
 from vxstore.identity import begun_alike, finished_alike
 from vxstore.mask_file import read_masks
-from vxstore.outcome import NEUTRAL
 from vxstore.read import Store, open_store
 
 
@@ -73,7 +72,12 @@ def run(config: Config, output: Output) -> None:
         for this, identity, _ in left:
             make_way(this, identity)
     shape = describe_model(source)
-    begun = [_begin(this, identity, today, source, shape) for this, identity, today in left]
+    tokenizer = load_tokenizer(source) if left else None
+    begun = []
+    for this, identity, today in left:
+        prompter = Prompter(tokenizer, this.settings, today)
+        questions = ask(this.outcome, this.items, prompter, source, shape)
+        begun.append(Begun(run=this, prompter=prompter, questions=questions, identity=identity))
     measurements = [_measurement(of) for of in begun]  # refuses texts longer than a batch
     if launch.rank == 0:
         for of in begun:
@@ -109,14 +113,6 @@ def _identify(
     return None
 
 
-def _begin(
-    this: Run, identity: dict[str, Any], today: Today, source: ModelSource, shape: ModelShape
-) -> Begun:
-    prompter = Prompter(load_tokenizer(source), this.settings, today)
-    questions = ask(this.outcome, this.items, prompter, source, shape)
-    return Begun(run=this, prompter=prompter, questions=questions, identity=identity)
-
-
 def _common(begun: Sequence[Begun]) -> dict[str, Any]:
     """What all ranks must agree in: of one evaluation as it is, of several under their names."""
     found = {
@@ -133,15 +129,8 @@ def _measurement(begun: Begun) -> Measurement:
         "tokens_per_batch": settings.tokens_per_batch,
         "max_padding": settings.max_padding,
     }
-    trial = None
-    if this.outcome.mass_of is not None:
-        values = [getattr(item, "value", NEUTRAL) for item in this.items]
-        trial = Trial(
-            questions=pick_questions(questions, values),
-            prompter=begun.prompter,
-            least_mass=settings.least_mass,
-            **packing,
-        )
+    least = settings.least_mass
+    trial = make_trial(this.outcome, questions, this.items, begun.prompter, least, **packing)
     return Measurement(
         this.outcome,
         questions,

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vxstore.claims import LISTED, find_levels
+from vxstore.claims import selected_with_claim
 from vxstore.declared import SELECTED
 from vxstore.errors import StoreError
 from vxstore.query.lookup import Score, open_score
@@ -144,7 +144,7 @@ def _read(score: Score, values: Sequence[str], languages: Sequence[str]) -> _Sid
     blocks = [
         block.isel(value=value_V, language=language_G) for _, block in layer_blocks(score, *names)
     ]
-    claimed = [selections(b) & (find_levels(b, claims) > LISTED) for b in blocks]
+    claimed = [selected_with_claim(b, claims) for b in blocks]
     return _Side(
         key_GVLN=ranking.sign * np.concatenate([numbers(b, ranking) for b in blocks], axis=2),
         ranked_GVLN=np.concatenate([took_part(b, ranking) for b in blocks], axis=2),

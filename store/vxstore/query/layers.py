@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vxstore.claims import LISTED, find_levels
+from vxstore.claims import selected_with_claim
 from vxstore.declared import SELECTED
 from vxstore.query.lookup import open_score, require_known
 from vxstore.query.ranking import layer_blocks, selections
@@ -40,9 +40,7 @@ def layers(store: Store, *, language: str | None = None, score: str | None = Non
         block = whole.isel(language=language_G)
         chosen = {"selected_count": selections(block)}
         if claims.claims:
-            chosen["claimed_count"] = chosen["selected_count"] & (
-                find_levels(block, claims) > LISTED
-            )
+            chosen["claimed_count"] = selected_with_claim(block, claims)
         for name, chosen_GVLN in chosen.items():
             count_GLV = chosen_GVLN.sum(axis=3).transpose(0, 2, 1)
             distinct_GL1 = chosen_GVLN.any(axis=1).sum(axis=2)[..., None]

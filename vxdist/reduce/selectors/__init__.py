@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol
 from numpy import bool_
 from numpy.typing import NDArray
 
+from vxdist.errors import UserError
 from vxdist.reduce.counts import LanguageCounts
 from vxstore.schema import ArraySpec
 
@@ -25,6 +26,19 @@ SELECTORS = {
 
 ByLayers = Callable[[slice], NDArray[Any]]
 """Computes some layers of an array, for arrays too large to hold for all languages at once."""
+
+
+def check_top_fraction(selector: str, top_fraction: float) -> None:
+    """Raise UserError unless the setting of a selector is a fraction above 0."""
+    if not 0 < top_fraction <= 1:
+        raise UserError(
+            f"reduce.{selector}.top_fraction: found {top_fraction}, expected above 0, at most 1"
+        )
+
+
+def most_of_value(top_fraction: float, neurons: int, values: int) -> int:
+    """Neurons of each value, if so many of all may be selected, and as many for each value."""
+    return max(1, round(top_fraction * neurons / values))
 
 
 @dataclass(frozen=True, kw_only=True)

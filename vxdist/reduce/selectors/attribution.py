@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vxdist.errors import UserError
 from vxdist.reduce.counts import LanguageCounts
-from vxdist.reduce.selectors import Selection
+from vxdist.reduce.selectors import Selection, check_top_fraction, most_of_value
 from vxstore.read import Store
 from vxstore.schema import POOLED, ArraySpec
 from vxstore.text import plural
@@ -65,10 +65,7 @@ class Attribution:
 
     def check(self) -> None:
         """Raise UserError if a setting is out of range."""
-        if not 0 < (found := self.settings.top_fraction) <= 1:
-            raise UserError(
-                f"reduce.attribution.top_fraction: found {found}, expected above 0, at most 1"
-            )
+        check_top_fraction("attribution", self.settings.top_fraction)
 
     def describe_source(self, store: Store) -> dict[str, Any]:
         """Attributes of the score: the attribution that it is made from.
@@ -101,7 +98,7 @@ class Attribution:
         """Of each value, the first by t that are below zero, as many for each value."""
         source = counts.store.attribution(self._find(counts.store))
         shape_LN, values = counts.shape_LN, len(counts.values)
-        most = max(1, round(self.settings.top_fraction * shape_LN[0] * shape_LN[1] / values))
+        most = most_of_value(self.settings.top_fraction, shape_LN[0] * shape_LN[1], values)
         t_LNV = np.concatenate([_t(source, counts, of)[0] for of in counts.blocks()])
         flat = t_LNV.reshape(-1, values)
         selected_LNV = np.zeros(t_LNV.shape, dtype=bool)

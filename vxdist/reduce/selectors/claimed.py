@@ -13,9 +13,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vxdist.errors import UserError
 from vxdist.reduce.counts import LanguageCounts
-from vxdist.reduce.selectors import Selection
+from vxdist.reduce.selectors import Selection, check_top_fraction, most_of_value
 from vxstore.schema import ArraySpec
 from vxstore.text import plural
 
@@ -65,11 +64,11 @@ class Contrast:
 
     def check(self) -> None:
         """Raise UserError if a setting is out of range."""
-        _check("contrast", self.settings.top_fraction)
+        check_top_fraction("contrast", self.settings.top_fraction)
 
     def most(self, neurons: int, values: int) -> int:
         """Neurons of each value that may be selected."""
-        return _most(self.settings.top_fraction, neurons, values)
+        return most_of_value(self.settings.top_fraction, neurons, values)
 
     def select(self, counts: LanguageCounts) -> Selection:
         """Of the (neuron, value) that are claimed, those with the largest t."""
@@ -98,11 +97,11 @@ class Exclusive:
 
     def check(self) -> None:
         """Raise UserError if a setting is out of range."""
-        _check("exclusive", self.settings.top_fraction)
+        check_top_fraction("exclusive", self.settings.top_fraction)
 
     def most(self, neurons: int, values: int) -> int:
         """Neurons of each value that may be selected."""
-        return _most(self.settings.top_fraction, neurons, values)
+        return most_of_value(self.settings.top_fraction, neurons, values)
 
     def select(self, counts: LanguageCounts) -> Selection:
         """Of the (neuron, value) that are claimed, those with the largest t."""
@@ -137,11 +136,11 @@ class Stance:
 
     def check(self) -> None:
         """Raise UserError if a setting is out of range."""
-        _check("stance", self.settings.top_fraction)
+        check_top_fraction("stance", self.settings.top_fraction)
 
     def most(self, neurons: int, values: int) -> int:
         """Neurons of each value that may be selected."""
-        return _most(self.settings.top_fraction, neurons, values)
+        return most_of_value(self.settings.top_fraction, neurons, values)
 
     def select(self, counts: LanguageCounts) -> Selection:
         """Of the (neuron, value) that are claimed, those with the largest t without its sign."""
@@ -163,17 +162,6 @@ class Stance:
     def describe(self, thresholds: Thresholds) -> str:
         """How many neurons were selected, of how many that could be."""
         return _describe(thresholds, "reacting to stance on a value unlike on the others")
-
-
-def _check(selector: str, top_fraction: float) -> None:
-    if not 0 < top_fraction <= 1:
-        raise UserError(
-            f"reduce.{selector}.top_fraction: found {top_fraction}, expected above 0, at most 1"
-        )
-
-
-def _most(top_fraction: float, neurons: int, values: int) -> int:
-    return max(1, round(top_fraction * neurons / values))
 
 
 def _select(counts: LanguageCounts, claims: Sequence[str], ranked_by: str, most: Any) -> Selection:
