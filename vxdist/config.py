@@ -175,6 +175,10 @@ class EvaluateConfig:
     control_pool: int = 16
     """Each control neuron is drawn from this many neurons nearest in activity to the one that it
     is matched to."""
+    control_dilemmas: Literal["all", "own"] = "all"
+    """Dilemmas that control draws are asked about: all, or those of their mask's own value only.
+    The latter takes a fraction of the time, and gives p for the effect of each mask on its own
+    value, but none for its effects on others, nor for what it does beyond them."""
     draws: Literal["random", "quantiles"] = "random"
     """Which matched sets the control draws are: any, or those at even quantiles of what an
     attribution of the same dilemmas predicts."""

@@ -21,6 +21,10 @@ HEAVY = (
     "p below 0.01 comes from the law of t, which random sets of neurons follow only roughly that "
     f"far out: what rests on it needs more draws ({ENOUGH_DRAWS}) or another run to be believed"
 )
+OWN = (
+    "The control draws were asked about the dilemmas of their own mask's value only, so that there "
+    "is no p of effects on other values' dilemmas, nor of effects beyond those"
+)
 CAUSAL = "5 causal"
 """The level of a mask that moves its own value's dilemmas more than its matched draws do."""
 MOVED = {"choice": "choices", "likelihood": "likelihoods", "harm": "neutral text"}

@@ -13,6 +13,7 @@ from vxstore.experts import count_experts, write_labels
 from vxstore.io import arrays, lock
 from vxstore.io.metadata import commit, utc_now
 from vxstore.names import names_on_disk
+from vxstore.outcome import asks_own, find_asked
 from vxstore.read import read_root_attrs
 from vxstore.schema import EVALUATION, ArraySpec, layered_chunks
 
@@ -116,6 +117,11 @@ class ConditionRecorder:
         digest = self._group.attrs.get("questions_digest")
         return None if digest is None else str(digest)
 
+    @property
+    def shares_prompts(self) -> bool:
+        """Whether what questions share is computed once; false in one of an earlier version."""
+        return bool(self._group.attrs.get("shares_prompts", False))
+
     def sealed(self) -> NDArray[np.bool_]:
         """Which conditions are scored whole; shape (condition,)."""
         return arrays.read_array(self._group, "sealed").astype(bool)
@@ -124,17 +130,27 @@ class ConditionRecorder:
         """The value whose neurons, or whose controls, a condition ablates; empty if intact."""
         return str(arrays.read_array(self._group, "mask")[condition])
 
+    def asked(self) -> NDArray[np.bool_]:
+        """Which dilemmas each condition is asked about; shape (condition, dilemma)."""
+        kind_C, mask_C, id_D = (
+            arrays.read_array(self._group, name) for name in ("kind", "mask", "dilemma")
+        )
+        if not asks_own(dict(self._group.attrs)):
+            return np.ones((len(kind_C), len(id_D)), dtype=bool)
+        return find_asked(kind_C, mask_C, arrays.read_array(self._group, "dilemma_value"))
+
     def write(self, condition: int, measured: Mapping[str, NDArray[Any]]) -> None:
         """Write one condition's measures, each (dilemma, ...), and, last, seal it.
 
-        Raises ValueError, before anything is written, if a number is not finite, or a text is
-        missing (None); StoreError if another run has taken the store over.
+        Raises ValueError, before anything is written, if a number of a dilemma that was asked is
+        not finite, or a text is missing (None); StoreError if another run has taken the store over.
         """
         lock.require(self._path, self._run)
+        asked_D = self.asked()[condition]
         for name, found in measured.items():
             if found.dtype == object and not all(isinstance(text, str) for text in found.flat):
                 raise ValueError(f"condition {condition}: {name} has no text for a question")
-            if found.dtype != object and not np.isfinite(found).all():
+            if found.dtype != object and not np.isfinite(found[asked_D]).all():
                 raise ValueError(f"condition {condition}: {name} is not finite")
         for name, numbers in measured.items():
             array = self.array(name)

@@ -81,3 +81,16 @@ def answer_mass(evaluation: xr.Dataset) -> dict[str, float]:
     mean_D = mass.values.reshape(mass.sizes["dilemma"], -1).mean(axis=1)
     spoken_D = np.array([str(label) for label in evaluation["dilemma_language"].values])
     return {g: float(mean_D[spoken_D == g].mean()) for g in dict.fromkeys(spoken_D.tolist())}
+
+
+def asks_own(attrs: Mapping[str, Any]) -> bool:
+    """Whether the control draws of an evaluation were asked about the dilemmas of their mask's own
+    value only."""
+    return attrs.get("control_dilemmas") == "own"
+
+
+def find_asked(
+    kind_C: NDArray[Any], mask_C: NDArray[Any], value_D: NDArray[Any]
+) -> NDArray[np.bool_]:
+    """Which dilemmas each condition is asked about, (C, D), in an evaluation that `asks_own`."""
+    return np.asarray((kind_C != "control")[:, None] | (mask_C[:, None] == value_D), dtype=bool)

@@ -1,6 +1,7 @@
 """What the model expects after a prompt, or at every token of a text.
 
-B: text of a batch, K: position kept, T: token, W: vocabulary.
+Q: text, B: row of a batch, K: position kept, T: token, W: vocabulary. Rows are texts where no other
+letter is used: B is Q.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
+from vxdist.asking.rows import attend, find_places
 from vxdist.runtime.work import Batch
 
 POSITIONS = 64
@@ -18,13 +20,15 @@ POSITIONS = 64
 
 
 def last_logits(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
-    """Logits of each text's last token, (B, W), in float32."""
-    last_B = batch.attention_mask_BT.sum(1) - 1
-    kept_K, where_B = torch.unique(last_B, return_inverse=True)
+    """Logits of each text's last token, (Q, W), in float32."""
+    rows, places = zip(*find_places(batch), strict=True)
+    device = batch.token_ids_BT.device
+    row_Q = torch.tensor(rows, device=device)
+    last_Q = torch.tensor([int(place_T[-1]) for place_T in places], device=device)
+    kept_K, where_Q = torch.unique(last_Q, return_inverse=True)
     logits_BKW = _run(model, batch, logits_to_keep=kept_K)
-    rows_B = torch.arange(len(where_B), device=where_B.device)
-    logits_BW: torch.Tensor = logits_BKW[rows_B, where_B].float()
-    return logits_BW
+    logits_QW: torch.Tensor = logits_BKW[row_Q, where_Q].float()
+    return logits_QW
 
 
 def all_logits(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
@@ -35,7 +39,7 @@ def all_logits(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
 def _run(model: PreTrainedModel, batch: Batch, **settings: Any) -> torch.Tensor:
     logits: torch.Tensor = model(
         input_ids=batch.token_ids_BT,
-        attention_mask=batch.attention_mask_BT,
+        **attend(batch, model),
         use_cache=False,
         **settings,
     ).logits
@@ -45,19 +49,21 @@ def _run(model: PreTrainedModel, batch: Batch, **settings: Any) -> torch.Tensor:
 def log_likelihoods(
     model: PreTrainedModel, batch: Batch, first: Sequence[int]
 ) -> NDArray[np.float64]:
-    """Log-likelihood (B,), in nats, of each text's tokens from number `first` on (at least 1)."""
-    lengths = batch.attention_mask_BT.sum(1).tolist()
-    spans = list(zip(first, lengths, strict=True))
-    needed = sorted({place for start, end in spans for place in range(start - 1, end - 1)})
-    kept_K = torch.tensor(needed, device=batch.token_ids_BT.device)
+    """Log-likelihood (Q,), in nats, of each text's tokens from number `first` on (at least 1)."""
+    device = batch.token_ids_BT.device
+    spans = [
+        (b, torch.as_tensor(place_T[start - 1 :], device=device))
+        for (b, place_T), start in zip(find_places(batch), first, strict=True)
+    ]
+    kept_K = torch.unique(torch.cat([place_T[:-1] for _, place_T in spans]))
     logits_BKW = _run(model, batch, logits_to_keep=kept_K)
-    found_B = np.zeros(len(spans))
-    for b, (start, end) in enumerate(spans):
-        places = torch.searchsorted(kept_K, torch.arange(start - 1, end - 1).to(kept_K))
-        log_p_TW = logits_BKW[b, places].float().log_softmax(-1)
-        tokens_T = batch.token_ids_BT[b, start:end]
-        found_B[b] = float(log_p_TW.gather(-1, tokens_T[:, None]).double().sum())
-    return found_B
+    found_Q = np.zeros(len(spans))
+    for q, (b, place_T) in enumerate(spans):
+        kept_T = torch.searchsorted(kept_K, place_T[:-1])
+        log_p_TW = logits_BKW[b, kept_T].float().log_softmax(-1)
+        next_T = batch.token_ids_BT[b, place_T[1:]]
+        found_Q[q] = float(log_p_TW.gather(-1, next_T[:, None]).double().sum())
+    return found_Q
 
 
 def compare(

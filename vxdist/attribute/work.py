@@ -103,6 +103,10 @@ class AttributeWork:
         self._attribution = Attribution(hook_points, device)
         self._checkpointing = self._decide(hook_points, device)
 
+    def settle(self, model: PreTrainedModel) -> bool:
+        """The questions decide the batches, whatever the model is."""
+        return False
+
     def begin(self, model: PreTrainedModel) -> None:
         """Make the trial, then have the graph begin at the embeddings."""
         if self._trial is not None:

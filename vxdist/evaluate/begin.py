@@ -71,8 +71,13 @@ def _create(this: Run, identity: dict[str, Any], output: Output) -> None:
     output.say(
         f"evaluate: {this.name}: {plural(len(this.items), _noun(this))} under {len(conditions)} "
         f"conditions (intact, {plural(len(this.values), 'mask')}, "
-        f"{plural(this.controls, 'control')} for each)"
+        f"{plural(this.controls, 'control')} for each{_of_own(this)})"
     )
+
+
+def _of_own(this: Run) -> str:
+    own = this.control_dilemmas == "own" and this.controls
+    return ", on its own value's dilemmas" if own else ""
 
 
 def _noun(this: Run) -> str:
@@ -82,8 +87,16 @@ def _noun(this: Run) -> str:
 def _attributes(this: Run, identity: dict[str, Any]) -> dict[str, Any]:
     """Attributes of the evaluation: its identity, and what readers need beside it."""
     masks = {} if this.settings.masks is None else {"masks": this.settings.masks}
-    traits = {"split": this.traits.split, "alternative": this.traits.alternative}
-    default = {"split": Traits.split, "alternative": Traits.alternative}
+    traits = {
+        "split": this.traits.split,
+        "alternative": this.traits.alternative,
+        "shares_prompts": this.traits.shares,
+    }
+    default = {
+        "split": Traits.split,
+        "alternative": Traits.alternative,
+        "shares_prompts": Traits.shares,
+    }
     return {
         **identity,
         "settings": identity["settings"] | masks,

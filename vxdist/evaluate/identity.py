@@ -25,6 +25,7 @@ ABSENT: Mapping[str, Any] = {
     "intervention": DEFAULT_INTERVENTION,
     "half": "all",
     "draws": "random",
+    "control_dilemmas": "all",
     "asking": {"chat": "auto", "template": "{}", "system": None, "answer_prefix": "null"},
 }
 """What the attributes mean that earlier versions did not write."""
@@ -71,6 +72,13 @@ class Run:
         return dataclasses.replace(self.settings, controls=self.controls)
 
     @property
+    def control_dilemmas(self) -> str:
+        """What control draws are asked about: all, if the texts have no values, or have no effect
+        to test."""
+        tested = self.traits.split == "evaluation" and self.outcome.effect_of is not None
+        return self.settings.control_dilemmas if tested else "all"
+
+    @property
     def draws(self) -> str:
         """How draws are chosen: at random for outcomes that no attribution predicts."""
         return self.settings.draws if hasattr(self.outcome, "log_odds") else "random"
@@ -111,6 +119,7 @@ def _describe_settings(this: Run) -> Any:
         "asking": describe_asking(evaluate),
         "half": evaluate.dilemmas,
         "draws": this.draws,
+        "control_dilemmas": this.control_dilemmas,
     }
     if config.model.dtype != "float32":
         # Numbers of 16 bits depend on what a question shares its batch with.

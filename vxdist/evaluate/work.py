@@ -12,14 +12,15 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
+from vxdist.asking.arrange import Arrangement, Batches
 from vxdist.asking.identity import digest_questions, refuse_others
 from vxdist.asking.outcomes import Outcome, Question, derive, traits_of
+from vxdist.asking.sharing import can_share
 from vxdist.asking.trial import Trial
 from vxdist.errors import UserError
 from vxdist.hooks.ablation import Ablation
 from vxdist.hooks.interventions import Affine
 from vxdist.model.hook_points import HookPoints
-from vxdist.plan import pack
 from vxdist.runtime.work import Batch
 from vxstore.evaluation import ConditionRecorder
 
@@ -51,37 +52,44 @@ class Measurement:
         self._open_recorder, self._affine = open_recorder, affine
         self._recorder: ConditionRecorder | None = None
         self._languages = list(languages)
-        batches = self._pack(tokens_per_batch, max_padding)
-        self.batches = tuple(batch for batch in batches for _ in range(self._traits.passes))
-        self.tokens = sum(
-            len(batch) * max(len(questions[q].token_ids_T) for q in batch) for batch in self.batches
+        self._arranged = partial(
+            Arrangement, questions, tokens_per_batch=tokens_per_batch, max_padding=max_padding
         )
+        self.arrangement = self._arranged(shares=self._traits.shares)
+        self._asked_CD = np.zeros((0, 0), dtype=bool)
         self._steps = 0
         self._masked: tuple[int, NDArray[np.bool_]] | None = None
         self._measured: dict[str, NDArray[Any]] = {}
 
-    def _pack(self, tokens_per_batch: int, max_padding: float) -> tuple[tuple[int, ...], ...]:
-        batches: list[tuple[int, ...]] = []
-        for language in self._languages:
-            asked = [n for n, q in enumerate(self.questions) if q.language == language]
-            lengths = [len(self.questions[n].token_ids_T) for n in asked]
-            packed = pack(
-                lengths,
-                tokens_per_batch=tokens_per_batch,
-                max_padding=max_padding,
-                section="evaluate",
-            )
-            batches += [tuple(asked[i] for i in batch) for batch in packed]
-        return tuple(batches)
+    def settle(self, model: PreTrainedModel) -> bool:
+        """Ask questions apart if the model does not allow else; returns whether that is so."""
+        if not self.arrangement.shares or can_share(model, self.arrangement):
+            return False
+        self.arrangement = self._arranged(shares=False)
+        return True
+
+    def batches(self, condition: int) -> Batches:
+        """Rows of each batch of a condition, in order; a batch comes once for each pass."""
+        batches = self.arrangement.batches(self._asked_CD[condition])
+        return tuple(batch for batch in batches for _ in range(self._traits.passes))
+
+    def count_tokens(self, condition: int) -> int:
+        """Tokens that run under a condition, padding included."""
+        asked_D = self._asked_CD[condition]
+        return self.arrangement.count_tokens(asked_D) * self._traits.passes
 
     def unsealed(self) -> list[int]:
-        """The conditions that are left.
+        """The conditions that are left. An evaluation goes on as it was begun: all its questions
+        are asked apart if some were.
 
         Raises UserError if the questions are not those that the evaluation was begun with.
         """
         self._recorder = self._open_recorder()
         digest = digest_questions(self.questions)
         refuse_others(self._recorder.questions_digest, digest, "evaluate.name", "evaluation")
+        if self.arrangement.shares and not self._recorder.shares_prompts:
+            self.arrangement = self._arranged(shares=False)
+        self._asked_CD = self._recorder.asked()
         self._clear()
         sealed = self._recorder.sealed()
         if sealed[INTACT]:
@@ -103,8 +111,10 @@ class Measurement:
         mask = self._recorder.mask(condition)
         return neurons, self._affine(mask, language) if mask else None
 
-    def step(self, model: PreTrainedModel, batch: Batch, questions: Sequence[Question]) -> None:
-        """Measure each question of the batch."""
+    def step(self, model: PreTrainedModel, batch: Batch, rows: Sequence[int]) -> None:
+        """Measure each question of a batch of these rows."""
+        batch.rows = tuple(self.arrangement.rows[r] for r in rows)
+        questions = [self.questions[q] for row in batch.rows for q in row.texts]
         measured = self._outcome.measure(model, batch, questions)
         if batch.filler:
             return
@@ -147,7 +157,7 @@ def _is_nothing(number: Any) -> bool:
 class EvaluateWork:
     """Measures what is left of some evaluations, a condition at a time, with one model.
 
-    Tasks and positions number the conditions and questions of all of them: those of evaluation n
+    Tasks and positions number the conditions and rows of all of them: those of evaluation n
     of k are n, n + k, n + 2 k and so on.
     """
 
@@ -158,11 +168,7 @@ class EvaluateWork:
         self._all = list(measurements)
         self._ablation: Ablation | None = None
         self._ablated: tuple[int, str] | None = None
-        batches = [of.batches for of in self._all]
-        self._batches = [
-            tuple(tuple(self._number(n, q) for q in batch) for batch in of)
-            for n, of in enumerate(batches)
-        ]
+        self._batches: dict[int, Batches] = {}
 
     def _number(self, of: int, item: int) -> int:
         return item * len(self._all) + of
@@ -177,24 +183,37 @@ class EvaluateWork:
 
         Raises UserError if the questions are not those that an evaluation was begun with.
         """
+        self._batches = {}
         return {
-            self._number(n, condition): of.tokens
+            self._number(n, condition): of.count_tokens(condition)
             for n, of in enumerate(self._all)
             for condition in of.unsealed()
         }
 
     def batches(self, task: int) -> Sequence[tuple[int, ...]]:
-        """Questions of each batch; the same under every condition of an evaluation."""
-        return self._batches[self._find(task)[0]]
+        """Rows of each batch; the same under every condition that asks the same."""
+        if task not in self._batches:
+            of, condition = self._find(task)
+            self._batches[task] = tuple(
+                tuple(self._number(of, row) for row in batch)
+                for batch in self._all[of].batches(condition)
+            )
+        return self._batches[task]
 
     def text(self, position: int) -> tuple[Any, Any]:
-        """Token ids of a question; nothing is counted."""
-        of, question = self._find(position)
-        return self._all[of].questions[question].token_ids_T, None
+        """Token ids of a row; nothing is counted."""
+        of, row = self._find(position)
+        return self._all[of].arrangement.rows[row].token_ids_W, None
 
     def attach(self, hook_points: HookPoints, device: torch.device) -> None:
         """Put the hooks on, with no neuron ablated yet."""
         self._ablation = Ablation(hook_points, device)
+
+    def settle(self, model: PreTrainedModel) -> bool:
+        """See which evaluations must ask their questions apart."""
+        changed = [measurement.settle(model) for measurement in self._all]
+        self._batches = {}
+        return any(changed)
 
     def begin(self, model: PreTrainedModel) -> None:
         """Make the trials, with no neuron ablated yet."""
@@ -206,9 +225,10 @@ class EvaluateWork:
         """Measure each question of the batch."""
         of, condition = self._find(batch.task)
         measurement = self._all[of]
-        questions = [measurement.questions[self._find(p)[1]] for p in batch.positions]
-        self._ablate(batch, measurement, condition, questions[0].language)
-        measurement.step(model, batch, questions)
+        rows = [self._find(position)[1] for position in batch.positions]
+        first = measurement.questions[measurement.arrangement.rows[rows[0]].texts[0]]
+        self._ablate(batch, measurement, condition, first.language)
+        measurement.step(model, batch, rows)
 
     def _ablate(
         self, batch: Batch, measurement: Measurement, condition: int, language: str

@@ -53,6 +53,10 @@ class LocateWork:
         """Watch every neuron."""
         self._counter = Counter(hook_points, device, self._statistics)
 
+    def settle(self, model: PreTrainedModel) -> bool:
+        """The plan decides the batches, whatever the model is."""
+        return False
+
     def begin(self, model: PreTrainedModel) -> None:
         """Nothing is to be tried before the first batch."""
 

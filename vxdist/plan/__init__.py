@@ -14,6 +14,7 @@ from vxdist.plan.parts import (
     make_plan,
     share_setting,
 )
+from vxdist.plan.rows import Row, share_rows, stand_alone
 from vxdist.plan.texts import TokenizedStory, Tokenizer, fit_stories, tokenize_stories
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Group",
     "Part",
     "Plan",
+    "Row",
     "Telling",
     "TokenizedStory",
     "Tokenizer",
@@ -31,6 +33,8 @@ __all__ = [
     "fit_stories",
     "make_plan",
     "pack",
+    "share_rows",
     "share_setting",
+    "stand_alone",
     "tokenize_stories",
 ]

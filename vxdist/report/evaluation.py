@@ -158,6 +158,8 @@ class Evaluation:
     p_source: str
     on_tails: bool
     """Whether something is found by a p that is too small to be believed in its size."""
+    asks_own: bool
+    """Whether control draws were asked about their own value's dilemmas only."""
     prompts: Mapping[str, str]
     intact: xr.Dataset
     doses: Mapping[str, Any] | None = None
@@ -219,6 +221,7 @@ def read_evaluation(store: Store, name: str) -> Evaluation:
         verdict=found["verdict"] or {},
         sentence=conclude(found["verdict"], str(found["outcome"])),
         null_rate=found["null_rate"],
+        asks_own=found["control_dilemmas"] == "own",
         null_count=int(found["null_count"] or 0),
         p_source=str(found["p_source"] or ""),
         on_tails=rests_on_tails(found["verdict"], int(found["controls"]), found["p_source"]),

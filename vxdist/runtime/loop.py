@@ -103,6 +103,8 @@ class _Predictor(pl.LightningModule):
 
     def predict_dataloader(self) -> DataLoader[Batch]:
         """This rank's batches."""
+        if self._work.settle(self.causal_model):
+            self._pending = self._work.pending()
         lengths = [sum(len(self._work.batches(t)) for t in tasks) for tasks in self._assigned]
         rank = self.trainer.global_rank
         # Lightning refuses an empty loader, so a rank without work runs one filler batch.

@@ -1,6 +1,6 @@
 """What a stage does in the predict loop, and the batches of padded tensors made from it.
 
-B: text, T: token.
+B: row, which is a text or texts that begin alike; T: token.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,11 +13,12 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedModel
 
 from vxdist.model.hook_points import HookPoints
+from vxdist.plan import Row
 
 
 @dataclass(kw_only=True)
 class Batch:
-    """Texts to run together, padded on the right. B: text, T: token."""
+    """Texts to run together, padded on the right. B: row, T: token."""
 
     task: int
     positions: tuple[int, ...]
@@ -28,6 +29,8 @@ class Batch:
     """Number of tokens that count, kept on the CPU so that the device need not synchronise."""
     ends_task: bool
     filler: bool
+    rows: tuple[Row, ...] | None = None
+    """What stands in each row; None if each is one text."""
 
     def to(self, device: torch.device, **_: Any) -> "Batch":
         """Move the tensors to `device`; Lightning calls this."""
@@ -56,6 +59,12 @@ class Work(Protocol):
 
     def attach(self, hook_points: HookPoints, device: torch.device) -> None:
         """Register hooks; called once, when the model is ready."""
+
+    def settle(self, model: PreTrainedModel) -> bool:
+        """Called once when the model is ready, on all ranks together, before `batches` of any task
+        are used; may run the model, the same number of times on each. Returns whether they, and
+        with them the numbers of tokens, are others than before.
+        """
 
     def begin(self, model: PreTrainedModel) -> None:
         """Called once after `attach`, on all ranks together; may run the model, the same number of

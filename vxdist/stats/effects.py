@@ -116,7 +116,7 @@ def flip_rate(before_D: Floats, after_D: Floats, boundary: float | None) -> floa
 
 def rank_among(shift: float, control_shifts: Floats) -> float:
     """Share of control shifts below `shift`, ties counting half; NaN without any or for NaN."""
-    if not len(control_shifts) or np.isnan(shift):
+    if not len(control_shifts) or np.isnan([shift, *control_shifts]).any():
         return float("nan")
     below = np.mean(control_shifts < shift) + np.mean(control_shifts == shift) / 2
     return float(below)

@@ -21,6 +21,7 @@ from vxstore.errors import DAMAGE, StoreError
 from vxstore.io import arrays
 from vxstore.io.metadata import BELOW, FILE, is_listed, read_root
 from vxstore.io.storage import find_storage
+from vxstore.outcome import asks_own, find_asked
 from vxstore.read import Store
 from vxstore.schema import RECORD
 
@@ -104,6 +105,22 @@ def _chunks(dataset: xr.Dataset) -> Iterator[tuple[xr.DataArray, str]]:
             yield array.isel(at), str(name)
 
 
+def _only_asked(evaluation: xr.Dataset) -> xr.Dataset:
+    """An evaluation with the numbers of the intact model where a condition was asked nothing."""
+    if not asks_own(evaluation.attrs):
+        return evaluation
+    kind_C, mask_C, value_D = (
+        evaluation[name].values.astype(str) for name in ("kind", "mask", "value")
+    )
+    asked = xr.DataArray(find_asked(kind_C, mask_C, value_D), dims=("condition", "dilemma"))
+    measured = {
+        name: array.where(asked, array.isel(condition=0))
+        for name, array in evaluation.data_vars.items()
+        if {"condition", "dilemma"} <= set(array.dims)
+    }
+    return evaluation.assign(measured)
+
+
 def _broken_evaluation(
     group: str, dataset: xr.Dataset, *, is_effect: bool
 ) -> Iterator[tuple[str, str]]:
@@ -111,6 +128,7 @@ def _broken_evaluation(
         laws = array_laws(dataset)
     else:
         laws = evaluation_laws(dataset)
+        dataset = _only_asked(dataset)
         if not dataset["sealed"].values.all():
             yield f"{group}/sealed", "finished, but a condition is not sealed"
     for name, law in laws.items():

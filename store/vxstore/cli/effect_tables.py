@@ -15,6 +15,7 @@ from vxstore.cli.output import new_console, print_table, print_title, print_wrap
 from vxstore.effect_words import (
     CAUSAL,
     HEAVY,
+    OWN,
     calibration,
     is_tested,
     rests_on_tails,
@@ -162,6 +163,8 @@ def _show_headings(console: Console, answers: Sequence[Mapping[str, Any]]) -> li
             f"{answer['effect_of']} in {answer['units'] or '-'}, {confidence}intervals; "
             f"control draws of each mask: {draws}",
         )
+        if answer["control_dilemmas"] == "own":
+            print_wrapped(console, f"{OWN}.")
         if answer["answer_mass"]:
             print_wrapped(console, _mass(answer["answer_mass"]))
         for text in _conclude(answer):

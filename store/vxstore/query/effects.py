@@ -15,6 +15,7 @@ from vxstore.errors import StoreError
 from vxstore.outcome import (
     NEUTRAL,
     answer_mass,
+    asks_own,
     describe_outcome,
     intervention_settings,
     is_neutral,
@@ -92,6 +93,7 @@ def effects(
         **described,
         "split": None if has_values else NEUTRAL,
         "harm_of": effect.attrs.get("harm_of"),
+        "control_dilemmas": "own" if asks_own(attrs) else "all",
         "intervention_settings": intervention_settings(attrs),
         "units": effect["mean_shift"].attrs.get("units"),
         **{key: effect.attrs.get(key) for key in (*SETTINGS, *TESTS)},

@@ -88,6 +88,7 @@ class TestEffects:
             "model": "tiny",
             "outcome": "choice",
             "intervention": "zero",
+            "control_dilemmas": "all",
             "intervention_settings": {},
             "effect_of": "log_odds",
             "decision_boundary": 0.0,

@@ -47,6 +47,9 @@ class Traits:
     """Control draws for each mask are no more than this; None is as many as the settings say."""
     grows: bool = False
     """Whether passes after the first read one more token of each text, and not the text again."""
+    shares: bool = False
+    """Whether `measure` is for rows that hold several questions too, as functions of
+    `vxdist.asking.logits` are (see `Batch.rows`); else each row is one question."""
     logits: Literal["last", "all"] = "last"
     """Where in a text the next token is predicted, at most."""
     questions: int | None = None

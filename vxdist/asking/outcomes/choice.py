@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vxdist.asking.letters import letter_tokens
+from vxdist.asking.outcomes import Traits
 from vxdist.asking.wording import find_cue, find_prompt, refuse_longer
 from vxdist.corpus import EvaluationItem
 from vxstore.schema import ArraySpec
@@ -64,6 +65,7 @@ class Choice:
     """The probabilities of the letters A and B as the next token."""
 
     Settings = ChoiceSettings
+    traits = Traits(shares=True)
     effect_of = "log_odds"
     decision_boundary = 0.0
     mass_of = "option_mass"

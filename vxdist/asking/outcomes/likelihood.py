@@ -72,7 +72,7 @@ class Likelihood:
     """Log-likelihood of both options after the dilemma, and without it."""
 
     Settings = LikelihoodSettings
-    traits = Traits(questions=4, logits="all")
+    traits = Traits(questions=4, shares=True, logits="all")
     effect_of = "log_odds"
     decision_boundary = 0.0
     mass_of = None

@@ -19,7 +19,7 @@ from vxdist.report.sections.effect_table import (
 )
 from vxdist.report.sections.own_effects import OwnEffects, make_own_effects
 from vxdist.report.text import every, interval, plural, signed
-from vxstore.effect_words import HEAVY, calibration, specific
+from vxstore.effect_words import HEAVY, OWN, calibration, specific
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +96,7 @@ def notes(evaluation: Evaluation) -> tuple[str, ...]:
         specific(evaluation.verdict),
         calibration(evaluation.null_rate, evaluation.null_count),
         f"{HEAVY}." if evaluation.on_tails else "",
+        f"{OWN}." if evaluation.asks_own else "",
     )
 
 
