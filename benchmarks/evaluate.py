@@ -4,7 +4,7 @@
 
 `evaluate` is the whole stage with the intact model: batches of rows in which questions that begin
 alike share what they can, Lightning, the model with its hooks, writing and sealing. `naive` is the
-usual way to ask: each prompt a text of its own, in file order, a fixed number per padded batch, with
+usual way to ask: each prompt by itself, in file order, a fixed number per padded batch, with
 logits at every token. What both measure must agree. Prints JSON.
 """
 
@@ -102,7 +102,7 @@ class Compared(EvaluateWork):
         super().step(model, batch)
         self.ran += 1
         if batch.task == INTACT:
-            done = self.ran * len(self.naive.questions) // len(self.measurement.batches)
+            done = self.ran * len(self.naive.questions) // len(self.measurement.batches(INTACT))
             self.naive.run(model, done)
             self.ended = time.perf_counter()
 
@@ -119,7 +119,7 @@ def compare(outcome: str, arguments: Sequence[str], store: str) -> dict[str, Any
     asked = [n for n, q in enumerate(work.naive.questions) if getattr(q, "after_dilemma", True)]
     errors = [work.naive.number[n] - stored[work.naive.questions[n].at] for n in asked]
     dilemmas = len({question.at[0] for question in work.naive.questions})
-    rows = work.measurement.rows
+    rows = work.measurement.arrangement.rows
     return {
         "questions": len(work.naive.questions),
         "dilemmas": dilemmas,

@@ -1,8 +1,12 @@
 """Lengths of the texts of a run in tokens: counted, or estimated if there is no tokenizer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from vxdist.asking.checks import check_asking, find_asked, find_items, make_outcomes
 from vxdist.asking.identity import choose_today
@@ -15,7 +19,7 @@ from vxdist.estimate.assumptions import Assumptions
 from vxdist.estimate.units import check_amount
 from vxdist.model.load import ModelShape, load_tokenizer
 from vxdist.model.source import ModelSource
-from vxdist.plan import Telling, fit_stories, tokenize_stories
+from vxdist.plan import Telling, fit_stories, share_rows, stand_alone, tokenize_stories
 from vxdist.plan.texts import join_story
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
@@ -38,10 +42,14 @@ class StoryLength:
 
 @dataclass(frozen=True, kw_only=True)
 class Lengths:
-    """Number of tokens of each story, in order, and of each question, by outcome and language."""
+    """Number of tokens of each story, in order, and of each question, by outcome and language.
+
+    `rows` are what is run of the questions: those that begin alike share a row.
+    """
 
     stories: Sequence[StoryLength]
     questions: Mapping[str, Mapping[str, Sequence[int]]]
+    rows: Mapping[str, Mapping[str, Sequence[int]]]
     story_source: str
     """Where the lengths of stories come from: `counted`, `estimated` or `given`."""
     question_source: str
@@ -80,22 +88,42 @@ def measure_texts(
         measured = _count(config, corpus, asked, source, shape)
     else:
         measured = _estimate(config, corpus, asked, assume)
+    questions = {
+        name: _resize_questions(
+            {g: measured.questions[name].get(g, []) for g in corpus.languages},
+            outcome,
+            corpus_size,
+            assume,
+        )
+        for name, outcome in outcomes.items()
+    }
     return Lengths(
         stories=_resize_stories(
             measured.stories, corpus_size.stories, corpus_size.tokens_per_story, assume
         ),
-        questions={
-            name: _resize_questions(
-                {g: measured.questions[name].get(g, []) for g in corpus.languages},
-                outcome,
-                corpus_size,
-                assume,
-            )
-            for name, outcome in outcomes.items()
-        },
+        questions=questions,
+        rows={name: _resize_rows(measured, name, of, assume) for name, of in questions.items()},
         story_source="given" if corpus_size.tokens_per_story else measured.story_source,
         question_source="given" if corpus_size.tokens_per_dilemma else measured.question_source,
     )
+
+
+def _resize_rows(
+    measured: Lengths, name: str, questions: Mapping[str, Sequence[int]], assume: Assumptions
+) -> Mapping[str, Sequence[int]]:
+    """Rows of an outcome's questions once these are resized: they share as much as before. Of
+    dilemmas that do not exist nothing is known to be shared."""
+    found = {}
+    for language, lengths in questions.items():
+        before = measured.questions[name].get(language, [])
+        rows = measured.rows[name].get(language, [])
+        if lengths == before or not rows:
+            found[language] = rows or lengths
+            continue
+        number = round(len(lengths) * len(rows) / len(before))
+        mean = sum(lengths) / len(lengths) * (sum(rows) / len(rows)) / (sum(before) / len(before))
+        found[language] = _spread(number, mean, assume.length_spread)
+    return found
 
 
 def _items(config: Config, corpus: Corpus, outcome: Outcome) -> list[Item]:
@@ -139,17 +167,37 @@ def _count(
     )
     prompter = Prompter(tokenizer, config.evaluate, choose_today(config, {}))
     outcomes = make_outcomes(config.evaluate)
+    texts = {
+        name: _gather(
+            (q.language, q.token_ids_T) for q in outcomes[name].ask(items, prompter, limit)
+        )
+        for name, items in asked.items()
+    }
     return Lengths(
         stories=[_measured(s, len(s.token_ids_T)) for s in stories],
-        questions={
-            name: _gather(
-                (q.language, len(q.token_ids_T)) for q in outcomes[name].ask(items, prompter, limit)
-            )
-            for name, items in asked.items()
+        questions={name: _each(of, lambda found: map(len, found)) for name, of in texts.items()},
+        rows={
+            name: _each(of, partial(_row_lengths, config, outcomes[name]))
+            for name, of in texts.items()
         },
         story_source="counted",
         question_source="counted",
     )
+
+
+def _each(
+    by_language: Mapping[str, Any], change: Callable[[Any], Iterable[int]]
+) -> dict[str, list[int]]:
+    return {language: list(change(of)) for language, of in by_language.items()}
+
+
+def _row_lengths(
+    config: Config, outcome: Outcome, texts: Sequence[NDArray[np.int32]]
+) -> Iterable[int]:
+    """Lengths of the rows that evaluate makes of questions in one language."""
+    most = config.evaluate.tokens_per_batch
+    shares = traits_of(outcome).shares
+    return map(len, share_rows(texts, most) if shares else stand_alone(texts))
 
 
 def _estimate(
@@ -159,6 +207,17 @@ def _estimate(
 
     def tokens(text: str, language: str) -> int:
         return 1 + round(len(text) / rates.get(language, rates["other"]))
+
+    def rows(name: str, items: Sequence[Item]) -> Mapping[str, list[int]]:
+        texts: Mapping[str, list[Any]] = _gather(
+            (item.language, text) for item in items for text in outcomes[name].prompts(item)
+        )
+        return {
+            language: _character_rows(
+                config, outcomes[name], of, assume, rates.get(language, rates["other"])
+            )
+            for language, of in texts.items()
+        }
 
     return Lengths(
         stories=[_measured(s, tokens(join_story(s), s.language)) for s in corpus.activation],
@@ -170,9 +229,23 @@ def _estimate(
             )
             for name, items in asked.items()
         },
+        rows={name: rows(name, items) for name, items in asked.items()},
         story_source="estimated",
         question_source="estimated",
     )
+
+
+def _character_rows(
+    config: Config, outcome: Outcome, texts: Sequence[str], assume: Assumptions, rate: float
+) -> list[int]:
+    """Lengths in tokens of the rows that questions would share if a token were a character."""
+    template = [0] * round(assume.template_tokens * rate)
+    spelled = [np.array([*template, *map(ord, text)], dtype=np.int32) for text in texts]
+    settings = replace(
+        config.evaluate, tokens_per_batch=round(config.evaluate.tokens_per_batch * rate)
+    )
+    found = _row_lengths(replace(config, evaluate=settings), outcome, spelled)
+    return [1 + round(length / rate) for length in found]
 
 
 def _measured(story: Telling, tokens: int) -> StoryLength:

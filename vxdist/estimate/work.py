@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from vxdist.asking.checks import check_dilemmas, check_values, make_outcomes
-from vxdist.asking.outcomes import Traits, traits_of
+from vxdist.asking.outcomes import Traits, is_tested, traits_of
 from vxdist.config import Config
 from vxdist.corpus import Corpus
 from vxdist.estimate.texts import Lengths
@@ -121,17 +121,27 @@ def cut_outcomes(
     limit = tokens_per_batch or settings.tokens_per_batch
     loads = []
     for name, outcome in make_outcomes(settings).items():
-        by_language = list(lengths.questions[name].values())
-        questions = [length for language in by_language for length in language]
+        questions = [length for of in lengths.questions[name].values() for length in of]
         if not questions:
             continue
         traits = traits_of(outcome)
-        condition = _cut(by_language, limit, settings.max_padding, traits)
-        load = _join(name, questions, [condition])
+        rows = list(lengths.rows[name].values())
+        if max(length for of in rows for length in of) > limit:  # counted for larger batches
+            rows = list(lengths.questions[name].values())
+        each = -(-len(questions) // sum(map(len, rows)))
+        every = _cut(rows, limit, settings.max_padding, traits, each=each)
+        draw = every
+        if settings.control_dilemmas == "own" and is_tested(outcome):
+            own = [of[:: len(values)] for of in rows]
+            draw = _cut(own, limit, settings.max_padding, traits, each=each)
         draws = settings.controls
         if traits.most_controls is not None:
             draws = min(draws, traits.most_controls)
-        loads.append(replace(load, tasks=load.tasks * len(make_conditions(values, draws))))
+        tasks = [
+            (draw if condition.kind == "control" else every).task
+            for condition in make_conditions(values, draws)
+        ]
+        loads.append(replace(_join(name, questions, [every]), tasks=tuple(tasks)))
     return tuple(loads)
 
 
@@ -160,10 +170,12 @@ def _cut(
     max_padding: float,
     traits: Traits | None = None,
     section: str = "evaluate",
+    each: int = 1,
 ) -> _Cut:
-    """One task of texts whose lengths are in `bins`; a batch holds texts of one bin.
+    """One task of rows whose lengths are in `bins`; a batch holds rows of one bin.
 
-    `traits` are those of an outcome; None is locate, which predicts nothing.
+    `traits` are those of an outcome; None is locate, which predicts nothing. A row holds `each`
+    texts.
     """
     section = "locate" if traits is None else section
     batches = [
@@ -172,7 +184,7 @@ def _cut(
         for batch in pack(lengths, tokens_per_batch=limit, max_padding=max_padding, section=section)
     ]
     sizes = [(len(batch), batch[0]) for batch in batches]
-    places = [(len(batch), _count_places(batch, traits)) for batch in batches]
+    places = [(len(batch), _count_places(batch, traits, each)) for batch in batches]
     tokens = sum(rows * width for rows, width in sizes)
     attended = sum(rows * width**2 for rows, width in sizes)
     logits = sum(rows * kept for rows, kept in places)
@@ -191,14 +203,14 @@ def _cut(
     )
 
 
-def _count_places(batch: Sequence[int], traits: Traits | None) -> int:
-    """Positions of a text for which logits are kept: those where a text of the batch ends, or all,
+def _count_places(batch: Sequence[int], traits: Traits | None, each: int) -> int:
+    """Positions of a row for which logits are kept: those where a text of the batch ends, or all,
     and then those of every pass that is compared."""
     if traits is None:
         return 0
     if traits.logits == "all":
         return batch[0] * (1 + traits.intact_passes)
-    return len(set(batch))
+    return min(batch[0], each * len(set(batch)))
 
 
 def _product(pair: tuple[int, int]) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from vxdist.asking.identity import describe_asking
-from vxdist.asking.outcomes import Item, Outcome, Traits, traits_of
+from vxdist.asking.outcomes import Item, Outcome, Traits, is_tested, traits_of
 from vxdist.config import Config, EvaluateConfig
 from vxdist.corpus import Corpus
 from vxdist.hooks.interventions import Intervention
@@ -75,8 +75,7 @@ class Run:
     def control_dilemmas(self) -> str:
         """What control draws are asked about: all, if the texts have no values, or have no effect
         to test."""
-        tested = self.traits.split == "evaluation" and self.outcome.effect_of is not None
-        return self.settings.control_dilemmas if tested else "all"
+        return self.settings.control_dilemmas if is_tested(self.outcome) else "all"
 
     @property
     def draws(self) -> str:

@@ -69,6 +69,11 @@ def questions_per_dilemma(outcome: Any) -> int:
     return traits_of(outcome).questions or math.prod(map(len, outcome.labels.values()))
 
 
+def is_tested(outcome: Any) -> bool:
+    """Whether an outcome has effects on the dilemmas of values."""
+    return traits_of(outcome).split == "evaluation" and outcome.effect_of is not None
+
+
 def choose_items(outcome: Any, items: Sequence[Item]) -> list[Item]:
     """Those of the items that an outcome asks about."""
     return list(outcome.choose(items)) if hasattr(outcome, "choose") else list(items)
