@@ -27,9 +27,14 @@ WORTH = (
 """What p among matched sets is worth."""
 
 
-def why_not(r: float, slope: float, draws: int) -> str:
-    """Why a cell has no p among predicted sets, in a few words; empty if it is warranted."""
+def why_not(r: float, slope: float, draws: int, *, are_asked: bool = True) -> str:
+    """Why a cell has no p among predicted sets, in a few words; empty if it is warranted.
+
+    `are_asked`: whether the draws were asked about its dilemmas.
+    """
     low, high = SLOPES
+    if draws and not are_asked:
+        return "draws not asked"
     if draws < LEAST_DRAWS:
         return f"{plural(draws, 'draw')}, {LEAST_DRAWS} needed"
     if math.isnan(r):

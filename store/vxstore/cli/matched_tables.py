@@ -37,6 +37,7 @@ def show_matched(console: Console, mark: str, answer: Mapping[str, Any], digits:
 def _row(cell: Mapping[Any, Any], answer: Mapping[str, Any], digits: int) -> list[str]:
     draws = answer["controls"] or 0
     r, slope = cell["warrant_r"], cell["warrant_slope"]
+    are_asked = not math.isnan(cell["control_mean"])
     return [
         cell["mask"],
         cell["value"],
@@ -44,5 +45,5 @@ def _row(cell: Mapping[Any, Any], answer: Mapping[str, Any], digits: int) -> lis
         show_p(cell["p_value"], draws, answer["p_source"]),
         show_q(cell["p_attributed"]),
         *("-" if math.isnan(number) else f"{number:.2f}" for number in (r, slope)),
-        "" if cell["masked_count"] == 0 else warrant.why_not(r, slope, draws),
+        "" if cell["masked_count"] == 0 else warrant.why_not(r, slope, draws, are_asked=are_asked),
     ]

@@ -213,6 +213,7 @@ class TestMatchedSets:
     def test_few_draws_warrant_nothing(self) -> None:
         assert why_not(1.0, 1.0, 7) == "7 draws, 8 needed"
         assert not why_not(0.8, 0.7, 8)
+        assert why_not(math.nan, math.nan, 8, are_asked=False) == "draws not asked"
 
     def test_a_damaged_warrant(
         self, fail: Ask, make_store: MakeStore, add_effects: AddEffects

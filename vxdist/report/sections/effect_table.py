@@ -119,7 +119,8 @@ def show_among_sets(cell: Cell) -> str:
     """p among the matched sets that an attribution predicts, or why there is none."""
     if not cell.masked_count:
         return NONE
-    why = why_not(cell.warrant_r, cell.warrant_slope, cell.draws)
+    are_asked = not math.isnan(cell.control_mean)
+    why = why_not(cell.warrant_r, cell.warrant_slope, cell.draws, are_asked=are_asked)
     return f"{NONE} ({why})" if why else show_q(cell.p_attributed)
 
 
