@@ -97,7 +97,8 @@ class AttributeConfig:
     name: str | None = None
     """Name of the attribution in the store; null takes OUTCOME-DILEMMAS, such as choice-odd."""
     outcome: str | None = None
-    """What is attributed: an outcome with log-odds; null takes that of evaluate."""
+    """What is attributed: an outcome with log-odds (choice, likelihood); null takes the first such
+    outcome of evaluate."""
     dilemmas: Half = "odd"
     """Dilemmas to attribute: all, or those with an odd or an even number among the pairs of their
     value."""

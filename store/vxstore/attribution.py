@@ -7,7 +7,7 @@ D: dilemma, L: layer, N: neuron, V: value, G: language.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -54,10 +54,11 @@ def create_attribution(
     group = arrays.open_group(path, mode="r+").require_group(f"attribution/{name}")
     group.update_attributes({"complete": False})
     dilemmas = len(labels.dilemmas)
-    spec, shape = ATTRIBUTION[ROWS], (dilemmas, *shape_LN)
+    number, of_number = measured
+    spec = replace(ATTRIBUTION[ROWS], units=of_number.units)
+    shape = (dilemmas, *shape_LN)
     shards, chunks = record_chunks(spec, shape)
     arrays.create_array(group, ROWS, spec, shape, chunks=chunks, shards=shards)
-    number, of_number = measured
     behind = tuple(len(labels.further[dim]) for dim in of_number.dims[1:])
     for one, kind, full in (
         (number, of_number, (dilemmas, *behind)),
@@ -161,12 +162,16 @@ class AttributionRecorder:
         count_VG = np.array([len(of) for of in at.values()]).reshape(shape_VG)
         rows = self._array(ROWS)
         _, num_layers, num_neurons = rows.shape
-        names = ("attribution_sum", "attribution_square_sum")
+        units = str(rows.attrs["units"])
+        squared = f"({units})2" if " " in units else f"{units}2"
         totals = [
             arrays.create_whole(
-                self._group, name, ATTRIBUTION[name], (num_layers, num_neurons, *shape_VG)
+                self._group,
+                name,
+                replace(ATTRIBUTION[name], units=of_units),
+                (num_layers, num_neurons, *shape_VG),
             )
-            for name in names
+            for name, of_units in (("attribution_sum", units), ("attribution_square_sum", squared))
         ]
         step = totals[0].chunks[0]
         for first in range(0, num_layers, step):

@@ -19,7 +19,8 @@ NO_P = (
 )
 HEAVY = (
     "p below 0.01 comes from the law of t, which random sets of neurons follow only roughly that "
-    f"far out: what rests on it needs more draws ({ENOUGH_DRAWS}) or another run to be believed"
+    f"far out: what rests on it needs more draws ({ENOUGH_DRAWS}), a p among "
+    "matched sets (`vxdist attribute`) or another run to be believed"
 )
 OWN = (
     "The control draws were asked about the dilemmas of their own mask's value only, so that there "

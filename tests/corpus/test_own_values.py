@@ -5,6 +5,7 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -70,3 +71,4 @@ def test_the_commands_run(
     ]  # fmt: skip
     assert root["language"].values.tolist() == ["en", "de"]
     assert opened.evaluation("choice").sizes["dilemma"] == 6
+    assert np.isfinite(opened.effect("choice")["p_value"].values).any()

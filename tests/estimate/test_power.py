@@ -30,13 +30,16 @@ def test_table_of_the_corpus_and_its_multiples(ask: Ask) -> None:
     out = ask()
     rows = [line.split() for line in out.splitlines() if line.strip()[:1].isdigit()]
     assert [row[0] for row in rows] == ["32", "64", "128"]
-    spread = Spread(dilemma_sd=0.018, set_sd=0.0018, prior_df=4.0)
+    spread = Spread(dilemma_sd=0.024, set_sd=0.0075, prior_df=0.0)
     expected = least_shift(spread, dilemmas=64, draws=16, cells=24, fdr=0.1)
     assert rows[1][3] == f"{expected:.3g}"
     assert "in nats" in out
-    assert "assumed, as measured of 150 random neurons of SmolLM2-135M-Instruct" in " ".join(
-        out.split()
-    )
+    told = " ".join(out.split())
+    assert (
+        "0.024 between dilemmas, 0.0075 between sets, assumed, as of draws matched to masks of 73 "
+        "to 211 neurons of SmolLM2-135M-Instruct"
+    ) in told
+    assert "--store STORE --evaluation NAME measures it" in told
     assert "0.1 / 24 (masks and languages)" in " ".join(out.split())
 
 

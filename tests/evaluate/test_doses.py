@@ -74,6 +74,23 @@ def test_three_doses_make_a_curve(
     assert page.count('class="dose-curve') == 4  # two masks in two languages
     assert main(["report", *run_options, "--report.evaluation", "seed"]) == 0
     assert "dose-curve" in (tmp_path / "run.html").read_text(encoding="utf-8")
+    _check_draws(path)
+
+
+def _check_draws(path: str) -> None:
+    """Evaluations whose draws are chosen otherwise, and so are other neurons, share no curve."""
+    from vxdist.evaluate.doses import find_members
+    from vxstore.io import arrays
+
+    store = vxstore.open(path)
+    assert list(find_members(store, "double")) == ["choice", "half", "double"]
+    half, choice = (
+        arrays.open_group(path, f"evaluation/{n}", mode="r+") for n in ("half", "choice")
+    )
+    del half.attrs["draws"]  # an earlier version drew at random, and did not say so
+    choice.attrs["draws"] = "quantiles"
+    assert list(find_members(store, "double")) == ["none", "half", "double"]
+    assert list(find_members(store, "choice")) == ["choice"]
 
 
 def _check_curve(store: vxstore.Store) -> None:

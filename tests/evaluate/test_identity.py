@@ -154,6 +154,49 @@ def test_one_that_an_earlier_version_began(
     assert "no prompt is kept" in capsys.readouterr().out
 
 
+LATER = (
+    "asking", "computation", "date", "decision_boundary", "draws", "effect_of", "half",
+    "intervention", "mass_of", "outcome", "questions_digest", "sample_prompts",
+)  # fmt: skip
+"""Attributes that the first version did not write: its evaluations had one outcome."""
+
+
+@pytest.mark.parametrize(
+    "outcomes", ["choice", pytest.param("choice,likelihood", marks=pytest.mark.long)]
+)
+def test_one_that_the_first_version_began(
+    reduced: Any,
+    evaluated: Any,
+    cut_short: Cut,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    outcomes: str,
+) -> None:
+    """It is gone on with, alone or beside another outcome, and gives what a whole run gives."""
+    run = reduced.copied(tmp_path)
+    cut_short([*run.options, "--store", str(run.store)])
+    file = run.store / "evaluation" / "choice" / "zarr.json"
+    document = json.loads(file.read_text())
+    for name in LATER:
+        del document["attributes"][name]
+    document["attributes"]["config"]["evaluate"] = {"outcome": "choice", "controls": 4}
+    file.write_text(json.dumps(document))
+    capsys.readouterr()
+    assert run.evaluate("--evaluate.intervention", "mean") == 2
+    assert "intervention is zero there, mean here" in capsys.readouterr().err
+    begun = ConditionRecorder(str(run.store), "choice").sealed()
+    assert 0 < begun.sum() < begun.size
+    assert run.evaluate("--evaluate.outcome", outcomes) == 0
+    assert "evaluate: choice: 18 dilemmas under" not in capsys.readouterr().out  # not begun again
+    found, whole = (vxstore.open(str(of.store)) for of in (run, evaluated))
+    assert found.names("evaluation") == sorted(outcomes.split(","))
+    resumed, expected = (of.evaluation("choice").load() for of in (found, whole))
+    assert resumed["sealed"].values.all()
+    for name in ("log_odds", "option_mass", "masked"):
+        assert resumed[name].values == pytest.approx(expected[name].values, abs=1e-6), name
+    assert vxstore.effects(found, "choice")["verdict"] is not None
+
+
 def test_batches_belong_to_16_bits(
     run_options: list[str], cut_short: Cut, capsys: pytest.CaptureFixture[str]
 ) -> None:

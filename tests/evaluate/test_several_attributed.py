@@ -71,9 +71,9 @@ def test_draws_at_quantiles_are_of_what_is_attributed(
     run = attributed.copied(tmp_path)
     spread = (*MORE, "--evaluate.draws", "quantiles", "--evaluate.outcome")
     capsys.readouterr()
-    assert run.evaluate(*spread, "likelihood,harm") == 2
+    assert run.evaluate(*spread, "harm,answers") == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "likelihood, harm cannot be attributed to neurons; use random" in line
+    assert "harm, answers cannot be attributed to neurons; use random" in line
     assert run.evaluate(*spread, "choice,harm") == 0
     store = vxstore.open(str(run.store))
     choice, harm = store.evaluation("choice").load(), store.evaluation("harm").load()
@@ -108,7 +108,8 @@ def test_doses_of_several(reduced: Any, tmp_path: Path, capsys: pytest.CaptureFi
     ("outcome", "own", "expected"),
     [
         ("choice", None, "choice-odd"),
-        (["harm", "likelihood", "choice"], None, "choice-odd"),
+        (["harm", "choice", "likelihood"], None, "choice-odd"),
+        (["harm", "likelihood", "choice"], None, "likelihood-odd"),
         (["harm", "answers"], None, "harm-odd"),  # which attribute refuses
         (["harm", "answers"], "choice", "choice-odd"),
         ([], None, "-odd"),

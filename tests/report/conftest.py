@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vxdist.asking.outcomes.choice import Choice
 from vxdist.config import Config, CorpusConfig, EvaluateConfig, ModelConfig, ReportConfig
+from vxdist.evaluate.attributed import Predictions
 from vxdist.evaluate.effects import measure, write_effects
 from vxdist.reduce.selectors.vape import Vape
 from vxstore.evaluation import (
@@ -92,6 +93,8 @@ class StoreMaker:
     """Values whose masks hold no neuron."""
     mass: float = 0.625
     """Probability of the two letters."""
+    predictions: Callable[["StoreMaker"], Predictions] | None = None
+    """What an attribution predicts of the effects; None is that there is none."""
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(5))
 
     def write(self) -> str:
@@ -266,7 +269,7 @@ class StoreMaker:
         shift_CD = np.stack([self._shift(condition, len(dilemmas)) for condition in conditions])
         for c, shift_D in enumerate(shift_CD):
             recorder.write(c, self._measured(shift_D))
-        self._effects()
+        self.measure_effects()
         recorder.complete()
 
     def _outcome_attrs(self) -> dict[str, Any]:
@@ -292,10 +295,11 @@ class StoreMaker:
             "option_mass": np.full(intact.shape, self.mass),
         }
 
-    def _effects(self) -> None:
+    def measure_effects(self) -> None:
         """Measured as `evaluate` does; without a verdict, what earlier versions wrote."""
         settings = EvaluateConfig(controls=self.controls)
-        write_effects(self.path, "choice", settings)
+        of = None if self.predictions is None else self.predictions(self)
+        write_effects(self.path, "choice", settings, of)
         if self.verdict:
             return
         evaluation = open_store(self.path).unfinished_evaluation("choice")

@@ -292,7 +292,7 @@ def add_effects() -> Callable[..., None]:
     Two dilemmas for each masked value and language, at +0.5 and -0.25 when intact. The first mask
     shifts its own in the first language by -1, the second its own in the second by +0.5; nothing
     else does anything, but for the draws, which shift all by -0.125 and +0.125. Each mask holds
-    three neurons, but for those that are `empty`.
+    three neurons, but for those that are `empty`. `predictions` are those of an attribution.
     """
     from vxdist.config import EvaluateConfig
     from vxdist.evaluate.effects import write_effects
@@ -307,6 +307,7 @@ def add_effects() -> Callable[..., None]:
         shifts: Sequence[float] = (-1.0, 0.5),
         attrs: Mapping[str, Any] | None = None,
         empty: Sequence[str] = (),
+        predictions: Any = None,
     ) -> None:
         conditions = [ConditionLabels(name="intact", kind="intact", mask="", draw=-1)]
         conditions += [ConditionLabels(name=m, kind="mask", mask=m, draw=-1) for m in masks]
@@ -345,7 +346,7 @@ def add_effects() -> Callable[..., None]:
                 after += [own.get((of.mask, d.value, d.language), 0.0) for d in dilemmas]
             log_odds = after[:, None] + [1.0, -1.0]
             recorder.write(c, {"log_odds": log_odds, "option_mass": np.full(log_odds.shape, 0.5)})
-        write_effects(path, name, EvaluateConfig(controls=controls))
+        write_effects(path, name, EvaluateConfig(controls=controls), predictions)
         recorder.complete()
 
     return add

@@ -18,7 +18,7 @@ from vxdist.asking.identity import (
     describe_asking,
     digest_questions,
 )
-from vxdist.asking.outcomes import Differentiable, Question
+from vxdist.asking.outcomes import Differentiable, Question, attributed_questions
 from vxdist.asking.prompting import Prompter
 from vxdist.asking.questions import ask
 from vxdist.asking.trial import make_trial
@@ -37,6 +37,7 @@ from vxstore.attribution import AttributionRecorder, Labels, create_attribution
 from vxstore.begun import begun_attrs
 from vxstore.identity import begun_alike, finished_alike
 from vxstore.read import Store, open_store
+from vxstore.schema import ArraySpec
 from vxstore.text import plural
 
 KEY = "attribute.name"
@@ -63,7 +64,18 @@ class Run:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the measured number, (dilemma, ...)."""
-        return (len(self.items), *(len(of) for of in self.outcome.labels.values()))
+        return (len(self.items), *(len(of) for of in self.labels.values()))
+
+    @property
+    def spec(self) -> ArraySpec:
+        """The array of the measured number, of dimensions (dilemma, ...)."""
+        spec = self.outcome.arrays[self.outcome.effect_of]
+        return dataclasses.replace(spec, dims=spec.dims[1:])
+
+    @property
+    def labels(self) -> dict[str, Sequence[str]]:
+        """Labels of the measured number's dimensions behind the dilemma."""
+        return {dim: self.outcome.labels[dim] for dim in self.spec.dims[1:]}
 
 
 def run(config: Config, output: Output) -> None:
@@ -165,15 +177,15 @@ def _begin(
         "config": this.config.kept("model", "corpus", "attribute", "evaluate", "trainer"),
     }
     _create(this, attrs)
+    asked = len(this.items) * attributed_questions(this.outcome)
     output.say(
         f"attribute: {plural(len(this.items), 'dilemma')}, "
-        f"{plural(len(questions), 'question')} with a forward and a backward pass each"
+        f"{plural(asked, 'question')} with a forward and a backward pass each"
     )
 
 
 def _create(this: Run, attrs: Mapping[str, Any]) -> None:
-    root, number = this.store.root(), this.outcome.effect_of
-    spec = this.outcome.arrays[number]
+    root = this.store.root()
     create_attribution(
         this.store.path,
         this.name,
@@ -183,10 +195,10 @@ def _create(this: Run, attrs: Mapping[str, Any]) -> None:
             dilemma_languages=[item.language for item in this.items],
             values=[str(label) for label in root["value"].values],
             languages=[str(label) for label in root["language"].values],
-            further=this.outcome.labels,
+            further=this.labels,
         ),
         shape_LN=(root.sizes["layer"], root.sizes["neuron"]),
-        measured=(number, dataclasses.replace(spec, dims=spec.dims[1:])),
+        measured=(this.outcome.effect_of, this.spec),
         attrs=attrs,
     )
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from vxdist.asking.identity import digest_questions, refuse_others
-from vxdist.asking.outcomes import Differentiable, Question
+from vxdist.asking.outcomes import Differentiable, Question, attributed_questions
 from vxdist.asking.trial import Trial
 from vxdist.errors import UserError
 from vxdist.hooks.attribution import Attribution, attribute
@@ -55,16 +55,14 @@ class AttributeWork:
         self._outcome, self._questions, self._trial = outcome, questions, trial
         self._open_recorder, self._checkpointing = open_recorder, checkpointing
         self._recorder: AttributionRecorder | None = None
-        self._of_dilemma: list[list[int]] = [[] for _ in range(shape[0])]
-        for n, question in enumerate(questions):
-            self._of_dilemma[question.at[0]].append(n)
+        self._of_dilemma = _by_dilemma(questions, shape[0], attributed_questions(outcome))
         self._packing: dict[str, Any] = {
             "tokens_per_batch": tokens_per_batch,
             "max_padding": max_padding,
             "section": "attribute",
         }
         self._batches = [self._pack(of) for of in self._of_dilemma]
-        self._number = np.full(shape, np.nan)
+        self._number = np.zeros(shape)
         self._attribution: Attribution | None = None
 
     def _pack(self, asked: Sequence[int]) -> tuple[tuple[int, ...], ...]:
@@ -126,7 +124,7 @@ class AttributeWork:
         return kept > SHARE * free_memory(device)
 
     def step(self, model: PreTrainedModel, batch: Batch) -> None:
-        """Add up the attributions of each question of the batch."""
+        """Add up the attributions of each question of the batch, and what is attributed."""
         assert self._attribution is not None
         questions = [self._questions[position] for position in batch.positions]
         number_B = attribute(lambda: self._outcome.log_odds(model, batch, questions))
@@ -134,16 +132,16 @@ class AttributeWork:
             self._attribution.take()
             return
         for question, number in zip(questions, number_B.double().cpu().numpy(), strict=True):
-            self._number[question.at] = number
+            self._number[question.at[: self._number.ndim]] += number
 
     def finish(self, task: int) -> Callable[[], None]:
-        """The mean over the dilemma's questions; what is returned writes and seals it.
+        """The mean over the dilemma's numbers; what is returned writes and seals it.
 
         That raises UserError if a number is not finite.
         """
         assert self._attribution is not None
         total_LN: NDArray[np.float32] = self._attribution.take().numpy()
-        mean_LN = (total_LN / len(self._of_dilemma[task])).astype(np.float32)
+        mean_LN = (total_LN / self._number[task].size).astype(np.float32)
         return partial(self._write, task, mean_LN, {self._outcome.effect_of: self._number[task]})
 
     def _write(
@@ -157,6 +155,16 @@ class AttributeWork:
             self._recorder.write(task, row_LN, measured)
         except ValueError as error:
             raise UserError(f"attribute: {error}; try model.dtype float32 or bfloat16") from error
+
+
+def _by_dilemma(questions: Sequence[Question], dilemmas: int, most: int) -> list[list[int]]:
+    """The first questions of each dilemma, at most so many."""
+    found: list[list[int]] = [[] for _ in range(dilemmas)]
+    for n, question in enumerate(questions):
+        of = found[question.at[0]]
+        if len(of) < most:
+            of.append(n)
+    return found
 
 
 def free_memory(device: torch.device) -> int:

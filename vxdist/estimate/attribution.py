@@ -7,7 +7,13 @@ import torch
 from transformers import PreTrainedModel
 
 from vxdist.asking.checks import pick_half
-from vxdist.asking.outcomes import OUTCOMES, questions_per_dilemma
+from vxdist.asking.outcomes import (
+    OUTCOMES,
+    Outcome,
+    attributed_questions,
+    questions_per_dilemma,
+)
+from vxdist.attribute.checks import make_differentiable
 from vxdist.components import find_class
 from vxdist.config import Config
 from vxdist.corpus import Corpus
@@ -71,12 +77,12 @@ def estimate_attribution(
     `measure_activations`.
     """
     name = config.attributed_outcome
-    outcome = find_class(OUTCOMES, name, "attribute.outcome")
+    able = hasattr(find_class(OUTCOMES, name, "attribute.outcome"), "log_odds")
     questions = lengths.questions.get(name, {})
-    if not hasattr(outcome, "log_odds") or not any(questions.values()):
+    if not able or not any(questions.values()):
         return None
-    each = questions_per_dilemma(outcome)
-    load = cut_dilemmas(config, _dilemmas(config, corpus, questions, each))
+    outcome = make_differentiable(config)
+    load = cut_dilemmas(config, outcome, _dilemmas(config, corpus, questions, outcome))
     kept, again = (
         _needed(config, model, shape, machine, memory, load, size, expert_fraction, checkpointing=c)
         for c in (False, True)
@@ -98,11 +104,13 @@ def estimate_attribution(
 
 
 def _dilemmas(
-    config: Config, corpus: Corpus, questions: Mapping[str, Sequence[int]], each: int
+    config: Config, corpus: Corpus, questions: Mapping[str, Sequence[int]], outcome: Outcome
 ) -> list[Sequence[int]]:
     """Lengths of each dilemma's questions, of the half that is attributed: about so many of them,
     if evaluate asks a half too."""
-    dilemmas = [of[n : n + each] for of in questions.values() for n in range(0, len(of), each)]
+    each, most = questions_per_dilemma(outcome), attributed_questions(outcome)
+    starts = [(of, n) for of in questions.values() for n in range(0, len(of), each)]
+    dilemmas = [of[n : n + each][:most] for of, n in starts]
     half = config.attribute.dilemmas
     if half == "all" or config.evaluate.dilemmas != "all" or not corpus.evaluation:
         return dilemmas
@@ -132,7 +140,7 @@ def _needed(
     )
     neurons = shape.num_layers * shape.num_neurons
     of_neuron = TOTAL_BYTES + (0 if machine.kind == "gpu" else ROW_BYTES)
-    # The logits of the last tokens, as computed and in float32, with their gradient.
+    # The logits that are kept, as computed and in float32, with their gradient.
     item = ITEM_BYTES[config.model.dtype]
     logits = load.logit_rows * load.logit_places * size.vocabulary * (2 * item + 8)
     return memory.weights + max(activations, logits) + of_neuron * neurons + memory.reserve

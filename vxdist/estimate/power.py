@@ -16,11 +16,17 @@ from vxstore.read import open_store
 
 TIMES = (1, 2, 4)
 DRAWS = (4, 8, 16, 32)
-DEFAULT = Spread(dilemma_sd=0.018, set_sd=0.0018, prior_df=4.0)
-"""Nats, of 150 random neurons of SmolLM2-135M-Instruct on the seed's English dilemmas, set to
-zero: the log-odds of the aligned option, over both orders. Masks of other sizes differ: 0.005 for
-10 neurons, 0.013 for 50."""
+DEFAULT = Spread(dilemma_sd=0.024, set_sd=0.0075, prior_df=0.0)
+"""Nats: the log-odds of the aligned option, over both orders, when draws that are matched to VAPE's
+masks of SmolLM2-135M-Instruct are set to zero, on the seed's dilemmas. Matched draws are active
+neurons, and differ more than random ones. The languages differ fivefold (docs/effects.md), so that
+cells say little of each other's variance: no prior."""
 DEFAULT_OF = "choice"
+ASSUMED = (
+    "assumed, as of draws matched to masks of 73 to 211 neurons of SmolLM2-135M-Instruct in "
+    "Chinese and English (docs/effects.md); of other models and masks it differs, and --store STORE "
+    "--evaluation NAME measures it"
+)
 MOST_DF = 1e6
 
 
@@ -82,8 +88,7 @@ def _assume(config: Config) -> tuple[Spread, str, str]:
         )
     outcome = outcomes[DEFAULT_OF]
     assert outcome.effect_of is not None
-    source = "assumed, as measured of 150 random neurons of SmolLM2-135M-Instruct"
-    return DEFAULT, outcome.arrays[outcome.effect_of].units, source
+    return DEFAULT, outcome.arrays[outcome.effect_of].units, ASSUMED
 
 
 def _measure(path: str, name: str) -> tuple[Spread, str, str]:
@@ -120,8 +125,9 @@ def show(power: Power) -> None:
     print_table(console, header, rows)
     print_wrapped(
         console,
-        f"Spread of matched sets, {power.source}: {spread.dilemma_sd:.3g} between dilemmas, "
-        f"{spread.set_sd:.3g} between sets. One mask does something: it is found if p is at most "
+        f"Spread of matched sets: {spread.dilemma_sd:.3g} between dilemmas, {spread.set_sd:.3g} "
+        f"between sets, {power.source}. One mask does something: it is found if p is at most "
         f"{power.fdr:g} / {power.cells} (masks and languages). t is noncentral, sets follow a "
-        "normal law, and the dilemmas are those of one value in one language.",
+        "normal law (with heavier tails less is found), and the dilemmas are those of one value in "
+        "one language.",
     )

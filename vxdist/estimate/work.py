@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from vxdist.asking.checks import check_dilemmas, check_values, make_outcomes
-from vxdist.asking.outcomes import Traits, is_tested, traits_of
+from vxdist.asking.outcomes import Outcome, Traits, is_tested, traits_of
 from vxdist.config import Config
 from vxdist.corpus import Corpus
 from vxdist.estimate.texts import Lengths
@@ -145,11 +145,11 @@ def cut_outcomes(
     return tuple(loads)
 
 
-def cut_dilemmas(config: Config, dilemmas: Sequence[Sequence[int]]) -> Load:
+def cut_dilemmas(config: Config, outcome: Outcome, dilemmas: Sequence[Sequence[int]]) -> Load:
     """Attribute's tasks: the questions of each dilemma, by their lengths."""
-    settings = config.attribute
+    settings, traits = config.attribute, Traits(logits=traits_of(outcome).logits)
     cuts = [
-        _cut([of], settings.tokens_per_batch, settings.max_padding, Traits(), "attribute")
+        _cut([of], settings.tokens_per_batch, settings.max_padding, traits, "attribute")
         for of in dilemmas
     ]
     return _join("attribute", [length for of in dilemmas for length in of], cuts)

@@ -3,7 +3,7 @@
 M: mask, V: value, G: language, K: control draw, R: matched set, L: layer, N: neuron, C: condition.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,8 @@ Floats = NDArray[np.float64]
 SAME = ("outcome", "asking", "evaluation_digest")
 """Attributes that an attribution and an evaluation have in common, if they are of the same
 questions."""
+NOT_ASKED = {"name", "values"}
+"""Settings that both have, and that are not of how they ask."""
 NULL_SEED = 1
 """Apart from the control draws', whose seeds begin with the evaluation's own."""
 
@@ -42,10 +44,19 @@ def find_attribution(
         asked.setdefault((value, language), set()).add(dilemma)
     for name in store.names("attribution"):
         of = store.attribution(name)
-        alike = all(of.attrs.get(key) == attrs.get(key) for key in SAME)
+        alike = all(of.attrs.get(key) == attrs.get(key) for key in SAME) and _asks(of.attrs, attrs)
         if alike and all(_holds(of, cell, wanted) for cell, wanted in asked.items()):
             return name
     return None
+
+
+def _asks(of: Mapping[str, Any], attrs: Mapping[str, Any]) -> bool:
+    """Whether both have the same settings of the outcome, such as the words of its questions.
+
+    Those that an earlier version did not write are not compared.
+    """
+    own, others = of.get("settings", {}), attrs.get("settings", {})
+    return all(others[key] == own[key] for key in own.keys() & others.keys() - NOT_ASKED)
 
 
 def _holds(of: xr.Dataset, cell: tuple[str, str], wanted: set[str]) -> bool:
@@ -183,8 +194,8 @@ def draw_at_quantiles(this: Run, attrs: Any, masked_CLNG: NDArray[np.bool_]) -> 
     if name is None:
         raise UserError(
             f"evaluate.draws: quantiles needs an attribution of these dilemmas, asked alike, and "
-            f"{this.store.path} has none; run `vxdist attribute` with attribute.dilemmas "
-            f"{this.settings.dilemmas}, or use random"
+            f"{this.store.path} has none; run `vxdist attribute` with attribute.outcome "
+            f"{this.kind} and attribute.dilemmas {this.settings.dilemmas}, or use random"
         )
     of, ids = this.store.attribution(name), [item.id for item in this.items]
     for g, (language, neurons) in enumerate(zip(this.languages, read_neurons(this), strict=True)):

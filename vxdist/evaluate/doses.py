@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from vxdist.config import EvaluateConfig
 from vxdist.evaluate.effects import SETTINGS, find_labels, read_measured
+from vxdist.evaluate.identity import ABSENT
 from vxdist.stats.doses import DoseCurve, dose_curve
 from vxstore.dose import DOSE, SCALED, find_dose
 from vxstore.effect_words import conclude_doses
@@ -21,8 +22,9 @@ from vxstore.read import Store, open_store
 
 Floats = NDArray[np.float64]
 
-ALIKE = ("outcome", "half", "evaluation_digest", "selection_digest", "questions_digest")
-"""Attributes in which evaluations of one curve agree, beside their settings."""
+ALIKE = ("outcome", "half", "draws", "evaluation_digest", "selection_digest", "questions_digest")
+"""Attributes in which evaluations of one curve agree, beside their settings. Without `draws` the
+slope of a control draw would be that of one set of neurons at dose 0, and another at others."""
 OWN_SETTINGS = ("name", "dose", "masks")
 """Settings in which they may differ. What a mask file holds, `selection_digest` says."""
 
@@ -75,7 +77,7 @@ def find_members(store: Store, name: str) -> dict[str, Mapping[str, Any]]:
 
 def _identity(attrs: Mapping[str, Any]) -> dict[str, Any]:
     settings = {k: v for k, v in attrs.get("settings", {}).items() if k not in OWN_SETTINGS}
-    alike = {key: attrs.get(key) for key in ALIKE}
+    alike = {key: {**ABSENT, **attrs}.get(key) for key in ALIKE}
     return {**alike, **describe_outcome(attrs), "intervention": None, "settings": settings}
 
 

@@ -79,8 +79,11 @@ class Run:
 
     @property
     def draws(self) -> str:
-        """How draws are chosen: at random for outcomes that no attribution predicts."""
-        return self.settings.draws if hasattr(self.outcome, "log_odds") else "random"
+        """How draws are chosen: at random for outcomes that no attribution predicts, and beside
+        the outcome of the run that is attributed."""
+        attributed = self.config.attributed_outcome
+        beside = attributed in self.config.evaluation_names and self.kind != attributed
+        return self.settings.draws if hasattr(self.outcome, "log_odds") and not beside else "random"
 
 
 def describe(this: Run, corpus: Corpus) -> dict[str, Any]:

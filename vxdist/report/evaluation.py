@@ -1,17 +1,17 @@
 """An evaluation as the store records it: its effects, and whether they pass."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import xarray as xr
 
-from vxdist.report.text import NONE, digits_for, every
+from vxdist.report.cells import Cell, found_rate, make_cells
+from vxdist.report.text import digits_for
 from vxstore.effect_words import conclude, is_tested, rests_on_tails
 from vxstore.query import doses, effects
 from vxstore.query.doses import held_by
-from vxstore.query.effects import NUMBERS
 from vxstore.query.lookup import strings
 from vxstore.read import Store
 
@@ -32,95 +32,6 @@ class Measure:
     def with_units(self, number: str) -> str:
         """`number` and its units."""
         return f"{number} {self.units}" if self.units else number
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One mask on the dilemmas of one value in one language.
-
-    Shifts are in the units of the measure. Where the mask holds no neuron, numbers are NaN, and so
-    is what a store does not record, such as p and q in those of earlier versions. `passes` is
-    recorded in those only.
-    """
-
-    mask: str
-    value: str
-    language: str
-    mean_shift: float
-    shift_low: float
-    shift_high: float
-    flip_rate: float
-    flip_low: float
-    flip_high: float
-    control_mean: float
-    control_sd: float
-    control_rank: float
-    se_total: float
-    p_value: float
-    q_value: float
-    specific_shift: float
-    p_specific: float
-    q_specific: float
-    harm_shift: float
-    """Divergence from the intact model on neutral text; NaN if it was not measured."""
-    harm_p: float
-    nll_shift: float
-    """Change of the negative log-likelihood of neutral text; NaN if this is of dilemmas."""
-    p_attributed: float
-    warrant_r: float
-    warrant_slope: float
-    dilemma_count: int
-    masked_count: int
-    draws: int
-    """Number of control draws of the mask."""
-    control_shifts: tuple[float, ...]
-    passes: bool | None
-    fdr: float
-    """Rate at which an effect is found; NaN in stores of earlier versions."""
-
-    @property
-    def is_found(self) -> bool:
-        """Whether the mask moves these dilemmas more than its matched draws do."""
-        return self.q_value <= self.fdr
-
-    @property
-    def own(self) -> bool:
-        """Whether the mask is that of the value itself."""
-        return self.mask == self.value
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether the interval excludes zero; a missing interval does not."""
-        return self.shift_low > 0 or self.shift_high < 0
-
-    @property
-    def beyond_controls(self) -> bool:
-        """Whether the shift is strictly outside all control draws, if there were any."""
-        return self.control_rank in (0.0, 1.0)
-
-    @property
-    def among(self) -> str:
-        """Where the shift is among the control draws', as in `above 2 of 3`."""
-        if not self.draws or math.isnan(self.control_rank):
-            return NONE
-        if self.beyond_controls:
-            side = "above" if self.control_rank else "below"
-            return f"{side} {every(self.draws, 'draw').removesuffix(' draws')}"
-        least, most = self.draws_below
-        level = f", level with {most - least}" if most > least else ""
-        return f"above {least} of {self.draws}{level}"
-
-    @property
-    def draws_below(self) -> tuple[int, int]:
-        """Control draws whose shift is below the mask's: without those level with it, and with.
-
-        A rank counts a tie as half a draw.
-        """
-        rank = self.control_rank * self.draws
-        if not self.control_shifts:
-            return math.floor(rank + 1e-9), math.ceil(rank - 1e-9)
-        ties = sum(shift == self.mean_shift for shift in self.control_shifts)
-        return round(rank - ties / 2), round(rank + ties / 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +69,10 @@ class Evaluation:
     p_source: str
     on_tails: bool
     """Whether something is found by a p that is too small to be believed in its size."""
+    warrant: Mapping[str, Any] | None
+    """Which attribution predicts matched sets; None if none does."""
+    unwarranted: str
+    """Why none does, in one sentence; empty if one does, or none could."""
     asks_own: bool
     """Whether control draws were asked about their own value's dilemmas only."""
     prompts: Mapping[str, str]
@@ -215,9 +130,9 @@ def read_evaluation(store: Store, name: str) -> Evaluation:
         harm_of=str(found["harm_of"] or ""),
         languages=tuple(languages),
         confidence=float(found["confidence"]),
-        fdr=_rate(found),
+        fdr=found_rate(found),
         controls=int(found["controls"]),
-        cells=tuple(sorted(_make_cells(found, effect), key=lambda c: languages.index(c.language))),
+        cells=tuple(sorted(make_cells(found, effect), key=lambda c: languages.index(c.language))),
         verdict=found["verdict"] or {},
         sentence=conclude(found["verdict"], str(found["outcome"])),
         null_rate=found["null_rate"],
@@ -225,14 +140,12 @@ def read_evaluation(store: Store, name: str) -> Evaluation:
         null_count=int(found["null_count"] or 0),
         p_source=str(found["p_source"] or ""),
         on_tails=rests_on_tails(found["verdict"], int(found["controls"]), found["p_source"]),
+        warrant=found["warrant"],
+        unwarranted=found["unwarranted"] or "",
         prompts=_find_prompts(settings, strings(intact["dilemma_language"].values)),
         intact=intact,
         doses=doses(store, name) if name in held_by(store) else None,
     )
-
-
-def _rate(found: Mapping[str, Any]) -> float:
-    return math.nan if found["fdr"] is None else float(found["fdr"])
 
 
 def _find_measure(found: Mapping[str, Any], evaluation: xr.Dataset) -> Measure:
@@ -252,27 +165,3 @@ def _find_prompts(settings: Mapping[str, Any], languages: Sequence[str]) -> dict
     if not isinstance(prompts, Mapping):
         return {}
     return {str(k): str(prompt) for k, prompt in prompts.items() if k in languages}
-
-
-def _make_cells(found: Mapping[str, Any], effect: xr.Dataset) -> Iterator[Cell]:
-    """Cells of a query's answer, in its order, with the shifts of their control draws."""
-    rows = found["cells"].to_dict("records")
-    shifts: Sequence[Sequence[float]] = [()] * len(rows)
-    if "control_shift" in effect:
-        array = effect["control_shift"].transpose("mask", "value", "language", "draw").values
-        shifts = array.reshape(len(rows), -1).tolist()
-    for row, control_shifts in zip(rows, shifts, strict=True):
-        cell = Cell(
-            **row,
-            draws=int(found["controls"]),
-            fdr=_rate(found),
-            control_shifts=tuple(shift for shift in control_shifts if not math.isnan(shift)),
-        )
-        yield cell if cell.masked_count else _blank(cell)
-
-
-def _blank(cell: Cell) -> Cell:
-    """A cell whose mask holds no neuron: what was measured is not an effect."""
-    passes = None if cell.passes is None else False
-    nothing: dict[str, Any] = dict.fromkeys(NUMBERS, math.nan)
-    return replace(cell, **nothing, control_shifts=(), passes=passes)

@@ -8,9 +8,10 @@ from rich.text import Text
 
 from vxdist.config import Config
 from vxdist.ranks import is_first_rank
+from vxdist.report.cells import Cell
 from vxdist.report.checks import report_path
 from vxdist.report.content import Content, gather
-from vxdist.report.evaluation import Cell, Evaluation
+from vxdist.report.evaluation import Evaluation
 from vxdist.report.findings import claimed, describe_source, finding
 from vxdist.report.sections.effect_table import show_tests
 from vxdist.report.selection import Selection

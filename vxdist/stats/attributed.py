@@ -15,14 +15,11 @@ from numpy.typing import NDArray
 
 from vxdist.stats.matched_sets import draw_sets
 from vxdist.stats.matching import LanguageNeurons
+from vxstore.warrant import why_not
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 SETS = 10_000
-LEAST_R, SLOPES = 0.8, (0.7, 1.3)
-"""A warrant: the correlation of predicted and measured shifts of the draws, and their slope."""
-LEAST_DRAWS = 8
-"""Draws below which a correlation warrants nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +38,7 @@ class Fit:
     @property
     def warranted(self) -> bool:
         """Whether the prediction is good enough to stand in for draws."""
-        low, high = SLOPES
-        enough = self.residual_K.size >= LEAST_DRAWS
-        return bool(enough and self.r >= LEAST_R and low <= self.beta <= high)
+        return not why_not(self.r, self.beta, self.residual_K.size)
 
     def variance(self, predicted_R: Floats) -> float:
         """Of the measured shifts of sets: beta^2 that of the predicted ones, and the residuals'."""

@@ -10,7 +10,7 @@ import pandas as pd
 from vxstore import query
 from vxstore.check.store import check as check_store
 from vxstore.check.store import describe_findings, repair
-from vxstore.cli import claims, dose_tables, effect_tables, output, show, tables
+from vxstore.cli import claims, dose_tables, effect_tables, flip_tables, output, show, tables
 from vxstore.cli.effects import find_evaluations, gather, make_flat
 from vxstore.cli.pipeline import call
 from vxstore.cli.progress import layer_progress
@@ -123,7 +123,7 @@ def effects(arguments: Arguments) -> None:
         dilemmas=arguments.dilemmas,
         corpus=arguments.corpus,
     )
-    show_it = effect_tables.show_flips if arguments.dilemmas else effect_tables.show_effects
+    show_it = flip_tables.show_flips if arguments.dilemmas else effect_tables.show_effects
     _answer(arguments, answers, make_flat(answers), lambda: show_it(answers))
 
 

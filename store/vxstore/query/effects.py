@@ -30,9 +30,11 @@ from vxstore.query.lookup import (
     strings,
 )
 from vxstore.read import Store
+from vxstore.warrant import why_none
 
 SETTINGS = ("confidence", "fdr", "bootstrap_resamples", "seed", "controls")
-TESTS = ("p_source", "null_rate", "null_count", "prior_df", "prior_sd", "families", "warrant")
+TESTS = ("p_source", "null_rate", "null_count", "prior_df", "prior_sd", "families")
+WARRANT = {"attribution": str, "sets": int, "cells": int, "warranted": int}
 VERDICT = ("masks", "cells", "fdr", "smallest_q", "found", "untested")
 EARLIER_VERDICT = ("cells", "passed", "passed_own", "placebo", "placebo_own", "beyond_controls")
 FOUND = ("mask", "language", "shift", "p", "q", "q_specific", "selective")
@@ -61,12 +63,14 @@ def effects(
     if it is of neutral passages), harm_of (the evaluation that measured the harm of its masks; None
     if there is none), units (of shifts), confidence, fdr, controls (draws for each mask), p_source
     (where p comes from), null_rate (share of p of at most .05 among the null_count p of draws in
-    their masks' place), prior_df and prior_sd (by family), families, warrant (of p_attributed),
-    answer_mass (mean probability that the intact model gives to the answers, by language; None if
-    the outcome measures none), verdict (see FORMAT.md), sentence (the verdict in words) and the
-    table `cells`: mask, value (of the dilemmas), language, masked_count (neurons), dilemma_count,
-    the arrays that `NUMBERS` names, and passes. bootstrap_resamples, seed and passes are those of
-    earlier versions. What a store does not record is None, or NaN in the table.
+    their masks' place), prior_df and prior_sd (by family), families, warrant (of p_attributed:
+    which attribution predicts how many sets, and in how many cells it may), unwarranted (why none
+    predicts any, in words; None if one does, or none could), answer_mass (mean probability that the
+    intact model gives to the answers, by language; None if the outcome measures none), verdict (see
+    FORMAT.md), sentence (the verdict in words) and the table `cells`: mask, value (of the
+    dilemmas), language, masked_count (neurons), dilemma_count, the arrays that `NUMBERS` names, and
+    passes. bootstrap_resamples, seed and passes are those of earlier versions. What a store does
+    not record is None, or NaN in the table.
 
     `value`, `mask` and `language` leave only their cells; `own` those of masks on the dilemmas of
     their own value. Raises StoreError if there is no such evaluation, mask, value or language,
@@ -76,14 +80,19 @@ def effects(
     """
     name = default_evaluation(store) if evaluation is None else evaluation
     effect = _open(store, name)
-    attrs = get_attrs(store, f"evaluation/{name}")
-    has_values = not is_neutral(attrs)
+    has_values = not is_neutral(get_attrs(store, f"evaluation/{name}"))
     for dim, wanted in zip(DIMS, (mask, value, language), strict=True):
         if wanted is not None:
             require_known(store, dim, wanted, strings(effect[dim].values))
             effect = effect.sel({dim: [wanted]})
     cells = _cells(effect)
     cells = cells[(cells["mask"] == cells["value"]) | (not (own and has_values))]
+    return {**_about(store, name, effect), "cells": cells.reset_index(drop=True)}
+
+
+def _about(store: Store, name: str, effect: xr.Dataset) -> dict[str, Any]:
+    """All of an answer but its cells."""
+    attrs = get_attrs(store, f"evaluation/{name}")
     described = describe_outcome(attrs)
     verdict = _verdict(store, name, effect.attrs)
     return {
@@ -91,16 +100,17 @@ def effects(
         "evaluation": name,
         "model": store.attrs.get("model"),
         **described,
-        "split": None if has_values else NEUTRAL,
+        "split": NEUTRAL if is_neutral(attrs) else None,
         "harm_of": effect.attrs.get("harm_of"),
         "control_dilemmas": "own" if asks_own(attrs) else "all",
         "intervention_settings": intervention_settings(attrs),
         "units": effect["mean_shift"].attrs.get("units"),
         **{key: effect.attrs.get(key) for key in (*SETTINGS, *TESTS)},
+        "warrant": _warrant(store, name, effect.attrs),
+        "unwarranted": _unwarranted(store, attrs, effect.attrs),
         "answer_mass": _answer_mass(store, name),
         "verdict": verdict,
         "sentence": conclude(verdict, str(described["outcome"])),
-        "cells": cells.reset_index(drop=True),
     }
 
 
@@ -181,3 +191,28 @@ def _is_list(verdict: Mapping[str, Any]) -> bool:
     return isinstance(found, list) and all(
         isinstance(of, Mapping) and set(FOUND) <= set(of) for of in found
     )
+
+
+def _warrant(store: Store, name: str, attrs: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What an attribution predicts; None without one. Raises StoreError if it is damaged."""
+    warrant = attrs.get("warrant")
+    if warrant is None:
+        return None
+    of = warrant if isinstance(warrant, Mapping) else {}
+    if not all(type(of.get(key)) is kind for key, kind in WARRANT.items()):
+        raise StoreError(f"{store.path} is damaged in evaluation/{name}/effect: its warrant")
+    return {key: of[key] for key in WARRANT}
+
+
+def _unwarranted(
+    store: Store, attrs: Mapping[str, Any], of_effect: Mapping[str, Any]
+) -> str | None:
+    """Why effects that have a p have none among matched sets; None if they have."""
+    verdict = of_effect.get("verdict")
+    if of_effect.get("warrant") is not None or is_neutral(attrs):
+        return None
+    if not isinstance(verdict, Mapping) or not is_tested(verdict):
+        return None
+    intervention = str(describe_outcome(attrs)["intervention"])
+    draws = int(of_effect.get("controls") or 0)
+    return why_none(intervention, draws, store.names("attribution"))

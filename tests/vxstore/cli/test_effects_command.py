@@ -12,10 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import vxstore
 from vxstore import query
+from vxstore.io import arrays
+from vxstore.io.metadata import commit
+from vxstore.warrant import why_none, why_not
 
 MakeStore = Callable[..., str]
 AddEffects = Callable[..., None]
@@ -142,6 +146,85 @@ class TestTable:
         found = json.loads(ask("effects", path, "--format", "json"))[0]
         assert found["verdict"] == verdict
         assert found["cells"][0]["p_value"] is None
+
+
+@pytest.fixture(scope="module")
+def predicted(make_store: MakeStore, add_effects: AddEffects) -> str:
+    """A store whose first cell is predicted as it was measured, and others wrongly: in turn with
+    the sign changed, three times too far, and all alike. For reading only."""
+    from vxdist.evaluate.attributed import Predictions
+
+    path, controls = make_store(), 8
+    draw_MVGK = np.broadcast_to(0.125 * (-1) ** (1 + np.arange(controls)), (2, 2, 2, controls))
+    draw_MVGK = draw_MVGK * np.array([[[1, -1], [3, 0]], [[1, 1], [1, 1]]])[..., None]
+    set_MVGR = np.random.default_rng(0).normal(0, 0.1, (2, 2, 2, 10_000))
+    of = Predictions(name="choice-all", draw_MVGK=draw_MVGK, set_MVGR=set_MVGR)
+    add_effects(path, controls=controls, predictions=of)
+    return path
+
+
+class TestMatchedSets:
+    def test_p_where_it_is_warranted_and_why_not_elsewhere(self, ask: Ask, predicted: str) -> None:
+        out = ask("effects", predicted)
+        told, tables = out.split("among matched sets\n")
+        assert "No p among matched sets" not in told
+        assert (
+            "attribution/choice-all predicts the shifts of 10,000 matched sets for each mask, and "
+            "is warranted in 5 of 8 cells. p sets: of the shift among these sets; given where, over"
+        ) in " ".join(tables.split())
+        zh, en = re.split(r"\nen\n", tables.partition("\nzh\n")[2])
+        assert find_row(zh, "calm", "calm") == "-1.00 <0.01 0.0001 1.00 1.00"
+        assert find_row(en, "calm", "calm") == "0.00 1.00 - -1.00 -1.00 r -1.00, 0.8 needed"
+        why = "slope 0.33, 0.7 to 1.3 needed"
+        assert find_row(zh, "calm", "zeal") == f"0.00 1.00 - 1.00 0.33 {why}"
+        assert find_row(en, "calm", "zeal") == "0.00 1.00 - - - the draws do not differ"
+        assert max(map(len, tables.splitlines())) <= 80
+
+    def test_json_has_the_same(self, ask: Ask, predicted: str) -> None:
+        told = json.loads(ask("effects", predicted, "--format", "json"))[0]
+        assert told["unwarranted"] is None
+        warrant = {"attribution": "choice-all", "sets": 10_000, "cells": 8, "warranted": 5}
+        assert told["warrant"] == warrant
+        assert told["cells"][0]["p_attributed"] == pytest.approx(1 / 10_001)
+        assert told["cells"][1]["p_attributed"] is None
+
+    def test_two_evaluations(self, ask: Ask, predicted: str, evaluated: str) -> None:
+        out = ask("effects", evaluated, predicted)
+        assert out.count("among matched sets\n") == 1
+        assert "\nB: among matched sets\n" in out
+        assert out.count("No p among matched sets: the store has no attribution") == 1
+
+    @pytest.mark.parametrize(
+        ("intervention", "draws", "names", "said"),
+        [
+            ("mean", 8, ["a"], "of zero ablation, and this intervention is mean."),
+            ("zero", 0, ["a"], "there are no control draws"),
+            ("zero", 8, [], "the store has no attribution of these dilemmas"),
+            ("zero", 8, ["a", "b"], "attribution/a and attribution/b had not been made"),
+        ],
+    )
+    def test_why_there_is_no_attribution(
+        self, intervention: str, draws: int, names: list[str], said: str
+    ) -> None:
+        told = why_none(intervention, draws, names)
+        assert told.startswith("No p among matched sets: ")
+        assert said in told
+
+    def test_few_draws_warrant_nothing(self) -> None:
+        assert why_not(1.0, 1.0, 7) == "7 draws, 8 needed"
+        assert not why_not(0.8, 0.7, 8)
+        assert why_not(math.nan, math.nan, 8, are_asked=False) == "draws not asked"
+
+    def test_a_damaged_warrant(
+        self, fail: Ask, make_store: MakeStore, add_effects: AddEffects
+    ) -> None:
+        path = make_store()
+        add_effects(path, controls=4)
+        group = arrays.open_group(path, "evaluation/choice/effect", mode="r+")
+        group.update_attributes({"warrant": {"attribution": "choice-all", "sets": "many"}})
+        commit(path, {}, without=["evaluation/choice"])
+        commit(path, {})
+        assert "is damaged in evaluation/choice/effect: its warrant" in fail("effects", path)
 
 
 class TestData:

@@ -100,6 +100,8 @@ class TestEffects:
             "bootstrap_resamples": None,
             "seed": None,
             "warrant": None,
+            "unwarranted": "No p among matched sets: the store has no attribution of these "
+            "dilemmas (`vxdist attribute` makes one).",
             "controls": 4,
             "p_source": "t",
             "null_count": 16,

@@ -74,6 +74,12 @@ def is_tested(outcome: Any) -> bool:
     return traits_of(outcome).split == "evaluation" and outcome.effect_of is not None
 
 
+def attributed_questions(outcome: Any) -> int:
+    """Number of questions about each dilemma, the first ones, that its log-odds depend on: all,
+    unless the outcome says otherwise."""
+    return getattr(outcome, "attributed_questions", None) or questions_per_dilemma(outcome)
+
+
 def choose_items(outcome: Any, items: Sequence[Item]) -> list[Item]:
     """Those of the items that an outcome asks about."""
     return list(outcome.choose(items)) if hasattr(outcome, "choose") else list(items)
@@ -166,7 +172,10 @@ class Outcome(Protocol):
 
 
 class Differentiable(Outcome, Protocol):
-    """An outcome that `attribute` can attribute to neurons: one with log-odds."""
+    """An outcome that `attribute` can attribute to neurons: one with log-odds.
+
+    It may also have `attributed_questions` (see the function of this name).
+    """
 
     @property
     def effect_of(self) -> str:
@@ -175,5 +184,9 @@ class Differentiable(Outcome, Protocol):
     def log_odds(
         self, model: "PreTrainedModel", batch: "Batch", questions: Sequence[Question]
     ) -> "torch.Tensor":
-        """What `effect_of` holds, for each of the batch's questions, (B,), in float32 at least and
-        with its graph, if gradients are on."""
+        """What each of the batch's questions adds to its number in `effect_of`, (B,), in float32 at
+        least and with its graph, if gradients are on.
+
+        A number has the index `at` of its questions, as far as it has dimensions: those of
+        questions that differ in further ones add up.
+        """

@@ -19,6 +19,7 @@ from vxdist.errors import UserError
 from vxstore.schema import ArraySpec
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
     from vxdist.asking.prompting import Prompter
@@ -164,6 +165,29 @@ class Likelihood:
             "unconditional": np.where(after_B, np.nan, found_B),
             "characters": characters_B,
         }
+
+    @property
+    def attributed_questions(self) -> int:
+        """Those after the dilemma; those without one only where they are compared with."""
+        return 4 if self.settings.normalise == "unconditional" else 2
+
+    def log_odds(
+        self, model: "PreTrainedModel", batch: "Batch", questions: Sequence[OptionQuestion]
+    ) -> "torch.Tensor":
+        """What each question's option adds to the log-odds of its dilemma, (B,), as normalised."""
+        from vxdist.asking.graph import log_likelihoods
+
+        found_B = log_likelihoods(model, batch, [question.first for question in questions])
+        return found_B * found_B.new_tensor([self._weight(question) for question in questions])
+
+    def _weight(self, question: OptionQuestion) -> float:
+        """Factor of an option's log-likelihood in the log-odds that `derive` gives."""
+        sign = 1.0 - 2.0 * question.option
+        if not question.after_dilemma:
+            return -sign if self.settings.normalise == "unconditional" else 0.0
+        if self.settings.normalise == "per_character":
+            return sign / question.characters
+        return sign
 
     def derive(self, measured: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
         """The log-odds (dilemma,) of the aligned option, as normalised."""

@@ -8,6 +8,7 @@ from vxdist.report.interventions import describe_intervention
 from vxdist.report.notes import outcome_notes
 from vxdist.report.text import listing, percent, plural, span_of
 from vxstore.effect_words import calibration
+from vxstore.warrant import RULE, WORTH, describe
 
 
 def effect_caveats(content: Content) -> tuple[Caveat, ...]:
@@ -22,6 +23,7 @@ def effect_caveats(content: Content) -> tuple[Caveat, ...]:
         _dilemmas(evaluation),
         *_empty(content, evaluation),
         _controls(evaluation),
+        *_sets(evaluation),
         _comparisons(evaluation),
         _intervention(evaluation),
     )
@@ -79,6 +81,16 @@ def _controls(evaluation: Evaluation) -> Caveat:
             f"is {tail:.2f}."
         ),
     )
+
+
+def _sets(evaluation: Evaluation) -> tuple[Caveat, ...]:
+    """What p among matched sets is worth, or why there is none."""
+    if evaluation.warrant is None:
+        text = evaluation.unwarranted
+    else:
+        about = describe(evaluation.warrant)
+        text = f"{about[0].upper()}{about[1:]}. A warrant is given where, {RULE}. {WORTH}."
+    return (Caveat(title="Shifts of thousands of matched sets", text=text),) if text else ()
 
 
 def _comparisons(evaluation: Evaluation) -> Caveat:

@@ -3,11 +3,13 @@
 import math
 from dataclasses import dataclass
 
+from vxdist.report.cells import Cell
 from vxdist.report.content import Content
 from vxdist.report.elements import Name
-from vxdist.report.evaluation import Cell, Evaluation
+from vxdist.report.evaluation import Evaluation
 from vxdist.report.text import NONE, interval, percent, signed
-from vxstore.effect_words import show_p
+from vxstore.effect_words import show_p, show_q
+from vxstore.warrant import why_not
 
 OPEN_ROWS = 40
 """A table of more rows than this starts folded."""
@@ -71,9 +73,11 @@ def cell_head(evaluation: Evaluation) -> tuple[str, ...]:
     """Headings of `cell_numbers`."""
     flips = ("Flips",) if evaluation.measure.has_decision else ()
     tested = ("p", "q", "q beyond others") if evaluation.is_tested else ()
+    sets = ("p among matched sets",) if evaluation.warrant else ()
     harm = ("Harm, nats per token", "p of harm") if evaluation.harm_of else ()
     controls = ("Control draws", "Among draws") if evaluation.controls else ()
-    return ("Neurons", "Dilemmas", "Mean shift", "Interval", *flips, *tested, *harm, *controls)
+    shift = ("Neurons", "Dilemmas", "Mean shift", "Interval")
+    return (*shift, *flips, *tested, *sets, *harm, *controls)
 
 
 def cell_numbers(evaluation: Evaluation, cell: Cell) -> tuple[str, ...]:
@@ -87,6 +91,7 @@ def cell_numbers(evaluation: Evaluation, cell: Cell) -> tuple[str, ...]:
         interval(cell.shift_low, cell.shift_high, digits),
         *[show_flips(cell)] * evaluation.measure.has_decision,
         *show_tests(evaluation, cell),
+        *[show_among_sets(cell)] * bool(evaluation.warrant),
         *show_harm(evaluation, cell),
         *controls,
     )
@@ -108,6 +113,15 @@ def show_tests(evaluation: Evaluation, cell: Cell) -> tuple[str, ...]:
     return tuple(
         NONE if math.isnan(n) else show_p(n, cell.draws, evaluation.p_source) for n in found
     )
+
+
+def show_among_sets(cell: Cell) -> str:
+    """p among the matched sets that an attribution predicts, or why there is none."""
+    if not cell.masked_count:
+        return NONE
+    are_asked = not math.isnan(cell.control_mean)
+    why = why_not(cell.warrant_r, cell.warrant_slope, cell.draws, are_asked=are_asked)
+    return f"{NONE} ({why})" if why else show_q(cell.p_attributed)
 
 
 def show_harm(evaluation: Evaluation, cell: Cell) -> tuple[str, ...]:

@@ -3,9 +3,10 @@
 import math
 from dataclasses import dataclass
 
+from vxdist.report.cells import Cell
 from vxdist.report.content import Content
 from vxdist.report.elements import MapRow, Name, Section, Shade, make_shade
-from vxdist.report.evaluation import Cell, Evaluation, Measure
+from vxdist.report.evaluation import Evaluation, Measure
 from vxdist.report.findings import describe_source
 from vxdist.report.interventions import InterventionWords, describe_intervention
 from vxdist.report.notes import outcome_notes
@@ -13,6 +14,7 @@ from vxdist.report.sections.doses import Doses, make_doses
 from vxdist.report.sections.effect_table import (
     EffectTable,
     make_table,
+    show_among_sets,
     show_flips,
     show_harm,
     show_tests,
@@ -158,4 +160,6 @@ def _explain_tests(evaluation: Evaluation, cell: Cell) -> list[str]:
     own = f"; beyond other values’ dilemmas q {q_specific}" if cell.own else ""
     harm = show_harm(evaluation, cell)
     said = [f"Harm on neutral text {harm[0]} nats per token, p {harm[1]}"] if harm else []
+    if evaluation.warrant:
+        said.insert(0, f"p {show_among_sets(cell)} among predicted matched sets")
     return [f"p {p}, q {q} against matched draws{own}", *said]

@@ -4,9 +4,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vxdist.report.cells import Cell
 from vxdist.report.content import Content
 from vxdist.report.elements import Name
-from vxdist.report.evaluation import Cell, Evaluation
+from vxdist.report.evaluation import Evaluation
 from vxdist.report.sections.effect_table import cell_head, cell_numbers
 from vxdist.report.text import NONE, interval, listing, percent, signed
 
