@@ -21,6 +21,6 @@ def discard_unsealed(path: str, group: str) -> bool:
         return False
     if arrays.read_array(arrays.open_group(path, group), "sealed").any():
         return False
-    lock.require(path, lock.current_run(path))
+    lock.require_own(path)
     find_storage(path).remove(group)
     return True

@@ -8,7 +8,7 @@ import zarr
 from numpy.typing import NDArray
 
 from vxstore.experts import count_experts, write_labels
-from vxstore.io import arrays
+from vxstore.io import arrays, lock
 from vxstore.io.metadata import FILE, commit
 from vxstore.io.storage import find_storage
 from vxstore.names import names_on_disk
@@ -44,9 +44,10 @@ def begin_group(
     storage, root_attrs = find_storage(path), read_root_attrs(path)
     if storage.size(f"{name}/{FILE}") is not None:
         commit(path, {}, without=[name])
+    lock.require_own(path)
     storage.remove(name)
     group = arrays.open_group(path, mode="r+").require_group(name)
-    group.update_attributes({"complete": False})
+    group.update_attributes({"complete": False, **lock.describe_run(path)})
     on_disk = names_on_disk(name, root_attrs["format_version"])
     for dim, labels in coordinates.items():
         arrays.write_coordinate(group, on_disk.get(dim, dim), labels)

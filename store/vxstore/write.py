@@ -166,7 +166,7 @@ class Recorder:
     def __init__(self, path: str) -> None:
         self.path = path
         self._attrs = read_root_attrs(path, "record")
-        self._run = lock.current_run(path)
+        self._run = lock.own_run(path)
         record = arrays.open_group(path, "record", mode="r+")
         self._recorded = recorded_arrays(self._attrs, record)
         self._planned = read_planned(record)
