@@ -106,6 +106,12 @@ def check() -> None:
         _active.check()
 
 
+def end_with(code: int) -> None:
+    """From now on, a signal ends the process with this code: all is done, but for Python's end."""
+    for number in SIGNALS:
+        signal.signal(number, lambda *_: os._exit(code))
+
+
 class _Watch:
     """The signals of this process, and the thread that answers them."""
 
@@ -129,6 +135,7 @@ class _Watch:
 
     def install(self) -> None:
         """Handle the signals, whoever did."""
+        signal.set_wakeup_fd(self._told.fileno(), warn_on_full_buffer=False)
         for number in SIGNALS:
             signal.signal(number, self._on_signal)
 

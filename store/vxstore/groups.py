@@ -7,6 +7,7 @@ from typing import Any
 import zarr
 from numpy.typing import NDArray
 
+from vxstore.begun import remove_group
 from vxstore.experts import count_experts, write_labels
 from vxstore.io import arrays, lock
 from vxstore.io.metadata import FILE, commit
@@ -44,8 +45,7 @@ def begin_group(
     storage, root_attrs = find_storage(path), read_root_attrs(path)
     if storage.size(f"{name}/{FILE}") is not None:
         commit(path, {}, without=[name])
-    lock.require_own(path)
-    storage.remove(name)
+    remove_group(path, name)
     group = arrays.open_group(path, mode="r+").require_group(name)
     group.update_attributes({"complete": False, **lock.describe_run(path)})
     on_disk = names_on_disk(name, root_attrs["format_version"])

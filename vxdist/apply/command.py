@@ -30,10 +30,7 @@ def run(arguments: Sequence[str]) -> None:
     unsuitable.
     """
     options, config = _parse(arguments)
-    from vxdist import stopping
-
-    with stopping.watch(exits=True):
-        _apply(options, config)
+    _apply(options, config)
 
 
 def _parse(arguments: Sequence[str]) -> "tuple[argparse.Namespace, Config]":

@@ -1,0 +1,111 @@
+"""Every command that writes, killed at any moment, then run again: the same bits, or one line.
+
+`make soak` kills a thousand times, and a sample of the cheapest is part of every test run.
+"""
+
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.corpus.builder.conftest import VALUES, serve  # noqa: F401
+from tests.end_to_end.broken import Command, describe, left_behind, prepare, put_back
+from tests.end_to_end.forked import run, serving, start
+
+KILLS = {1: 3, 10: 95}
+"""Kills of each command, by --soak."""
+SAME = "the same bits"
+CHEAP = ("import", "select", "export", "report", "check --repair")
+Table = Counter[tuple[str, str]]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The socket of a process that forks commands."""
+    with serving(tmp_path_factory.mktemp("warm")) as address:
+        yield address
+
+
+def measure(server: Path, command: Command, under: Path) -> tuple[float, dict[str, int]]:
+    """How long the command takes, and how many files it touches, and readings of the lock."""
+    put_back(command, under)
+    counted = under.with_suffix(".count")
+    began = time.monotonic()
+    run(server, command.words, under, f"count:{counted}")
+    return time.monotonic() - began, json.loads(counted.read_text())
+
+
+def kill_once(
+    server: Path, command: Command, under: Path, seconds: float, moment: int | None
+) -> bool:
+    """Run the command and kill it, at a moment or by chance; whether it was there to be killed."""
+    process = start(server, command.words, under, None if moment is None else f"kill:{moment}")
+    if moment is None:
+        time.sleep(seconds)
+        process.kill()
+    return process.end() == -9
+
+
+def go_on(server: Path, command: Command, under: Path, whole: dict[str, str]) -> str:
+    """Run the command once more: what became of what was killed."""
+    process = start(server, command.words, under)
+    code = process.end()
+    said = process.said().splitlines()
+    errors = [line for line in said if line.startswith("error: ")]
+    made = describe(command, under)
+    if command.name == "export" and code == 2 and "already exists" in errors[0] and made == whole:
+        return SAME  # it was killed when all was done
+    if code == 2 and len(errors) == 1 and not any("Traceback" in line for line in said):
+        return f"refused: {errors[0][-150:]}"
+    if code != 0:
+        return f"ended with {code}: {said[-1:]}"
+    if made != whole:
+        differ = [name for name in made | whole if made.get(name) != whole.get(name)]
+        return f"silently wrong: {differ[:2]}"
+    left = left_behind(under)
+    return f"left behind: {left[:2]}" if left else SAME
+
+
+def kill_often(
+    server: Path, command: Command, under: Path, kills: int, chance: random.Random
+) -> Table:
+    """Kill a command, a few times in a row, until it has been killed so often."""
+    seconds, counts = measure(server, command, under)
+    whole, table, killed = describe(command, under), Table(), 0
+    assert not left_behind(under)
+    while killed < kills:
+        put_back(command, under)
+        here = 0
+        for _ in range(chance.choice([1, 1, 2, 3])):
+            moment = chance.randint(1, counts["kill"]) if chance.random() < 0.6 else None
+            here += kill_once(server, command, under, chance.uniform(0, seconds), moment)
+        table[command.name, "kills"] += here
+        table[command.name, go_on(server, command, under, whole)] += 1
+        killed += max(here, 1)
+    return table
+
+
+def test_killed_at_any_moment(
+    server: Path,
+    run_options: list[str],
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    soak: int,
+) -> None:
+    """Nothing is silently wrong, and nothing is left behind."""
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(VALUES, allow_unicode=True))
+    address = request.getfixturevalue("serve")("steady") if soak > 1 else None
+    commands = prepare(server, run_options, tmp_path, address)
+    chance, table = random.Random(11), Table()
+    for command in commands:
+        if soak > 1 or command.name in CHEAP:
+            kills = KILLS.get(soak, 10 * soak)
+            table += kill_often(server, command, tmp_path / "under", kills, chance)
+            print(*(f"{n:5} {what}" for what, n in table.items()), sep="\n", flush=True)
+    wrong = [what for _, what in table if what not in ("kills", SAME)]
+    assert not wrong, table
