@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from vxdist import stopping
+from vxdist import launcher, stopping
 from vxdist.errors import DONE, STOPPED, USER_ERROR, Stopped, UserError, find_near
 from vxstore.errors import describe_disk
 from vxstore.text import shorten
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Without `argv` the command is that of the process, which a stop then ends at once.
     """
-    with stopping.watch(exits=True):
+    with stopping.watch(exits=True), launcher.watch():
         try:
             code = _main(list(sys.argv[1:] if argv is None else argv))
         except (Stopped, KeyboardInterrupt) as error:

@@ -13,6 +13,7 @@ for them) can be broken off in a given moment:
     WARM_AT=count:F   not at all: how many of each there were is written to the file F, as JSON
 """
 
+import importlib
 import json
 import os
 import select
@@ -22,17 +23,33 @@ import sys
 import threading
 import time
 
+IMPORTED = (
+    "torch.distributed.run",
+    "transformers.models.llama.modeling_llama",
+    "vxdist.apply.checkpoint",
+    "vxdist.attribute.stage",
+    "vxdist.cli",
+    "vxdist.corpus.builder.client",
+    "vxdist.corpus.builder.command",
+    "vxdist.evaluate.stage",
+    "vxdist.importing.command",
+    "vxdist.importing.lape",
+    "vxdist.locate.stage",
+    "vxdist.model.load",
+    "vxdist.reduce.select",
+    "vxdist.report.stage",
+    "vxdist.runtime.loop",
+    "vxdist.settings",
+    "vxstore.cli.commands",
+)
 TOUCHES = ("os.rename", "os.link", "os.remove", "os.rmdir", "os.mkdir", "os.truncate")
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
 def serve(address: str) -> None:
     """Import all that a run imports; fork, and go on."""
-    import torch.distributed.run  # noqa: F401
-    import transformers.models.llama.modeling_llama  # noqa: F401
-
-    import vxstore.cli.commands  # noqa: F401
-
+    for name in IMPORTED:
+        importlib.import_module(name)
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(address)
     listening.listen()
