@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,9 @@ from typing import Any
 import numpy as np
 
 from tests.end_to_end.forked import run
+from vxdist.cli import main
+from vxdist.reduce.score import write_score
+from vxdist.reduce.selectors.vape import Vape, VapeSettings
 from vxstore.check.store import check
 from vxstore.identity import holds_store
 
@@ -33,7 +36,9 @@ class Command:
     makes: str
 
 
-def prepare(server: Path, options: list[str], folder: Path, address: str | None) -> list[Command]:
+def prepare(
+    server: Path, options: list[str], folder: Path, address: str | None = None
+) -> list[Command]:
     """All commands that write, each with a base that the ones before it made.
 
     `options` are those of a run; `address` is that of a server for `corpus build`, which is left
@@ -54,9 +59,7 @@ def prepare(server: Path, options: list[str], folder: Path, address: str | None)
         shutil.copytree(under, bases[name])
     _damage(under / "run.zarr")
     shutil.copytree(under, bases["damaged"])
-    reselect = ["--name", "other", "--top-fraction", "0.2"]
-    counts = [str(under / "files" / f"{value}.pt") for value in ("x", "y")]
-    given: list[tuple[str, list[str], str, str]] = [
+    given: Given = [
         ("locate", ["vxdist", "locate", *common], "empty", "run.zarr"),
         ("reduce", ["vxdist", "reduce", *common], "located", "run.zarr"),
         ("attribute", ["vxdist", "attribute", *common], "reduced", "run.zarr"),
@@ -64,12 +67,7 @@ def prepare(server: Path, options: list[str], folder: Path, address: str | None)
         ("report", ["vxdist", "report", *common], "whole", "run.html"),
         ("apply", ["vxdist", "apply", *common, "--value", "thrift", "--language", "en",
                    "--out", str(under / "out")], "reduced", "out"),
-        ("import", ["vxdist", "import", "lape", *counts, "--language", "zh", "--denominator",
-                    "tokens", "--store", store], "empty", "run.zarr"),
-        ("select", ["vxstore", "select", store, *reselect], "reduced", "run.zarr"),
-        ("export", ["vxstore", "export", store, str(under / "a.csv"), "--what", "counts"],
-         "reduced", "a.csv"),
-        ("check --repair", ["vxstore", "check", store, "--repair"], "damaged", "run.zarr"),
+        *_without_model(under),
     ]  # fmt: skip
     if address is not None:
         build = {"out": under / "out", "base_url": address, "model": "tiny", "concurrency": 1,
@@ -77,10 +75,49 @@ def prepare(server: Path, options: list[str], folder: Path, address: str | None)
                  "dilemmas_per_value": 1}  # fmt: skip
         words = [f"--build.{name}={text}" for name, text in build.items()]
         given.append(("corpus build", ["vxdist", "corpus", "build", *words], "empty", "out"))
+    return _make(given, bases)
+
+
+def prepare_without_model(folder: Path) -> list[Command]:
+    """The commands that need no model and no corpus, on a store that was imported."""
+    under = folder / "under"
+    (under / "files").mkdir(parents=True)
+    _write_counts(under / "files")
+    shutil.copytree(under, folder / "empty")
+    given = _without_model(under)
+    assert main(given[0][1][1:]) == 0
+    loose = VapeSettings(top_fraction=0.1, filter_quantile=0.5)
+    write_score(str(under / "run.zarr"), "vape", Vape(loose))
+    shutil.copytree(under, folder / "reduced")
+    _damage(under / "run.zarr")
+    shutil.copytree(under, folder / "damaged")
+    bases = {name: folder / name for name in ("empty", "reduced", "damaged")}
+    return _make(given, bases)
+
+
+Given = list[tuple[str, list[str], str, str]]
+"""Name, words, base, and what is made."""
+
+
+def _make(given: Given, bases: Mapping[str, Path]) -> list[Command]:
     return [
         Command(name=name, words=words, base=bases[base], makes=makes)
         for name, words, base, makes in given
     ]
+
+
+def _without_model(under: Path) -> Given:
+    store = str(under / "run.zarr")
+    reselect = ["--name", "other", "--top-fraction", "0.2"]
+    counts = [str(under / "files" / f"{value}.pt") for value in ("x", "y")]
+    return [
+        ("import", ["vxdist", "import", "lape", *counts, "--language", "zh", "--denominator",
+                    "tokens", "--store", store], "empty", "run.zarr"),
+        ("select", ["vxstore", "select", store, *reselect], "reduced", "run.zarr"),
+        ("export", ["vxstore", "export", store, str(under / "a.csv"), "--what", "counts"],
+         "reduced", "a.csv"),
+        ("check --repair", ["vxstore", "check", store, "--repair"], "damaged", "run.zarr"),
+    ]  # fmt: skip
 
 
 def _write_counts(folder: Path) -> None:
@@ -94,7 +131,9 @@ def _write_counts(folder: Path) -> None:
 
 def _damage(store: Path) -> None:
     """A flipped byte in a part, in a score, and in an evaluation."""
-    for below in ("record/active_count/c/3", "scores/vape/entropy/c", "evaluation/choice/log_odds"):
+    for below in ("record/active_count/c/1", "scores/vape/entropy/c", "evaluation/choice/log_odds"):
+        if not (store / below).exists():
+            continue
         file = next(f for f in sorted((store / below).rglob("*")) if f.is_file() and "c/" in str(f))
         data = bytearray(file.read_bytes())
         data[len(data) // 2] ^= 0x40
@@ -136,6 +175,7 @@ def _content(file: Path) -> bytes:
 
 def left_behind(under: Path) -> list[str]:
     """Files that nobody will ask for: locks, and what was not written whole."""
-    found = (str(file.relative_to(under)) for file in under.rglob("*"))
+    empty = [file for file in under.glob("*.lock.*.partial") if not file.stat().st_size]
+    found = (str(file.relative_to(under)) for file in under.rglob("*") if file not in empty)
     return [name for name in found if ".partial" in name or (name.endswith((".lock", ".draft"))
             and not name.endswith(".build.lock")) or name.startswith(".out.")]  # fmt: skip

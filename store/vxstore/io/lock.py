@@ -37,7 +37,8 @@ def hold(path: str, *, take_over: bool = False) -> Iterator[None]:
     _runs[place] = run  # first, so that whatever interrupts it finds what to release
     try:
         if _acquire(path, mine, take_over=take_over):
-            remove_partial(path)
+            _remove_partial(path)
+        _remove_partial_locks(path)
         yield
     finally:
         _release(path, run)
@@ -99,7 +100,19 @@ def _place(path: str) -> str:
     return os.path.abspath(path.removeprefix("file://"))
 
 
-def remove_partial(path: str) -> None:
+def _remove_partial_locks(path: str) -> None:
+    """Remove locks that a process was killed over before it had taken them."""
+    storage, name = beside(path, ".lock")
+    if is_url(path):
+        return
+    for child in storage.children():
+        # Whoever tries to take the lock just now has one too.
+        is_one = child.startswith(f"{name}.") and child.endswith(PARTIAL)
+        if is_one and is_alive(_parse(storage.read(child))) is False:
+            storage.remove(child)
+
+
+def _remove_partial(path: str) -> None:
     """Remove files that a killed run had not written whole: in its store, and its settings."""
     storage, name = beside(path, "")
     if is_url(path):

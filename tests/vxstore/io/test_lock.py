@@ -266,6 +266,20 @@ def test_what_a_killed_run_had_not_written_whole_is_removed(tmp_path: Path) -> N
         assert all(file.exists() for file in stays)
 
 
+def test_locks_that_were_never_taken(tmp_path: Path) -> None:
+    """Of a process that was killed are removed; of one that may be at it are not."""
+    path = tmp_path / "run.zarr"
+    leave_lock(str(path))
+    content = json.loads((tmp_path / "run.lock").read_text())
+    (tmp_path / "run.lock").unlink()
+    dead, alive, unknown = (tmp_path / f"run.lock.{n}.partial" for n in range(3))
+    dead.write_text(json.dumps({**content, "process": 2**22 + 1}))
+    alive.write_text(json.dumps(content))
+    unknown.write_text(json.dumps({**content, "host": "node7", "process": 2**22 + 1}))
+    with hold(str(path)):
+        assert [file.exists() for file in (dead, alive, unknown)] == [False, True, True]
+
+
 def test_a_lock_that_cannot_be_read(path: str) -> None:
     storage, name = beside(path, ".lock")
     for content in (b"", b"{", b"[]", b"\xff"):
