@@ -11,6 +11,7 @@ from vxstore.begun import remove_group
 from vxstore.experts import count_experts, write_labels
 from vxstore.io import arrays, lock
 from vxstore.io.metadata import FILE, commit
+from vxstore.io.one_run import RUN
 from vxstore.io.storage import find_storage
 from vxstore.names import names_on_disk
 from vxstore.read import read_root_attrs
@@ -77,6 +78,7 @@ class DerivedGroup:
         """Mark the group complete, and vouch for it."""
         if self._of_neuron:
             attrs = {**attrs, "coordinates": " ".join(self._of_neuron)}
+        attrs = {key: of for key, of in attrs.items() if key != RUN}  # perhaps copied from another
         self._group.update_attributes({**attrs, "complete": True})
         commit(self._path, {})
 
