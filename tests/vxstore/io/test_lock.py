@@ -1,6 +1,7 @@
 """One writer at a time: its holder is told, what is over is recognised, what is not stays."""
 
 import contextlib
+import errno
 import json
 import multiprocessing
 import os
@@ -264,6 +265,21 @@ def test_what_a_killed_run_had_not_written_whole_is_removed(tmp_path: Path) -> N
     with hold(str(path)):
         assert not any(file.exists() for file in gone)
         assert all(file.exists() for file in stays)
+
+
+def test_a_file_system_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock is taken by one all the same."""
+
+    def link(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    path = str(tmp_path / "run.zarr")
+    with hold(path):
+        with pytest.raises(StoreError, match=f"process {os.getpid()}, started 20"), hold(path):
+            pass
+        assert current_run(path) is not None
+    assert not list(tmp_path.iterdir())
 
 
 def test_locks_that_were_never_taken(tmp_path: Path) -> None:
