@@ -9,6 +9,7 @@ process number to $WARM_PIDS/agent or $WARM_PIDS/rankN. A `vxdist` or a `vxstore
 for them) can be broken off in a given moment:
 
     WARM_AT=kill:K    by SIGKILL, before the Kth file below the folder $WARM_UNDER is touched
+    WARM_AT=term:K    by SIGTERM, and int:K by SIGINT, in the same moment
     WARM_AT=stop:K    by SIGSTOP, before the Kth reading of a lock there
     WARM_AT=count:F   not at all: how many of each there were is written to the file F, as JSON
 """
@@ -42,6 +43,12 @@ IMPORTED = (
     "vxdist.settings",
     "vxstore.cli.commands",
 )
+SIGNALS = {
+    "kill": signal.SIGKILL,
+    "term": signal.SIGTERM,
+    "int": signal.SIGINT,
+    "stop": signal.SIGSTOP,
+}
 TOUCHES = ("os.rename", "os.link", "os.remove", "os.rmdir", "os.mkdir", "os.truncate")
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
@@ -142,12 +149,13 @@ def break_off(how: str, where: str) -> "object":
         writes = event != "open" or bool(int(str(arguments[2] or 0)) & WRITING)
         if not writes and not str(path).endswith(".lock"):
             return
-        kind, number = ("kill", signal.SIGKILL) if writes else ("stop", signal.SIGSTOP)
+        kind = "kill" if writes else "stop"
         with once:
             seen[kind] += 1
-            now = kind == how and seen[kind] == int(where)
+            meant = how in SIGNALS and (how == "stop") == (kind == "stop")
+            now = meant and seen[kind] == int(where)
         if now:
-            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), SIGNALS[how])
             time.sleep(0.2)  # other threads may be the first to be stopped
 
     def count() -> None:

@@ -11,7 +11,7 @@ from zarr.abc.store import Store as ZarrStore
 from zarr.core.buffer import Buffer
 from zarr.storage import WrapperStore
 
-from vxstore.io import lock
+from vxstore.io import in_flight, lock
 
 
 class FencedStore(WrapperStore[ZarrStore]):
@@ -33,13 +33,15 @@ class FencedStore(WrapperStore[ZarrStore]):
 
     async def set(self, key: str, value: Buffer) -> None:
         """Write or replace a file."""
-        await self._require()
-        await super().set(key, value)
+        with in_flight.write_for(self._run):
+            await self._require()
+            await super().set(key, value)
 
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
         """Write a file if there is none."""
-        await self._require()
-        await super().set_if_not_exists(key, value)
+        with in_flight.write_for(self._run):
+            await self._require()
+            await super().set_if_not_exists(key, value)
 
     async def _set_many(self, values: Iterable[tuple[str, Buffer]]) -> None:
         for key, value in values:

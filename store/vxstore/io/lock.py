@@ -15,11 +15,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from vxstore.errors import LockReleased, StoreError
+from vxstore.io import in_flight
 from vxstore.io.holder import describe_process, is_alive
 from vxstore.io.storage import PARTIAL, Storage, beside, find_storage, is_url
 
 SETTLE_SECONDS = 0.5
 """Between replacing a stale lock and believing it: another may replace it at the same moment."""
+WRITE_SECONDS, HURRIED_SECONDS = 30.0, 2.0
+"""Time that files have to be written whole before the lock is released."""
 _runs: dict[str, str] = {}
 """Runs that this process is of, by the place of their locks."""
 
@@ -41,6 +44,7 @@ def hold(path: str, *, take_over: bool = False) -> Iterator[None]:
         _remove_partial_locks(path)
         yield
     finally:
+        in_flight.finish(run, WRITE_SECONDS)
         _release(path, run)
         _runs.pop(place)
         if before is not None:
@@ -73,6 +77,7 @@ def release(path: str) -> None:
     writes no more."""
     run = _runs.get(_place(path))
     if run is not None:
+        in_flight.finish(run, HURRIED_SECONDS)
         _release(path, run)
 
 
