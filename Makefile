@@ -9,7 +9,7 @@ help:
 	@echo "make demo   install, run all stages on a real model, and write a report (7 minutes)"
 	@echo "make test   install, then run lint, types and tests"
 	@echo "make lint | types | unit   run one of them"
-	@echo "make soak   the longest tests, and ten times as many kills and damages (half an hour)"
+	@echo "make soak   the longest tests, and ten times as many kills and damages (hours)"
 	@echo "make clean  remove .venv and the output of the demo"
 
 .venv/ready: constraints.txt pyproject.toml Makefile
@@ -40,6 +40,7 @@ unit: .venv/ready
 soak: .venv/ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile --soak 2 -m long
 	$(BIN)/python -m pytest -n 2 --dist load --soak 10 tests/end_to_end/test_kills.py \
+		tests/end_to_end/test_broken_off.py tests/end_to_end/test_zombies.py \
 		tests/vxstore/check/test_corruption.py tests/vxstore/test_state_machine.py
 
 clean:

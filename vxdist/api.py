@@ -145,11 +145,11 @@ def run_stages(config: Config, stages: Sequence[str], output: Output) -> None:
 
     Before the first, all that can be wrong with any of them is looked for.
     """
-    from vxdist import stopping
+    from vxdist import launcher, stopping
     from vxdist.saved_settings import save_settings
 
     _prepare_environment(config)
-    with stopping.watch():
+    with stopping.watch(), launcher.watch():
         _check(config, stages, output)
         with _hold(config, stages):
             for stage in stages:

@@ -1,7 +1,6 @@
 """The `vxdist` command. A stage is imported only when it runs."""
 
 import contextlib
-import errno
 import importlib
 import os
 import sys
@@ -10,7 +9,9 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from vxdist import launcher, stopping
 from vxdist.errors import DONE, STOPPED, USER_ERROR, Stopped, UserError, find_near
+from vxstore.errors import describe_disk
 from vxstore.text import shorten
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ EXTRAS = {
     "pyarrow": "parquet",
 }
 """Extras that contain a missing package, unless that is `run`."""
-NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,13 +50,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Without `argv` the command is that of the process, which a stop then ends at once.
     """
-    code = _main(list(sys.argv[1:] if argv is None else argv))
+    with stopping.watch(exits=True), launcher.watch():
+        try:
+            code = _main(list(sys.argv[1:] if argv is None else argv))
+        except (Stopped, KeyboardInterrupt) as error:
+            warnings.simplefilter("ignore")  # of what was going on, and is dropped with the error
+            print(str(error) or "stopped; run the same command again to resume", file=sys.stderr)
+            code = STOPPED
     if argv is None and code == STOPPED:
         # Else Python would wait for what was going on, and report all that was dropped.
         with contextlib.suppress(OSError):
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)
+    if argv is None:
+        stopping.end_with(code)
     return code
 
 
@@ -73,10 +81,6 @@ def _main(arguments: list[str]) -> int:
         from vxstore.cli.output import drop_output
 
         drop_output()
-        return STOPPED
-    except (Stopped, KeyboardInterrupt) as error:
-        warnings.simplefilter("ignore")  # of what was going on, and is dropped with the error
-        print(str(error) or "stopped; run the same command again to resume", file=sys.stderr)
         return STOPPED
     except (UserError, ModuleNotFoundError, OSError) as error:
         message = _describe(error)
@@ -99,12 +103,7 @@ def _describe(error: Exception) -> str | None:
             f"the Python package {error.name} is not installed; install vxdist with its extra "
             f"`{extra}` (see the README)"
         )
-    if isinstance(error, OSError) and error.errno in NOT_WRITABLE:
-        return (
-            f"{error.filename or 'the disk'}: {error.strerror}; what is recorded is kept: free "
-            "some space, or make it writable, and run the same command again"
-        )
-    return None
+    return describe_disk(error) if isinstance(error, OSError) else None
 
 
 def _run(command: str, arguments: Sequence[str]) -> None:
@@ -117,11 +116,9 @@ def _run(command: str, arguments: Sequence[str]) -> None:
     if command in OTHERS:
         importlib.import_module(f"vxdist.{OTHERS[command][0]}.command").run(arguments)
         return
-    from vxdist import stopping
     from vxdist.settings import parse
 
-    with stopping.watch(exits=True):
-        _run_stages(command, parse(command, arguments))
+    _run_stages(command, parse(command, arguments))
 
 
 def _run_stages(command: str, config: "Config") -> None:

@@ -234,6 +234,8 @@ class TrainerConfig:
     shard_group: int | None = None
     """Under zero3, ranks (of one node) that keep a full copy of the weights between them, so that
     gathering stays within the node; null shards over all ranks."""
+    meet_timeout: float = 900.0
+    """Seconds that ranks wait for each other to come, before any loads the model."""
     load_timeout: float = 3600.0
     """Seconds that ranks wait for each other while the model loads."""
     peer_timeout: float = 90.0

@@ -106,6 +106,30 @@ def check() -> None:
         _active.check()
 
 
+def stop() -> None:
+    """Stop as SIGTERM would have it; called from any thread."""
+    signal.pthread_kill(_main_thread(), signal.SIGTERM)
+
+
+def end_now() -> None:
+    """End the process, whose main thread does not stop; does not return."""
+    if _active is not None:
+        _active.exit()
+    os._exit(STOPPED)
+
+
+def _main_thread() -> int:
+    number = threading.main_thread().ident
+    assert number is not None
+    return number
+
+
+def end_with(code: int) -> None:
+    """From now on, a signal ends the process with this code: all is done, but for Python's end."""
+    for number in SIGNALS:
+        signal.signal(number, lambda *_: os._exit(code))
+
+
 class _Watch:
     """The signals of this process, and the thread that answers them."""
 
@@ -129,6 +153,7 @@ class _Watch:
 
     def install(self) -> None:
         """Handle the signals, whoever did."""
+        signal.set_wakeup_fd(self._told.fileno(), warn_on_full_buffer=False)
         for number in SIGNALS:
             signal.signal(number, self._on_signal)
 
@@ -163,9 +188,8 @@ class _Watch:
             self._hook_before(unraisable)
             return
         self._unwinding = False
-        main = threading.main_thread().ident
-        assert main is not None
-        threading.Timer(RETRY_SECONDS, signal.pthread_kill, (main, self.first[0])).start()
+        again = (_main_thread(), self.first[0])
+        threading.Timer(RETRY_SECONDS, signal.pthread_kill, again).start()
 
     def _reason(self) -> str:
         name = "a signal" if self.first is None else signal.Signals(self.first[0]).name
@@ -185,7 +209,7 @@ class _Watch:
             elif now - first_at > AGAIN_SECONDS[signal.Signals(told[0])]:
                 self._again = True
                 if self._exits and not self._ended.wait(GRACE_SECONDS):
-                    self._exit()
+                    self.exit()
 
     def _answer(self, number: int) -> None:
         """Say what the first signal does, unless the run has ended by then."""
@@ -198,7 +222,7 @@ class _Watch:
         if is_first_rank():
             print(text, file=sys.stderr, flush=True)
 
-    def _exit(self) -> None:
+    def exit(self) -> None:
         """End the process, whose main thread does not stop."""
         thread = threading.Thread(target=self._clean_up, daemon=True)
         thread.start()

@@ -52,7 +52,7 @@ def create_attribution(
 ) -> None:
     """Create attribution/NAME, empty; `measured` is what is attributed, by its name."""
     group = arrays.open_group(path, mode="r+").require_group(f"attribution/{name}")
-    group.update_attributes({"complete": False})
+    group.update_attributes({"complete": False, **lock.describe_run(path)})
     dilemmas = len(labels.dilemmas)
     number, of_number = measured
     spec = replace(ATTRIBUTION[ROWS], units=of_number.units)
@@ -111,7 +111,7 @@ class AttributionRecorder:
 
     def __init__(self, path: str, name: str) -> None:
         self._path, self._name = path, f"attribution/{name}"
-        self._run = lock.current_run(path)
+        self._run = lock.own_run(path)
         self._group = arrays.open_group(path, self._name, mode="r+")
 
     @property
@@ -148,6 +148,7 @@ class AttributionRecorder:
             self._sum()
             self._group.update_attributes({"summed": True})
         if not keep_rows:
+            lock.require(self._path, self._run)
             find_storage(self._path).remove(f"{self._name}/{ROWS}")
         self._group.update_attributes({"complete": True})
         commit(self._path, {})

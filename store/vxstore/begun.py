@@ -21,6 +21,14 @@ def discard_unsealed(path: str, group: str) -> bool:
         return False
     if arrays.read_array(arrays.open_group(path, group), "sealed").any():
         return False
-    lock.require(path, lock.current_run(path))
-    find_storage(path).remove(group)
+    remove_group(path, group)
     return True
+
+
+def remove_group(path: str, group: str) -> None:
+    """Remove a derived group, its zarr.json first: what a kill leaves is no group any more, and is
+    never taken for one that is complete, but for some arrays."""
+    lock.require_own(path)
+    storage = find_storage(path)
+    storage.remove(f"{group}/{FILE}")
+    storage.remove(group)

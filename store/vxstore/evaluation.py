@@ -54,7 +54,7 @@ def create_evaluation(
     `measures` are the outcome's arrays, of dimensions condition, dilemma and those of `labels`.
     """
     group = arrays.open_group(path, mode="r+").require_group(f"evaluation/{name}")
-    group.update_attributes({"complete": False})
+    group.update_attributes({"complete": False, **lock.describe_run(path)})
     shape = {"condition": len(conditions), "dilemma": len(dilemmas)}
     shape |= {dim: len(of_dim) for dim, of_dim in labels.items()}
     for array_name, spec in {**measures, "sealed": EVALUATION["sealed"]}.items():
@@ -104,7 +104,7 @@ class ConditionRecorder:
 
     def __init__(self, path: str, name: str) -> None:
         self._path = path
-        self._run = lock.current_run(path)
+        self._run = lock.own_run(path)
         self._group = arrays.open_group(path, f"evaluation/{name}", mode="r+")
 
     def array(self, name: str) -> zarr.Array[Any]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vxstore.errors import StoreError
 from vxstore.experts import ROUTED, by_neuron, count_experts
-from vxstore.io import arrays
+from vxstore.io import arrays, lock
 from vxstore.io.metadata import STATE_COMPLETE, commit
 from vxstore.io.storage import find_storage
 from vxstore.names import names_on_disk
@@ -112,6 +112,7 @@ def forget_sums(path: str) -> None:
     if attrs["format_version"] >= 3:
         routed = (ROUTED,) if count_experts(attrs) else ()
         for name in (*recorded_names(attrs), *routed, "token_count", "story_count"):
+            lock.require_own(path)
             find_storage(path).remove(f"{name}/c")
 
 

@@ -7,9 +7,11 @@ from typing import Any
 import zarr
 from numpy.typing import NDArray
 
+from vxstore.begun import remove_group
 from vxstore.experts import count_experts, write_labels
-from vxstore.io import arrays
+from vxstore.io import arrays, lock
 from vxstore.io.metadata import FILE, commit
+from vxstore.io.one_run import RUN
 from vxstore.io.storage import find_storage
 from vxstore.names import names_on_disk
 from vxstore.read import read_root_attrs
@@ -44,9 +46,9 @@ def begin_group(
     storage, root_attrs = find_storage(path), read_root_attrs(path)
     if storage.size(f"{name}/{FILE}") is not None:
         commit(path, {}, without=[name])
-    storage.remove(name)
+    remove_group(path, name)
     group = arrays.open_group(path, mode="r+").require_group(name)
-    group.update_attributes({"complete": False})
+    group.update_attributes({"complete": False, **lock.describe_run(path)})
     on_disk = names_on_disk(name, root_attrs["format_version"])
     for dim, labels in coordinates.items():
         arrays.write_coordinate(group, on_disk.get(dim, dim), labels)
@@ -76,6 +78,7 @@ class DerivedGroup:
         """Mark the group complete, and vouch for it."""
         if self._of_neuron:
             attrs = {**attrs, "coordinates": " ".join(self._of_neuron)}
+        attrs = {key: of for key, of in attrs.items() if key != RUN}  # perhaps copied from another
         self._group.update_attributes({**attrs, "complete": True})
         commit(self._path, {})
 

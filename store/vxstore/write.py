@@ -166,7 +166,7 @@ class Recorder:
     def __init__(self, path: str) -> None:
         self.path = path
         self._attrs = read_root_attrs(path, "record")
-        self._run = lock.current_run(path)
+        self._run = lock.own_run(path)
         record = arrays.open_group(path, "record", mode="r+")
         self._recorded = recorded_arrays(self._attrs, record)
         self._planned = read_planned(record)
@@ -206,7 +206,8 @@ class Recorder:
         Nor does it look as if it did: no quotient of its counts is a probability any more, except
         those by `routed_count` in stores of format 2.
         """
-        arrays.write_region(self._sealed, part, np.asarray(False))
-        arrays.write_region(self._scalars["token_count"], part, np.asarray(-1, dtype="int64"))
+        # The seal last: if this is broken off, the part is found to be damaged once more.
         if self._attrs["format_version"] >= 3:
             arrays.forget_region(self._recorded["active_count"].array, part)
+        arrays.write_region(self._scalars["token_count"], part, np.asarray(-1, dtype="int64"))
+        arrays.write_region(self._sealed, part, np.asarray(False))

@@ -5,28 +5,58 @@
                                   pass signals on, and end as it ends
 
 A fork gets the asker's environment, folder and output, a session of its own, and writes its
-process number to $WARM_PIDS/agent or $WARM_PIDS/rankN.
+process number to $WARM_PIDS/agent or $WARM_PIDS/rankN. A `vxdist` or a `vxstore` (forked.py asks
+for them) can be broken off in a given moment:
+
+    WARM_AT=kill:K    by SIGKILL, before the Kth file below the folder $WARM_UNDER is touched
+    WARM_AT=term:K    by SIGTERM, and int:K by SIGINT, in the same moment
+    WARM_AT=stop:K    by SIGSTOP, before the Kth reading of a lock there
+    WARM_AT=count:F   not at all: how many of each there were is written to the file F, as JSON
 """
 
+import importlib
 import json
 import os
 import select
 import signal
 import socket
 import sys
+import threading
+import time
+
+IMPORTED = (
+    "torch.distributed.run",
+    "transformers.models.llama.modeling_llama",
+    "vxdist.apply.checkpoint",
+    "vxdist.attribute.stage",
+    "vxdist.cli",
+    "vxdist.corpus.builder.client",
+    "vxdist.corpus.builder.command",
+    "vxdist.evaluate.stage",
+    "vxdist.importing.command",
+    "vxdist.importing.lape",
+    "vxdist.locate.stage",
+    "vxdist.model.load",
+    "vxdist.reduce.select",
+    "vxdist.report.stage",
+    "vxdist.runtime.loop",
+    "vxdist.settings",
+    "vxstore.cli.commands",
+)
+SIGNALS = {
+    "kill": signal.SIGKILL,
+    "term": signal.SIGTERM,
+    "int": signal.SIGINT,
+    "stop": signal.SIGSTOP,
+}
+TOUCHES = ("os.rename", "os.link", "os.remove", "os.rmdir", "os.mkdir", "os.truncate")
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
 def serve(address: str) -> None:
     """Import all that a run imports; fork, and go on."""
-    import torch.distributed.run  # noqa: F401
-    import transformers.models.llama.modeling_llama  # noqa: F401
-
-    import vxdist.cli
-    import vxdist.locate.stage
-    import vxdist.model.load
-    import vxdist.runtime.loop
-    import vxdist.settings  # noqa: F401
-
+    for name in IMPORTED:
+        importlib.import_module(name)
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(address)
     listening.listen()
@@ -73,9 +103,11 @@ def become(wanted: dict[str, object]) -> None:
     os.chdir(str(wanted["folder"]))
     os.environ.clear()
     os.environ.update(environ)
-    name = f"rank{environ['RANK']}" if kind == "rank" else "agent"
-    with open(f"{environ['WARM_PIDS']}/{name}", "w", encoding="ascii") as opened:
-        opened.write(str(os.getpid()))
+    if kind in ("agent", "rank"):
+        name = f"rank{environ['RANK']}" if kind == "rank" else "agent"
+        with open(f"{environ['WARM_PIDS']}/{name}", "w", encoding="ascii") as opened:
+            opened.write(str(os.getpid()))
+    count = break_off(*str(environ["WARM_AT"]).split(":", 1)) if "WARM_AT" in environ else None
     code = 1
     try:
         if kind == "agent":
@@ -83,6 +115,12 @@ def become(wanted: dict[str, object]) -> None:
 
             torchrun(arguments)
             code = 0
+        elif kind == "vxstore":
+            from vxstore.cli.main import main as vxstore
+
+            code = vxstore(arguments)
+        elif kind == "vxdist":
+            code = main(arguments)
         else:
             code = main(["locate", *arguments])
     except SystemExit as leaving:
@@ -92,7 +130,41 @@ def become(wanted: dict[str, object]) -> None:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
+        if count is not None:
+            count()
         os._exit(code)
+
+
+def break_off(how: str, where: str) -> "object":
+    """Kill or stop this process in the moment that $WARM_AT says; returns what counts them."""
+    under, once = os.environ["WARM_UNDER"], threading.Lock()
+    seen = {"kill": 0, "stop": 0}
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        if event != "open" and event not in TOUCHES:
+            return
+        path = arguments[0]
+        if not isinstance(path, str | os.PathLike) or not os.fspath(path).startswith(under):
+            return
+        writes = event != "open" or bool(int(str(arguments[2] or 0)) & WRITING)
+        if not writes and not str(path).endswith(".lock"):
+            return
+        kind = "kill" if writes else "stop"
+        with once:
+            seen[kind] += 1
+            meant = how in SIGNALS and (how == "stop") == (kind == "stop")
+            now = meant and seen[kind] == int(where)
+        if now:
+            os.kill(os.getpid(), SIGNALS[how])
+            time.sleep(0.2)  # other threads may be the first to be stopped
+
+    def count() -> None:
+        if how == "count":
+            with open(where, "w", encoding="ascii") as opened:
+                json.dump(seen, opened)
+
+    sys.addaudithook(hook)
+    return count
 
 
 def ask(address: str, kind: str, arguments: list[str]) -> int:

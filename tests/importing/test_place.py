@@ -34,6 +34,36 @@ def test_what_is_there_stays(
     assert [file.name for file in mine.iterdir()] == ["thesis.txt"]
 
 
+def test_the_same_import_again_changes_nothing(
+    run_import: RunImport, store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_import(*TOKENS) == 0
+    before = (Path(store) / "zarr.json").read_bytes()
+    capsys.readouterr()
+    assert run_import(*TOKENS) == 0
+    assert capsys.readouterr().out == f"import: {store} exists already, made of these files\n"
+    assert (Path(store) / "zarr.json").read_bytes() == before
+    assert run_import(*TOKENS, "--model", "another") == 2
+
+
+def test_an_import_that_was_killed_is_begun_again(
+    run_import: RunImport, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by one with other settings: what it left is of no use; a run's store is left alone."""
+
+    def killed(*_: Any) -> None:
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr("vxdist.importing.store.finalise", killed)
+        patch.setattr("vxdist.importing.store._discard", lambda path: None)
+        with pytest.raises(SystemExit):
+            run_import(*TOKENS)
+    assert not vxstore.open(store).complete
+    assert run_import("--denominator", "questions") == 0
+    assert vxstore.open(store).attrs["denominator"] == "questions"
+
+
 def test_another_run_is_writing_there(
     run_import: RunImport, store: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -69,4 +99,5 @@ def test_a_url(run_import: RunImport) -> None:
     store = "memory://bucket/imported.zarr"
     assert run_import(*TOKENS, "--store", store) == 0
     assert vxstore.open(store).root().sizes["value"] == 2
-    assert run_import(*TOKENS, "--store", store) == 2
+    assert run_import(*TOKENS, "--store", store) == 0  # it is there already
+    assert run_import("--denominator", "questions", "--store", store) == 2

@@ -35,10 +35,11 @@ with stopping.watch(exits=True):
         sys.exit(STOPPED)
 """
 STUCK = """
+import threading
 from vxstore.io.lock import hold, release
 path = sys.argv[1]
 with stopping.watch(exits=True), stopping.cleaning_up(lambda: release(path)), hold(path):
-    ready()
+    threading.Timer(0.3, ready).start()  # not before the main thread is stuck
     hashlib.pbkdf2_hmac("sha256", b"", b"", (1 << 31) - 1)  # no handler of Python's runs within
 """
 OTHERS_HANDLER = """

@@ -1,6 +1,5 @@
 """Writing the checkpoint: the base model's files, with the intervention folded into its weights."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,8 +93,3 @@ def finish(partial: Path, out: Path) -> None:
     files.refuse_existing(out)
     partial.rename(out)
     sync(out.parent)
-
-
-def discard(partial: Path) -> None:
-    """Remove what was begun."""
-    shutil.rmtree(partial, ignore_errors=True)

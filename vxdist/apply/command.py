@@ -1,7 +1,6 @@
 """The `vxdist apply` command: its options, besides all settings of the run."""
 
 import argparse
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,10 +29,7 @@ def run(arguments: Sequence[str]) -> None:
     unsuitable.
     """
     options, config = _parse(arguments)
-    from vxdist import stopping
-
-    with stopping.watch(exits=True):
-        _apply(options, config)
+    _apply(options, config)
 
 
 def _parse(arguments: Sequence[str]) -> "tuple[argparse.Namespace, Config]":
@@ -125,18 +121,16 @@ def _describe(config: "Config", chosen: "Chosen", planned: "Planned", attrs: Any
 def _write(about: "About", planned: "Planned", out: Path, output: Any) -> list[str]:
     """Write the checkpoint; it appears at `out` whole or not at all."""
     from vxdist.apply.card import ABLATION, CARD, to_card, to_json
-    from vxdist.apply.checkpoint import discard, finish, write_checkpoint
+    from vxdist.apply.checkpoint import finish, write_checkpoint
+    from vxstore.io.scratch import make_scratch
 
     out.absolute().parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=out.absolute().parent, prefix=f".{out.name}."))
-    try:
+    with make_scratch(out.absolute().parent, out.name) as partial:
         partial.chmod(0o755)
         fingerprint, changed = write_checkpoint(planned, partial, output)
         (partial / CARD).write_text(to_card(about), encoding="utf-8")
         (partial / ABLATION).write_text(to_json(about, fingerprint, changed), encoding="utf-8")
         finish(partial, out)
-    finally:
-        discard(partial)
     return changed
 
 

@@ -24,8 +24,8 @@ cells say little of each other's variance: no prior."""
 DEFAULT_OF = "choice"
 ASSUMED = (
     "assumed, as of draws matched to masks of 73 to 211 neurons of SmolLM2-135M-Instruct in "
-    "Chinese and English (docs/effects.md); of other models and masks it differs, and --store STORE "
-    "--evaluation NAME measures it"
+    "Chinese and English (docs/effects.md); of other models and masks it differs, and "
+    "--store STORE --evaluation NAME measures it"
 )
 MOST_DF = 1e6
 

@@ -38,7 +38,7 @@ def run(arguments: Sequence[str]) -> None:
     )
     read = find_class(FORMATS, options.format, "FORMAT")
     parts = read_parts(options.files, labels, options.denominator, read)
-    write_store(
+    written = write_store(
         options.store,
         parts,
         kind=options.format,
@@ -46,6 +46,9 @@ def run(arguments: Sequence[str]) -> None:
         model=options.model,
         take_over=options.take_over,
     )
+    if not written:
+        print(f"import: {options.store} exists already, made of these files")
+        return
     for part in parts:
         print(
             f"import: {part.file}: value {part.labels.value}, language {part.labels.language}, "

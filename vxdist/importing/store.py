@@ -15,8 +15,11 @@ from vxdist.errors import UserError
 from vxdist.importing.counts import Counts
 from vxdist.importing.labels import in_order
 from vxstore.finalise import finalise
-from vxstore.io.lock import current_run, hold
+from vxstore.identity import holds_store
+from vxstore.io.lock import current_run, hold, own_run
+from vxstore.io.metadata import FILE, STATE_COMPLETE
 from vxstore.io.storage import find_storage
+from vxstore.read import read_root_attrs
 from vxstore.write import PartCounts, PartLabels, Recorder, create
 
 Denominator = Literal["tokens", "questions"]
@@ -104,20 +107,39 @@ def write_store(
     denominator: Denominator,
     model: str,
     take_over: bool = False,
-) -> None:
+) -> bool:
     """Write a complete store, or none; `kind` is the format that the counts were read from.
 
-    Raises UserError if the path cannot be written, something is there already, or another run is
+    Returns False if it is there already, made of the same files. What an import that was killed
+    has left is removed.
+
+    Raises UserError if the path cannot be written, something else is there, or another run is
     writing there; with `take_over`, one that is not known to be alive is put aside.
     """
     attrs = _describe_import(parts, kind, denominator, model)
     try:
         with hold(path, take_over=take_over):
-            _write_held(path, parts, attrs)
+            written = not _is_there(path, attrs)
+            if written:
+                _write_held(path, parts, attrs)
     except (FileExistsError, NotADirectoryError) as error:
         raise UserError(
             f"--store: cannot write {path} ({error.strerror}); choose another place"
         ) from error
+    return written
+
+
+def _is_there(path: str, attrs: Mapping[str, Any]) -> bool:
+    """Whether this very import is there, complete; one that was broken off is removed."""
+    if not holds_store(path):
+        return False
+    there = read_root_attrs(path)
+    if there["state"] == STATE_COMPLETE:
+        alike = (there.get(key) == attrs[key] for key in ("imported", "plan_digest", "model"))
+        return all(alike)
+    if "imported" in there:
+        _discard(path)
+    return False
 
 
 def _write_held(path: str, parts: Sequence[ImportedPart], attrs: Mapping[str, Any]) -> None:
@@ -131,14 +153,23 @@ def _write_held(path: str, parts: Sequence[ImportedPart], attrs: Mapping[str, An
         parts=[p.labels for p in parts],
         attrs=attrs,
     )
-    mine = current_run(path)
     try:
         _fill(path, parts)
         finalise(path)
     except BaseException:
-        if current_run(path) == mine:  # half a store would only be in the way
-            find_storage(path).remove("")
+        _discard(path)  # half a store would only be in the way
         raise
+
+
+def _discard(path: str) -> None:
+    """Remove a store, unless another run has taken it over."""
+    if own_run(path) == current_run(path):
+        # The root's zarr.json last: what a kill leaves is still an import that was broken off.
+        storage = find_storage(path)
+        for child in storage.children():
+            if child != FILE:
+                storage.remove(child)
+        storage.remove("")
 
 
 def _fill(path: str, parts: Sequence[ImportedPart]) -> None:

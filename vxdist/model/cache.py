@@ -5,10 +5,10 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from vxstore.io.scratch import make_scratch
 from vxstore.io.sync import sync
 
 DIGESTS = "digests.json"
@@ -33,8 +33,7 @@ def make_folder(folder: Path, write: Callable[[Path], None]) -> None:
     What is at `folder` is replaced. It appears whole or not at all, even if the machine stops.
     Raises what `write` raises, and OSError.
     """
-    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{folder.name[:12]}."))
-    try:
+    with make_scratch(folder.parent, folder.name[:12]) as partial:
         write(partial)
         digests = {file.name: hash_file(file) for file in sorted(partial.iterdir())}
         (partial / DIGESTS).write_text(json.dumps(digests, indent=1), encoding="utf-8")
@@ -44,8 +43,6 @@ def make_folder(folder: Path, write: Callable[[Path], None]) -> None:
             shutil.rmtree(folder)
         partial.rename(folder)
         sync(folder.parent)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def is_intact(folder: Path) -> bool:

@@ -1,6 +1,5 @@
 """The report stage: a store in, one HTML file out. Needs no model and no torch."""
 
-import os
 from pathlib import Path
 
 from vxdist.config import Config
@@ -10,6 +9,7 @@ from vxdist.ranks import is_first_rank
 from vxdist.report.checks import report_path
 from vxdist.report.content import gather
 from vxdist.report.page import render
+from vxstore.io.scratch import write_whole
 
 
 def run(config: Config, output: Output) -> None:
@@ -28,11 +28,9 @@ def run(config: Config, output: Output) -> None:
 
 def _write(path: Path, page: str) -> None:
     """Write under another name, then rename, so that nobody reads half a page."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(page, encoding="utf-8")
-        partial.replace(path)
+        with write_whole(path) as partial:
+            partial.write_text(page, encoding="utf-8")
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise UserError(f"report.path: {path}: {error.strerror}; name another file") from error

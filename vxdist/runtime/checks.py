@@ -7,6 +7,7 @@ from vxdist.runtime.launch import Launch, find_launch
 from vxdist.runtime.zero3 import check_zero3
 
 COUNTS = ("devices", "num_nodes", "threads")
+TIMEOUTS = ("meet_timeout", "peer_timeout", "load_timeout")
 
 
 def check_trainer(config: TrainerConfig, launch: Launch) -> None:
@@ -18,10 +19,9 @@ def check_trainer(config: TrainerConfig, launch: Launch) -> None:
         number = getattr(config, key)
         if number is not None and number < 1:
             raise UserError(f"trainer.{key}: {number} must be at least 1, or null")
-    if config.peer_timeout < 1:
-        raise UserError(f"trainer.peer_timeout: {config.peer_timeout} must be at least 1 second")
-    if config.load_timeout < 1:
-        raise UserError(f"trainer.load_timeout: {config.load_timeout} must be at least 1 second")
+    for key in TIMEOUTS:
+        if getattr(config, key) < 1:
+            raise UserError(f"trainer.{key}: {getattr(config, key)} must be at least 1 second")
     if config.progress_seconds < 0:
         raise UserError(f"trainer.progress_seconds: {config.progress_seconds} must be 0 or more")
     check_zero3(config, devices=launch.devices)

@@ -19,7 +19,7 @@ from vxdist.errors import STOPPED, USER_ERROR, Stopped, UserError
 from vxdist.runtime.heartbeat import Abort, Heartbeat
 from vxdist.runtime.launch import Launch
 from vxstore.errors import LockReleased
-from vxstore.io.lock import release
+from vxstore.io.lock import join, own_run, release
 
 RESUME = "run the same command again to resume from what is sealed"
 
@@ -50,7 +50,10 @@ class Peers(pl.Callback):
         if self._launch.world_size == 1:
             return
         # A launch that was restarted may find the store of the one before it.
-        launch, store_host = trainer.strategy.broadcast((uuid.uuid4().hex, self.name))
+        own = (uuid.uuid4().hex, self.name, own_run(self._store))
+        launch, store_host, run = trainer.strategy.broadcast(own)
+        if self._launch.rank != 0:
+            join(self._store, run)  # whoever takes the store over later is not of this run
         self.start(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), launch, store_host)
 
     def start(self, host: str, port: int, launch: str, store_host: str) -> None:

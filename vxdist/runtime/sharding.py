@@ -22,6 +22,7 @@ from vxdist.config import TrainerConfig
 from vxdist.errors import UserError
 from vxdist.model.load import build_without_weights
 from vxdist.model.source import ModelSource
+from vxdist.runtime.meeting import meet_ranks
 from vxdist.runtime.zero3 import choose_device, fit_settings, zero3_settings
 
 MMAP_THRESHOLD, M_MMAP_THRESHOLD = 1 << 16, -3
@@ -41,16 +42,20 @@ def make_zero3(
     choose_device(config.accelerator)
     kind = ShardedStrategy if config.accelerator == "gpu" else CpuShardedStrategy
     settings = zero3_settings(config, dtype, world_size=world_size)
-    return kind(
+    strategy = kind(
         config=settings,
         process_group_backend=backend,
         timeout=timeout,
         logging_level=logging.ERROR,  # its warnings are about training
     )
+    strategy.meet_timeout = config.meet_timeout
+    return strategy
 
 
 class ShardedStrategy(DeepSpeedStrategy):
     """DeepSpeed for a model that `from_pretrained` has already cut into shards."""
+
+    meet_timeout = TrainerConfig.meet_timeout
 
     @contextlib.contextmanager
     def model_sharded_context(self) -> Iterator[None]:
@@ -65,6 +70,16 @@ class ShardedStrategy(DeepSpeedStrategy):
     @precision_plugin.setter
     def precision_plugin(self, _: Precision | None) -> None:
         pass
+
+    def setup_distributed(self) -> None:
+        """Meet first."""
+        self.meet()
+        super().setup_distributed()
+
+    def meet(self) -> None:
+        """Wait for the other ranks."""
+        self.set_world_ranks()
+        self._met = meet_ranks(self, self.meet_timeout)
 
     def teardown(self) -> None:
         """Also remove the shards from disk."""
@@ -94,7 +109,7 @@ class CpuShardedStrategy(ShardedStrategy):
         # Otherwise it compiles operators that are not used here when it first starts.
         deepspeed.ops.__compatible_ops__ = {}
         reset_seed()
-        self.set_world_ranks()
+        self.meet()
         self._init_deepspeed_distributed()
 
     @property

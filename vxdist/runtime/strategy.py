@@ -16,6 +16,21 @@ from vxdist.errors import UserError
 from vxdist.ranks import under_slurm
 from vxdist.runtime.checks import check_trainer
 from vxdist.runtime.launch import Launch
+from vxdist.runtime.meeting import meet_ranks
+
+
+class MeetingStrategy(DDPStrategy):
+    """Lightning's DDP, whose ranks meet before their process group is made."""
+
+    def __init__(self, *, meet_timeout: float, **options: Any) -> None:
+        super().__init__(**options)
+        self._meet_timeout = meet_timeout
+
+    def setup_distributed(self) -> None:
+        """Meet first."""
+        self.set_world_ranks()
+        self._met = meet_ranks(self, self._meet_timeout)
+        super().setup_distributed()
 
 
 def resolve_strategy(config: TrainerConfig, launch: Launch) -> str:
@@ -75,8 +90,11 @@ def make_trainer(
     timeout = datetime.timedelta(seconds=config.load_timeout)
     backend = "nccl" if config.accelerator == "gpu" else "gloo"
     strategy: Strategy | str = "auto"
+    meeting = config.meet_timeout
     if kind == "ddp":
-        strategy = DDPStrategy(process_group_backend=backend, timeout=timeout)
+        strategy = MeetingStrategy(
+            process_group_backend=backend, timeout=timeout, meet_timeout=meeting
+        )
     elif kind == "zero3":
         from vxdist.runtime.sharding import make_zero3
 

@@ -6,6 +6,7 @@ P: part, L: layer, N: neuron, V: value, G: language.
 import hashlib
 from collections.abc import Callable
 
+from vxstore.begun import remove_group
 from vxstore.check.derived import bad_labels, check_group
 from vxstore.check.findings import RECOMPUTE, RERECORD, RESTORE, RETOTAL, Report
 from vxstore.check.parts import check_parts
@@ -125,6 +126,9 @@ def repair(path: str, report: Report, *, take_over: bool = False) -> list[str]:
         again = any(f.fix in (RERECORD, RETOTAL) for f in report.findings)
         found = [f.array.split("/") for f in report.findings if f.fix == RECOMPUTE]
         bad = sorted({"/".join(names[:2]) for names in found})
+        for group in bad:  # first, as nothing would find them again once they are not listed
+            remove_group(path, group)
+            done.append(f"removed {group}; run `vxdist {STAGES[group.split('/')[0]]}` again")
         commit(path, {"state": STATE_RECORDING} if again else {}, without=bad)
         if again:
             forget_sums(path)
@@ -133,7 +137,4 @@ def repair(path: str, report: Report, *, take_over: bool = False) -> list[str]:
                 recorder.unseal(part)
             parts = len(report.bad_parts)
             done.append(f"un-sealed {parts} part{'s' * (parts != 1)}; run `vxdist locate` again")
-        for group in bad:
-            find_storage(path).remove(group)
-            done.append(f"removed {group}; run `vxdist {STAGES[group.split('/')[0]]}` again")
     return done

@@ -8,14 +8,24 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from vxstore.cli.parser import Parser, Place, level, positive
+from vxstore.cli.signals import STOPPED, stoppable
 from vxstore.defaults import DEFAULT_SELECTOR
-from vxstore.errors import UserError
+from vxstore.errors import UserError, describe_disk
 
 DONE, USER_ERROR = 0, 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code (0: done, 2: user error, fixable)."""
+    """Run one command; returns the exit code (0: done, 2: user error, fixable, 3: stopped)."""
+    try:
+        with stoppable():
+            return _main(argv)
+    except KeyboardInterrupt as error:
+        print(str(error) or "stopped; run the same command again", file=sys.stderr)
+        return STOPPED
+
+
+def _main(argv: Sequence[str] | None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # Names that the terminal cannot show must not stop a command.
@@ -40,6 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         from vxstore.cli.output import drop_output
 
         drop_output()
+    except OSError as error:
+        message = describe_disk(error)
+        if message is None:
+            raise
+        print(f"error: {message}", file=sys.stderr)
+        return USER_ERROR
     return DONE
 
 

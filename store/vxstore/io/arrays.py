@@ -15,6 +15,7 @@ from zarr.core.sync import sync
 from zarr.storage import WrapperStore
 
 from vxstore.errors import StoreError
+from vxstore.io.fence import FencedStore
 from vxstore.io.guard import guarded
 from vxstore.io.storage import find_storage, is_foreign
 from vxstore.schema import COORDINATES, LAWS, ArraySpec, layered_chunks
@@ -58,6 +59,7 @@ def create_array(
             "long_name": spec.long_name,
             **_laws(spec),
             **spec.attributes,
+            **_run_of(group),
         },
         fill_value=fill_value(spec),
         config=WRITE_ALL,
@@ -68,6 +70,12 @@ def create_array(
 def _laws(spec: ArraySpec) -> dict[str, Any]:
     declared = {name: getattr(spec, name) for name in LAWS}
     return {name: law for name, law in declared.items() if law is not None}
+
+
+def _run_of(group: zarr.Group) -> dict[str, Any]:
+    """The run that a derived group is of, which its arrays carry too: see `check_run`."""
+    run = group.attrs.get("run")
+    return {} if run is None else {"run": run}
 
 
 def fill_value(spec: ArraySpec) -> int | float | bool | str:
@@ -116,7 +124,7 @@ def write_coordinate(
         chunks=(max(1, len(labels)),),
         compressors=compressors(),
         dimension_names=(dim or name,),
-        attributes={"long_name": COORDINATES.get(name, name)},
+        attributes={"long_name": COORDINATES.get(name, name), **_run_of(group)},
         fill_value=-1 if is_index else "",
         config=WRITE_ALL,
         overwrite=True,
@@ -170,6 +178,8 @@ class _WholeStore(_CleanStore):
 def zarr_store(path: str, *, read_only: bool = True, whole: bool = False) -> ZarrStore:
     """The store at a path or URL, for zarr; with `whole`, a missing chunk is an error."""
     store = find_storage(path).zarr_store(read_only=read_only)
+    if not read_only:
+        store = FencedStore(store, path)
     return _WholeStore(store) if whole else _CleanStore(store)
 
 

@@ -1,5 +1,6 @@
 """Storage in a folder of a file system. Files are written whole, and are lasting once written."""
 
+import errno
 import os
 import shutil
 import uuid
@@ -13,6 +14,9 @@ from zarr.storage import LocalStore
 
 from vxstore.io.inside import find_inside
 from vxstore.io.sync import sync
+
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+"""What file systems without hard links answer, such as exFAT, SMB and some network ones."""
 
 
 class Folder:
@@ -48,8 +52,25 @@ class Folder:
             os.link(partial, file)  # there with all its content, or not at all
         except FileExistsError:
             return False
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            return self._create_alone(file, data)
         finally:
-            partial.unlink()
+            partial.unlink(missing_ok=True)
+        sync(file.parent)
+        return True
+
+    @staticmethod
+    def _create_alone(file: Path, data: bytes) -> bool:
+        """`create` where the file system has no links; for a moment the file is empty."""
+        try:
+            with file.open("xb") as opened:
+                opened.write(data)
+                opened.flush()
+                os.fsync(opened.fileno())
+        except FileExistsError:
+            return False
         sync(file.parent)
         return True
 

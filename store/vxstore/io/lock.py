@@ -3,25 +3,28 @@
 The file is made only if it is not there. What a killed run left behind is recognised on the same
 machine by its process, and anywhere by a later attempt of the same batch job, which never runs
 twice at once; else a person must say `--take-over`. A run that was taken over finds another's name
-in the file before it seals anything, and stops.
+in the file before each file that it writes, and stops.
 """
 
 import contextlib
-import datetime
 import json
 import os
-import socket
 import time
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from vxstore.errors import LockReleased, StoreError
-from vxstore.io.storage import Storage, beside
+from vxstore.io import in_flight
+from vxstore.io.holder import describe_process, is_alive
+from vxstore.io.storage import PARTIAL, Storage, beside, find_storage, is_url
 
 SETTLE_SECONDS = 0.5
 """Between replacing a stale lock and believing it: another may replace it at the same moment."""
+WRITE_SECONDS, HURRIED_SECONDS = 30.0, 2.0
+"""Time that files have to be written whole before the lock is released."""
+_runs: dict[str, str] = {}
+"""Runs that this process is of, by the place of their locks."""
 
 
 @contextlib.contextmanager
@@ -31,35 +34,101 @@ def hold(path: str, *, take_over: bool = False) -> Iterator[None]:
     Raises StoreError, naming host, process and start time, if another run does; with `take_over`
     it is put aside, unless it is alive on this machine.
     """
+    mine = {"run": uuid.uuid4().hex, **describe_process()}
+    place, run = _place(path), str(mine["run"])
+    before = _runs.get(place)
+    _runs[place] = run  # first, so that whatever interrupts it finds what to release
+    try:
+        if _acquire(path, mine, take_over=take_over):
+            _remove_partial(path)
+        _remove_partial_locks(path)
+        yield
+    finally:
+        in_flight.finish(run, WRITE_SECONDS)
+        _release(path, run)
+        _runs.pop(place)
+        if before is not None:
+            _runs[place] = before
+
+
+def _acquire(path: str, mine: dict[str, Any], *, take_over: bool) -> bool:
+    """Take the lock; whether another run had left it. Raises StoreError if that may be alive."""
     storage, name = beside(path, ".lock")
-    mine = {"run": uuid.uuid4().hex, **_describe_process()}
     data = json.dumps(mine, indent=2).encode()
     found = None
     while found is None and not _create(path, storage, name, data):
         found = storage.read(name)  # None if its holder has just ended: then try again
-    if found is not None:
-        there = _parse(found)
-        alive = _is_alive(there)
-        if alive or (alive is None and not take_over):
-            raise _refusal(path, there, alive)
-        storage.write(name, data)
-        time.sleep(SETTLE_SECONDS)
-        now = _parse(storage.read(name))
-        if now.get("run") != mine["run"]:
-            raise _refusal(path, now, None)
-    try:
-        yield
-    finally:
-        if current_run(path) == mine["run"]:
-            storage.remove(name)
+    if found is None:
+        return False
+    there = _parse(found)
+    alive = is_alive(there)
+    if alive or (alive is None and not take_over):
+        raise _refusal(path, there, alive)
+    storage.write(name, data)
+    time.sleep(SETTLE_SECONDS)
+    now = _parse(storage.read(name))
+    if now.get("run") != mine["run"]:
+        raise _refusal(path, now, None)
+    return True
 
 
 def release(path: str) -> None:
-    """Release this process's lock, if it holds one: it is about to end without unwinding."""
-    storage, name = beside(path, ".lock")
-    there = _parse(storage.read(name))
-    if (there.get("host"), there.get("process")) == (socket.gethostname(), os.getpid()):
+    """Release the lock of this process's run, if that still holds it. What is left of the run
+    writes no more."""
+    run = _runs.get(_place(path))
+    if run is not None:
+        in_flight.finish(run, HURRIED_SECONDS)
+        _release(path, run)
+
+
+def _release(path: str, run: str) -> None:
+    if current_run(path) == run:
+        storage, name = beside(path, ".lock")
         storage.remove(name)
+
+
+def join(path: str, run: str | None) -> None:
+    """Be a further process of a run, which another process holds the lock for."""
+    if run is not None:
+        _runs[_place(path)] = run
+
+
+def own_run(path: str) -> str | None:
+    """The run that this process is of, whoever holds the lock by now; of a process that was not
+    told, whichever holds it now, or None."""
+    return _runs.get(_place(path)) or current_run(path)
+
+
+def _place(path: str) -> str:
+    if is_url(path) and not path.startswith("file://"):
+        return path.rstrip("/")
+    return os.path.abspath(path.removeprefix("file://"))
+
+
+def _remove_partial_locks(path: str) -> None:
+    """Remove locks that a process was killed over before it had taken them."""
+    storage, name = beside(path, ".lock")
+    if is_url(path):
+        return
+    for child in storage.children():
+        # Whoever tries to take the lock just now has one too.
+        is_one = child.startswith(f"{name}.") and child.endswith(PARTIAL)
+        if is_one and is_alive(_parse(storage.read(child))) is False:
+            storage.remove(child)
+
+
+def _remove_partial(path: str) -> None:
+    """Remove files that a killed run had not written whole: in its store, and its settings."""
+    storage, name = beside(path, "")
+    if is_url(path):
+        return  # there a file is whole, or not there
+    for child in storage.children():
+        if child.startswith(f"{name}.yaml.") and child.endswith(PARTIAL):
+            storage.remove(child)
+    store = find_storage(path)
+    for file in list(store.files()):
+        if file.endswith(PARTIAL):
+            store.remove(file)
 
 
 def _create(path: str, storage: Storage, name: str, data: bytes) -> bool:
@@ -79,8 +148,19 @@ def current_run(path: str) -> str | None:
     return None if data is None else str(_parse(data).get("run"))
 
 
+def describe_run(path: str) -> dict[str, str]:
+    """What a group says of the run that makes it; nothing if no run holds the lock."""
+    run = own_run(path)
+    return {} if run is None else {"run": run}
+
+
+def require_own(path: str) -> None:
+    """`require`, of the run that this process is of; nothing if it is of none."""
+    require(path, own_run(path))
+
+
 def require(path: str, run: str | None) -> None:
-    """Raise StoreError unless `run`, as `current_run` returned it, still holds the lock.
+    """Raise StoreError unless `run`, as `own_run` returned it, still holds the lock.
 
     LockReleased if nobody does.
     """
@@ -109,88 +189,3 @@ def _parse(data: bytes | None) -> dict[str, Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _describe_process() -> dict[str, Any]:
-    return {
-        "host": socket.gethostname(),
-        "process": os.getpid(),
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "process_began": _process_began(os.getpid()),
-        **_machine(),
-        **_batch_job(),
-    }
-
-
-def _batch_job() -> dict[str, Any]:
-    """The batch job that this process is of, and a number that grows each time it is started.
-
-    Slurm says both. Elsewhere VXSTORE_JOB may name a job that never runs twice at once.
-    """
-    environ = os.environ
-    if name := environ.get("VXSTORE_JOB"):
-        return {"job": name, "attempt": time.time()}
-    if number := environ.get("SLURM_JOB_ID"):
-        cluster = environ.get("SLURM_CLUSTER_NAME", "")
-        # Absent until Slurm has requeued the job, or started it again after a node failed.
-        attempt = int(environ.get("SLURM_RESTART_COUNT") or 0)
-        return {"job": f"slurm {cluster} {number}", "attempt": attempt}
-    return {}
-
-
-def _machine() -> dict[str, str | None]:
-    """What tells this machine, since it was switched on, and this container from others."""
-    boot = namespace = None
-    with contextlib.suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        namespace = str(Path("/proc/self/ns/pid").readlink())
-    return {"boot": boot, "process_namespace": namespace}
-
-
-def _process_began(process: int) -> str | None:
-    """When a process began, in clock ticks since the machine did: numbers of processes recur.
-
-    None if it is over, though nobody may have asked for its exit code yet.
-    """
-    try:
-        text = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    fields = text.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else fields[19]
-
-
-def _is_alive(there: dict[str, Any]) -> bool | None:
-    """Whether the holder still runs; None if that cannot be known from here."""
-    alive = _is_alive_here(there)
-    return False if alive is None and _is_earlier_attempt(there) else alive
-
-
-def _is_earlier_attempt(there: dict[str, Any]) -> bool:
-    """Whether the holder was of this batch job, before it was started again."""
-    here, attempt = _batch_job(), there.get("attempt")
-    return (
-        bool(here)
-        and there.get("job") == here["job"]
-        and isinstance(attempt, int | float)
-        and attempt < here["attempt"]
-    )
-
-
-def _is_alive_here(there: dict[str, Any]) -> bool | None:
-    """Whether the holder's process runs on this machine; None if it is not of this machine."""
-    process = there.get("process")
-    if there.get("host") != socket.gethostname() or not isinstance(process, int):
-        return None
-    here = _machine()
-    if here["boot"] is not None and there.get("boot") not in (None, here["boot"]):
-        return False  # the machine was restarted since
-    if there.get("process_namespace") != here["process_namespace"]:
-        return None
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return there.get("process_began") == _process_began(process)

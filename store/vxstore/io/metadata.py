@@ -13,6 +13,8 @@ from typing import Any
 
 from vxstore.errors import StoreError
 from vxstore.io.guard import LARGEST_METADATA, check_array
+from vxstore.io.lock import require_own
+from vxstore.io.one_run import check_one_run
 from vxstore.io.storage import Storage, find_storage, is_foreign
 
 FILE = "zarr.json"
@@ -76,8 +78,7 @@ def read_group(path: str, group: str, root: Document) -> dict[str, Document]:
     storage = find_storage(path)
     prefix = f"{group}/" if group else ""
     digests: Mapping[str, str] | None = root["attributes"].get(OTHERS)
-    if group:
-        _read_verified(storage, path, f"{prefix}{FILE}", digests)
+    of_group = {group: _read_verified(storage, path, f"{prefix}{FILE}", digests)} if group else {}
     vouched = digests is not None and (not group or f"{prefix}{FILE}" in digests)
     arrays = {}
     for child in storage.children(group):
@@ -98,6 +99,7 @@ def read_group(path: str, group: str, root: Document) -> dict[str, Document]:
             head, _, child = name.removesuffix(f"/{FILE}").rpartition("/")
             if head == group and storage.size(name) is None:
                 raise StoreError(f"{path}/{prefix}{child} is missing")
+    check_one_run(path, of_group | {f"{prefix}{child}": doc for child, doc in arrays.items()})
     return arrays
 
 
@@ -125,6 +127,7 @@ def commit(path: str, attrs: Mapping[str, Any], *, without: Sequence[str] = ()) 
     root = read_root(path)
     found = dict(_finished(storage, path, "", without))
     _check_unchanged(path, root, found, without)
+    check_one_run(path, {name: json.loads(data) for name, data in found.items()})
     merged = {OWN: ZEROS} | root.get("attributes", {}) | dict(attrs) | {OWN: ZEROS}
     merged[OTHERS] = {f"{name}/{FILE}": _digest(data) for name, data in sorted(found.items())}
     doc = {"attributes": merged, "zarr_format": 3, "node_type": "group"}
@@ -135,6 +138,7 @@ def commit(path: str, attrs: Mapping[str, Any], *, without: Sequence[str] = ()) 
             "metadata": {name: _whole(json.loads(data)) for name, data in sorted(found.items())},
         }
     text = json.dumps(doc, indent=2).encode()
+    require_own(path)
     storage.write(FILE, text.replace(ZEROS.encode(), _digest(text).encode(), 1))
     for child in storage.children():
         if child.endswith(".partial"):  # of a kill within an earlier commit; zarr warns of it

@@ -12,6 +12,8 @@ from vxstore.io.folder import Folder
 from vxstore.io.remote import Remote
 
 OF_WINDOWS = ("Thumbs.db", "desktop.ini")
+PARTIAL = ".partial"
+"""How the name ends of a file that is not written whole yet."""
 
 
 class Storage(Protocol):

@@ -15,6 +15,7 @@ from vxstore import experts
 from vxstore.claims import ORDER, Claims, find_levels
 from vxstore.declared import SELECTED
 from vxstore.errors import StoreError
+from vxstore.io.metadata import OTHERS, read_root
 from vxstore.query.claimed import level_columns
 from vxstore.query.dilemmas import dilemma_rows
 from vxstore.query.effects import effect_rows
@@ -55,15 +56,17 @@ def export(
     another name. Returns the number of rows written, or of neurons that are in any of the masks.
 
     Raises StoreError if `out` exists or cannot be written, its ending is not known or pyarrow is
-    not installed, and whatever the rows raise.
+    not installed, what is there was written anew in the meantime, and whatever the rows raise.
     """
     if what not in WHAT:
         raise StoreError(f"cannot export {what!r}; there are {', '.join(WHAT)}")
     ending = check_out(store.path, out, force=force)
+    vouched = read_root(store.path)["attributes"].get(OTHERS, {})
     if ending == ".json":
         if what != "neurons":
             raise StoreError(f"{out} would be a mask file, which holds neurons; export .csv")
         content = mask(store, values=values, languages=languages, score=score)
+        _require_unchanged(store, vouched)
         write_json(out, content)
         by_layer = [layers for of in content["masks"].values() for layers in of.values()]
         return len({(n, j) for layers in by_layer for n, js in layers.items() for j in js})
@@ -74,7 +77,26 @@ def export(
         "effects": lambda: [effect_rows(store, evaluation, **chosen)],
         "dilemmas": lambda: dilemma_rows(store, evaluation, **chosen),
     }
-    return write_rows(out, ending, blocks[what]())
+    return write_rows(out, ending, _of_one_state(store, vouched, blocks[what]()))
+
+
+def _of_one_state(
+    store: Store, vouched: Mapping[str, str], blocks: Iterable[pd.DataFrame]
+) -> Iterator[pd.DataFrame]:
+    """The blocks; at their end, raises StoreError if they may be of two runs."""
+    yield from blocks
+    _require_unchanged(store, vouched)
+
+
+def _require_unchanged(store: Store, vouched: Mapping[str, str]) -> None:
+    """Raise StoreError unless what the store vouched for (name to digest) still is as it was."""
+    now = read_root(store.path)["attributes"].get(OTHERS, {})
+    for name, digest in vouched.items():
+        if now.get(name) != digest:
+            raise StoreError(
+                f"{store.path}: {name.rpartition('/')[0]} was written anew while it was exported; "
+                "run the same command again"
+            )
 
 
 def selected_rows(

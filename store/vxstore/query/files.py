@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from vxstore.errors import StoreError
+from vxstore.io.scratch import write_whole
 from vxstore.text import clean
 
 ENDINGS = (".parquet", ".csv", ".json")
@@ -97,15 +98,8 @@ def _import_pyarrow() -> tuple[Any, Any]:
 @contextlib.contextmanager
 def _whole(out: str) -> Iterator[Path]:
     """A temporary path beside `out`: renamed to `out` on success, removed on failure."""
-    path = Path(out)
-    partial = path.with_name(f".{path.name[:100]}.{os.getpid()}.partial")
     try:
-        yield partial
-        with partial.open("rb") as written:
-            os.fsync(written.fileno())
-        partial.replace(path)
+        with write_whole(Path(out)) as partial:
+            yield partial
     except OSError as error:
         raise StoreError(f"{out} was not written: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)

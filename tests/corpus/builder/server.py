@@ -9,7 +9,8 @@ HTML), filter (the prompt is refused), error (with status 200), parts (a list as
 permanent: `noschema` refuses JSON schemas, `newname` refuses max_tokens, `twins` always writes the
 same dilemma, `echo` the same rationale, `foreign` writes every fifth dilemma in Russian, `thinks`
 adds its reasoning, `slow` delays answers, `dead` fails from the 20th request on, `broke` refuses
-from the 13th on, `pinned` refuses everything, `nolist` lists no models. A model other than `tiny`
+from the 13th on, `pinned` refuses everything, `nolist` lists no models, `steady` answers a prompt
+always alike. A model other than `tiny`
 or a path is refused.
 """
 
@@ -18,6 +19,7 @@ import random
 import sys
 import threading
 import time
+import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from vxdist.config import CorpusConfig
 from vxdist.corpus import load_corpus
 
 ALWAYS = ("noschema", "newname", "twins", "foreign", "slow", "dead", "pinned", "thinks",
-          "echo", "broke", "nolist")  # fmt: skip
+          "echo", "broke", "nolist", "steady")  # fmt: skip
 SEED = load_corpus(CorpusConfig(path="builtin:cvoice-seed"))
 WORDS = {
     "en": [w for i in SEED.activation if i.language == "en" for w in i.rationale.split()],
@@ -116,7 +118,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def complete(self, prompt: str, number: int, fault: str) -> None:
         """Answer a prompt."""
-        fields = answer(prompt, number)
+        fields = answer(prompt, zlib.crc32(prompt.encode()) if "steady" in self.faults else number)
         if "twins" in self.faults and "dilemma" in fields:
             fields["dilemma"] = answer(prompt, 0)["dilemma"]
         if "echo" in self.faults and "rationale" in fields:

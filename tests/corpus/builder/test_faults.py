@@ -1,7 +1,10 @@
 """Faults of servers, disks and users, one at a time."""
 
 import asyncio
+import errno
+import fcntl
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -266,6 +269,22 @@ def test_a_build_that_ended_before_it_began_resumes(
     assert build(serve(), stories_per_value=1, dilemmas_per_value=0) == (0, "")
     more = {"stories_per_value": 2, "dilemmas_per_value": 0, "answer_tokens": 3000}
     assert build(serve(), **more) == (0, ""), "the answer limit may change"
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP])
+def test_a_file_system_without_locks(
+    build: Build, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """As NFS can be."""
+
+    def flock(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    code, error = build("http://127.0.0.1:9/v1")
+    assert code == 2
+    assert "cannot be locked" in error
+    assert "\n" not in error
 
 
 def test_sigterm_stops_the_build(serve: Serve, options: Any, tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """One writer at a time: its holder is told, what is over is recognised, what is not stays."""
 
 import contextlib
+import errno
 import json
 import multiprocessing
 import os
 import socket
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable
 from multiprocessing.synchronize import Barrier
@@ -16,7 +18,7 @@ from typing import Any
 import pytest
 
 from vxstore.errors import LockReleased, StoreError
-from vxstore.io.lock import current_run, hold
+from vxstore.io.lock import current_run, hold, release
 from vxstore.io.storage import beside
 from vxstore.write import PartCounts, Recorder
 
@@ -88,17 +90,25 @@ def test_another_process_that_lives_and_then_does_not(tmp_path: Path) -> None:
     assert not lock_there(path)
 
 
-@pytest.mark.parametrize(
-    "changed", [{"process_began": "1"}, {"boot": "another"}, {"process": 2**22 + 1}]
-)
+@pytest.mark.parametrize("changed", [{"process_began": "1"}, {"process": 2**22 + 1}])
 def test_over_though_its_number_may_live(path: str, changed: dict[str, Any]) -> None:
-    """The number is another process's by now, the machine was restarted, or it is no process."""
+    """The number is another process's by now, or no process's."""
     leave_lock(path, **changed)
     with hold(path):
         assert current_run(path) is not None
 
 
-@pytest.mark.parametrize("changed", [{"host": "node7"}, {"process_namespace": "pid:[1]"}])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"host": "node7"},
+        {"process_namespace": "pid:[1]"},
+        {"time_namespace": "time:[1]"},
+        {"boot": "another"},  # this machine, restarted; or another one of the same name
+        {"boot": "another", "process": 2**22 + 1},
+        {"boot": None},
+    ],
+)
 def test_elsewhere_a_person_must_say_so(path: str, changed: dict[str, Any]) -> None:
     leave_lock(path, **changed)
     with pytest.raises(StoreError, match="--take-over"), hold(path):
@@ -185,6 +195,105 @@ def test_an_earlier_attempt_that_lives_is_not_over(
     enter_job(**SLURM, SLURM_RESTART_COUNT="1")
     with pytest.raises(StoreError, match="wait for it to end"), hold(path):
         pass
+
+
+def test_a_container_of_the_same_machine_is_elsewhere(tmp_path: Path) -> None:
+    """Of the same name and boot; in it, no process has the number of the holder, who lives."""
+    path = str(tmp_path / "run.zarr")
+    alone = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
+    if subprocess.run([*alone, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no namespaces can be made here")
+    with hold(path):
+        run = current_run(path)
+        done = subprocess.run(
+            [*alone, sys.executable, "-c", HOLDER, path],
+            check=False, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert "StoreError" in done.stderr
+        assert "if it is over, run the same command with --take-over" in done.stderr
+        assert current_run(path) == run
+
+
+def test_a_clock_that_jumps_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By ten years, in either direction, while a run holds the lock."""
+    path = str(tmp_path / "run.zarr")
+    leave_lock(path)
+    real = time.time
+    for years in (-10, 10):
+        monkeypatch.setattr(time, "time", lambda years=years: real() + years * 31_536_000)
+        with pytest.raises(StoreError, match="wait for it to end"), hold(path):
+            pass
+
+
+def test_release_leaves_the_lock_of_a_namesake(path: str) -> None:
+    """Of the same host name and process number, as in a container on another machine."""
+    with hold(path):
+        storage, name = beside(path, ".lock")
+        there = json.loads(storage.read(name) or b"{}")
+        storage.write(name, json.dumps({**there, "run": "another"}).encode())
+        release(path)
+        assert lock_there(path)
+    assert lock_there(path)
+
+
+def test_interrupted_while_it_is_taken(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is left behind, neither of a lock that was stale nor of a new one."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    leave_lock(path, process=2**22 + 1)
+    monkeypatch.setattr("vxstore.io.lock.time.sleep", interrupt)
+    with pytest.raises(KeyboardInterrupt), hold(path):
+        pass
+    assert not lock_there(path)
+
+
+def test_what_a_killed_run_had_not_written_whole_is_removed(tmp_path: Path) -> None:
+    """By who takes its lock; what others have beside the store stays."""
+    path = tmp_path / "run.zarr"
+    (path / "record").mkdir(parents=True)
+    gone = [path / "record" / "c.1.partial", tmp_path / "run.yaml.1.partial"]
+    stays = [path / "record" / "c", tmp_path / "other.yaml.1.partial", tmp_path / "run.partial"]
+    for file in (*gone, *stays):
+        file.touch()
+    with hold(str(path)):
+        assert all(file.exists() for file in gone), "no run was killed"
+    leave_lock(str(path), process=2**22 + 1)
+    with hold(str(path)):
+        assert not any(file.exists() for file in gone)
+        assert all(file.exists() for file in stays)
+
+
+def test_a_file_system_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock is taken by one all the same."""
+
+    def link(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    path = str(tmp_path / "run.zarr")
+    with hold(path):
+        with pytest.raises(StoreError, match=f"process {os.getpid()}, started 20"), hold(path):
+            pass
+        assert current_run(path) is not None
+    assert not list(tmp_path.iterdir())
+
+
+def test_locks_that_were_never_taken(tmp_path: Path) -> None:
+    """Of a process that was killed are removed; of one that may be at it are not."""
+    path = tmp_path / "run.zarr"
+    leave_lock(str(path))
+    content = json.loads((tmp_path / "run.lock").read_text())
+    (tmp_path / "run.lock").unlink()
+    dead, alive, unknown = (tmp_path / f"run.lock.{n}.partial" for n in range(3))
+    dead.write_text(json.dumps({**content, "process": 2**22 + 1}))
+    alive.write_text(json.dumps(content))
+    unknown.write_text(json.dumps({**content, "host": "node7", "process": 2**22 + 1}))
+    with hold(str(path)):
+        assert [file.exists() for file in (dead, alive, unknown)] == [False, True, True]
 
 
 def test_a_lock_that_cannot_be_read(path: str) -> None:

@@ -4,6 +4,7 @@ import builtins
 import importlib
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 import vxstore
 from vxstore import query
 from vxstore.errors import StoreError
+from vxstore.io.lock import hold
 from vxstore.schema import POOLED
 
 MakeStore = Callable[..., str]
@@ -203,6 +205,31 @@ class TestWhole:
         monkeypatch.setattr(Path, "replace", replace)
         query.export(vxstore.open(scored[0]), str(out), force=True)
         assert seen == [("precious", len(read_text(out)))]
+
+    @pytest.mark.parametrize("out", ["a.csv", "a.mask.json"])
+    def test_what_changes_while_it_is_read(
+        self,
+        make_store: MakeStore,
+        add_scores: AddScores,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        out: str,
+    ) -> None:
+        """A score that another run writes anew: no file is of two."""
+        path, real = make_store(), query.export.__globals__["open_score"]
+        add_scores(path, seed=4)
+
+        def overtaken(*arguments: Any) -> Any:
+            found = real(*arguments)
+            with hold(path):
+                add_scores(path, seed=5)
+            return found
+
+        for module in ("export", "mask"):
+            monkeypatch.setattr(sys.modules[f"vxstore.query.{module}"], "open_score", overtaken)
+        with pytest.raises(StoreError, match="was written anew while it was exported; run the"):
+            query.export(vxstore.open(path), str(tmp_path / out))
+        assert not list(tmp_path.iterdir())
 
     def test_an_existing_file_is_refused(
         self, scored: tuple[str, Any], tmp_path: Path, fail: Ask, ask: Ask

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from vxdist import stopping
 from vxdist.corpus.builder.config import BuildConfig
 from vxdist.corpus.builder.settings import check_settings
 from vxdist.settings import parse_section
@@ -36,7 +37,10 @@ def run(arguments: Sequence[str]) -> None:
         missing = [topic for topic in topics if topic.pair not in written]
         if missing:
             with serve_local(config) as served:
-                given_up = asyncio.run(_write(served, guide, folder, missing))
+                try:
+                    given_up = asyncio.run(_write(served, guide, folder, missing))
+                finally:
+                    stopping.be_patient(False)  # asyncio has handled the signals, and let them go
         folder.finish(topics, guide)
     _print_summary(config, folder, given_up)
 

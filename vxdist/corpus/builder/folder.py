@@ -77,6 +77,11 @@ class BuildFolder:
             raise UserError(
                 f"build.out: another build is writing to {self.path}; wait until it ends"
             ) from error
+        except (OSError, NotImplementedError) as error:
+            raise UserError(
+                f"build.out: {self.path} cannot be locked ({error}); give a directory on a file "
+                "system with locks (flock), such as a local disk"
+            ) from error
         try:
             self._load()
             yield
