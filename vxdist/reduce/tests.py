@@ -201,8 +201,8 @@ def _pool(
     return Rates(
         x_NP=np.asarray(x_NP),
         difference_NP=difference_NP,
-        active_NP=_total([rates[n].active_NP[:, p] for n, p in at.items()]),
-        given_NP=_total([rates[n].given_NP[:, p] for n, p in at.items()]),
+        active_NP=_total([rates[n].active_NP.T[p].T for n, p in at.items()]),
+        given_NP=_total([rates[n].given_NP.T[p].T for n, p in at.items()]),
         alive_N=np.any([rates[n].alive_N for n in at], axis=0),
     )
 

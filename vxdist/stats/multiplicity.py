@@ -18,12 +18,30 @@ def bh_q(p: Floats) -> Floats:
     """
     flat = p.ravel()
     tests = flat.size - int(np.count_nonzero(np.isnan(flat)))
-    order_K = np.argsort(flat, kind="stable")[:tests]  # NaN come last
-    q_K = _spread(flat[order_K], tests)
+    order_K, sorted_K = _sort(flat)
+    q_K = _spread(sorted_K[:tests], tests)
     q_K[::-1] = np.minimum.accumulate(q_K[::-1])
     q = np.full_like(flat, np.nan)
-    q[order_K] = np.minimum(q_K, 1)
+    q[order_K[:tests]] = np.minimum(q_K, 1)
     return q.reshape(p.shape)
+
+
+def _sort(p: Floats) -> tuple[NDArray[Any], Floats]:
+    """Where the sorted p were, and those themselves; NaN come last.
+
+    Those of a neuron each are many, and in single precision: there p and position are sorted as one
+    whole number, in half the time. A p that is not negative sorts as its bits do.
+    """
+    if p.dtype != np.float32 or p.size >= 1 << 32:
+        order_K = np.argsort(p, kind="stable")
+        return order_K, p[order_K]
+    both_K = p.view(np.uint32).astype(np.uint64)
+    both_K <<= np.uint64(32)
+    both_K |= np.arange(p.size, dtype=np.uint32)
+    both_K.sort()
+    position_K = both_K.astype(np.uint32)  # the lower half
+    both_K >>= np.uint64(32)
+    return position_K, both_K.astype(np.uint32).view(np.float32)
 
 
 def bh_count(p_sorted: Floats, tests: int, fdr: float) -> int:
