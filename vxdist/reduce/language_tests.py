@@ -210,6 +210,11 @@ class LanguageTests:
         if self.vape is not None and looked.vape is not None:
             self.vape.add(looked.vape)
 
+    def forget(self) -> None:
+        """Free what the null holds, of which there is much, once it is said."""
+        self.vape, self.leaders = None, Leaders(0, 0, 0)
+        self.tallies.clear()
+
     def topic(self) -> dict[str, Any] | None:
         """How often settings are told apart, and values on the same clusters; None if not known."""
         if self.compared.topic is None:

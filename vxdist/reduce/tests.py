@@ -1,6 +1,6 @@
 """The tests of a score: made block by block, then judged together, and written into its group.
 
-S: part, L: layer, N: neuron, P: cluster, V: value, G: language.
+S: part, L: layer, N: neuron, P: cluster, V: value, G: language, R: pair of languages.
 """
 
 import itertools
@@ -49,7 +49,8 @@ class Tests:
         self._omnibus_LNG = np.full(self._shape_LNG, np.nan, dtype=np.float32)
         self._rival_LNG = np.full(self._shape_LNG, -1, dtype=np.int32)
         self._pairs = pairs
-        self.interactions = [np.full(shape_LNVG[:3], np.nan, dtype=np.float32) for _ in pairs]
+        shape_LNVR = (*shape_LNVG[:3], len(pairs))
+        self.interaction_LNVR = np.full(shape_LNVR, np.nan, dtype=np.float32)
 
     def run(self, threads: int | None, advance: Callable[[int], object]) -> None:
         """Test every neuron, and conclude. `advance` is called with the layers just done."""
@@ -58,13 +59,19 @@ class Tests:
         chunk_layers = self._arrays["p_value"].chunks[0]
         with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
             for layers in layer_steps(self._record, chunk_layers):
-                block = Block(self._record, self._parts, layers)
-                for first in range(layers.start, layers.stop, chunk_layers):
-                    chunk = slice(first, min(first + chunk_layers, layers.stop))
-                    tiles = block.tiles(chunk, threads)
+                for chunk, tiles in self._read(layers, chunk_layers, threads):
                     self._take(chunk, _map(pool, self._look, tiles, threads))
                     advance(chunk.stop - chunk.start)
         self._conclude()
+
+    def _read(
+        self, layers: slice, chunk_layers: int, threads: int
+    ) -> Iterator[tuple[slice, Iterator[Tile]]]:
+        """The tiles of a block, by chunk. Its counts are freed before another block is read."""
+        block = Block(self._record, self._parts, layers)
+        for first in range(layers.start, layers.stop, chunk_layers):
+            chunk = slice(first, min(first + chunk_layers, layers.stop))
+            yield chunk, block.tiles(chunk, threads)
 
     def _take(self, layers: slice, results: Iterator[Any]) -> None:
         """Take in the tests of all neurons of some layers, and write their p."""
@@ -76,11 +83,13 @@ class Tests:
         }
         omnibus_NG = self._omnibus_LNG[layers].reshape(-1, self._shape_LNG[2])
         rival_NG = self._rival_LNG[layers].reshape(-1, self._shape_LNG[2])
+        interaction_LNVR = self.interaction_LNVR[layers]
+        interaction_NVR = interaction_LNVR.reshape(num_neurons, *interaction_LNVR.shape[2:])
         begun = layers.start * self._shape_LNG[1]
         for tile, looked, t_NVs in results:
             at = slice(int(tile.neuron_N[0]) - begun, int(tile.neuron_N[-1]) - begun + 1)
-            for t_NV, t_LNV in zip(t_NVs, self.interactions, strict=True):
-                t_LNV.reshape(-1, t_LNV.shape[2])[tile.neuron_N] = t_NV
+            for r, t_NV in enumerate(t_NVs):
+                interaction_NVR[at, :, r] = t_NV
             for g, found in looked.items():
                 self._languages[g].add(found, tile.neuron_N)
                 omnibus_NG[at, g] = found.arrays["q_omnibus"]
@@ -115,9 +124,10 @@ class Tests:
         """From p to q, each language and level by itself. But for level 1, p is where q will be."""
         for level, _, name in CLAIMS:
             source = "p_value" if level == 1 else name
+            judged = read_languages(self._arrays[source])
             for g, tests in self._languages.items():
-                p_LNV = read_language(self._arrays[source], g)
-                write_language(self._arrays[name], g, _judge(tests, level, p_LNV))
+                judged[g] = _judge(tests, level, judged[g])
+            write_languages(self._arrays[name], judged)
         for g in self._languages:
             self._omnibus_LNG[..., g] = bh_q(self._omnibus_LNG[..., g])
         write_layers(self._arrays["q_omnibus"], self._omnibus_LNG)
@@ -138,6 +148,22 @@ def read_language(array: zarr.Array[Any], g: int) -> NDArray[np.float32]:
     for layers in _chunks(array):
         found[layers] = np.asarray(array[layers])[..., g]
     return found
+
+
+def read_languages(array: zarr.Array[Any]) -> list[NDArray[np.float32]]:
+    """All languages of an array, each by itself, a chunk of layers at a time."""
+    found = [np.empty(array.shape[:-1], dtype=array.dtype) for _ in range(array.shape[-1])]
+    for layers in _chunks(array):
+        block = np.asarray(array[layers])
+        for g, found_LNV in enumerate(found):
+            found_LNV[layers] = block[..., g]
+    return found
+
+
+def write_languages(array: zarr.Array[Any], found: Sequence[NDArray[Any]]) -> None:
+    """Write all of an array, whose last dimension is the language, a chunk of layers at a time."""
+    for layers in _chunks(array):
+        array[layers] = np.stack([found_LNV[layers] for found_LNV in found], axis=-1)
 
 
 def write_language(array: zarr.Array[Any], g: int, data_LNV: NDArray[Any]) -> None:

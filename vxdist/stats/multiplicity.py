@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.floating[Any]]
+AT_ONCE = 1 << 20
+"""Tests whose q are put in place at a time."""
 
 
 def bh_q(p: Floats) -> Floats:
@@ -20,9 +22,11 @@ def bh_q(p: Floats) -> Floats:
     tests = flat.size - int(np.count_nonzero(np.isnan(flat)))
     order_K, sorted_K = _sort(flat)
     q_K = _spread(sorted_K[:tests], tests)
-    q_K[::-1] = np.minimum.accumulate(q_K[::-1])
+    np.minimum.accumulate(q_K[::-1], out=q_K[::-1])
+    np.minimum(q_K, 1, out=q_K)
     q = np.full_like(flat, np.nan)
-    q[order_K[:tests]] = np.minimum(q_K, 1)
+    for n in range(0, tests, AT_ONCE):  # numpy makes positions as wide as pointers
+        q[order_K[n : min(n + AT_ONCE, tests)]] = q_K[n : n + AT_ONCE]
     return q.reshape(p.shape)
 
 
@@ -35,13 +39,12 @@ def _sort(p: Floats) -> tuple[NDArray[Any], Floats]:
     if p.dtype != np.float32 or p.size >= 1 << 32:
         order_K = np.argsort(p, kind="stable")
         return order_K, p[order_K]
-    both_K = p.view(np.uint32).astype(np.uint64)
-    both_K <<= np.uint64(32)
-    both_K |= np.arange(p.size, dtype=np.uint32)
+    both_K = np.empty(p.size, dtype="<u8")
+    half_K2 = both_K.view("<u4").reshape(-1, 2)  # the lower half comes first
+    half_K2[:, 0] = np.arange(p.size, dtype=np.uint32)
+    half_K2[:, 1] = p.view(np.uint32)
     both_K.sort()
-    position_K = both_K.astype(np.uint32)  # the lower half
-    both_K >>= np.uint64(32)
-    return position_K, both_K.astype(np.uint32).view(np.float32)
+    return half_K2[:, 0], half_K2[:, 1].view("<f4")
 
 
 def bh_count(p_sorted: Floats, tests: int, fdr: float) -> int:
