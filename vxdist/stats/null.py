@@ -6,6 +6,7 @@ significant.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TypedDict
 
 import numpy as np
@@ -148,8 +149,7 @@ def _large(
 ) -> tuple[NDArray[np.float32], Integers, Integers, Integers, Floats]:
     """Sums (B, V, N) by labeling; and labeling, value, neuron and t where p is at most `cut`."""
     sum_BVN, spread_BV = block.sums(z_PN), block.spread_CV
-    t_cut = stats.t.isf(cut / sided, design.degrees)
-    rho_cut = t_cut / np.sqrt(design.degrees + t_cut**2)
+    rho_cut = _rho_of(cut / sided, design.degrees)
     # A little lower, for rounding: what is too large is dropped later.
     least_BV = (design.num_clusters * (rho_cut - 1e-6) * spread_BV).astype(np.float32)
     size_BVN = np.abs(sum_BVN) if sided == 2 else sum_BVN
@@ -159,3 +159,10 @@ def _large(
     spread_K1 = spread_BV[shuffle_K, value_K][:, None]
     t_K = one_against_rest(sum_K1, spread_K1, design)[:, 0]
     return sum_BVN, shuffle_K, value_K, neuron_K, t_K
+
+
+@lru_cache  # asked for each block of neurons and labelings, and slow
+def _rho_of(p: float, degrees: int) -> float:
+    """The correlation whose one-sided p this is."""
+    t = float(stats.t.isf(p, degrees))
+    return float(t / np.sqrt(degrees + t**2))
