@@ -18,7 +18,7 @@ BLOCK_BYTES = 1 << 28
 """Active counts held at a time, at most, unless a single layer of all parts is more."""
 TILE_NUMBERS = 1 << 20
 """Numbers of the tiles that all threads hold, parts times neurons."""
-PARTS_AT_ONCE = 64
+PARTS_AT_ONCE = 16
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -89,10 +89,11 @@ def interaction(pair: Pair, first: Scored, second: Scored) -> NDArray[np.float32
 class LanguageFindings:
     """One language's tests and selections, as arrays (layer, neuron, value).
 
-    `read_p` gives the p of level 1, and `differs_LNV` says where a neuron has that.
+    `read_p` gives the p of level 1 of a layer, (neuron, value), and `differs_LNV` says where a
+    neuron has that.
     """
 
-    read_p: Callable[[], NDArray[np.float32]]
+    read_p: Callable[[int], NDArray[np.float32]]
     differs_LNV: Bools
     selected_LNV: Bools
     listed_LNV: Bools
@@ -127,9 +128,11 @@ def write_languages(
     for r, pair in enumerate(pairs):
         one, other = findings[pair.first], findings[pair.second]
         about[pair.label] = _enter_selected(data, r, one, other, activity_LN, rng)
-        data["shared"][..., r] = shared(one.read_p(), other.read_p(), testing.fdr)
         t_LNV, p_LNV = interaction_LNVR[..., r], np.empty(shape_LNV, dtype=np.float32)
-        for p_NV, t_NV in zip(p_LNV, t_LNV, strict=True):
+        for layer, p_NV in enumerate(p_LNV):
+            p_NV[:] = np.maximum(one.read_p(layer), other.read_p(layer))
+        data["shared"][..., r] = shared(p_LNV, testing.fdr)
+        for t_NV, p_NV in zip(t_LNV, p_LNV, strict=True):
             p_NV[:] = two_sided(t_NV.astype(np.float64), pair.design.degrees)
         of_first, of_second = bound(one.differs_LNV, other.differs_LNV, t_LNV, p_LNV, testing.fdr)
         data["bound"][..., numbers[pair.first]] &= of_first

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import zarr
 from numpy.typing import NDArray
 
 from vxdist.reduce.clusters import Compared, Pair
@@ -80,7 +81,7 @@ class Tested:
             if listing is not None:
                 listed_LNV.reshape(-1)[listing.assignment_K] = True
             found[g] = LanguageFindings(
-                read_p=partial(read_language, self.arrays["p_value"], g),
+                read_p=partial(_read_layer, self.arrays["p_value"], g),
                 differs_LNV=read_language(self.arrays["q_value"], g) <= self.testing.fdr,
                 selected_LNV=selected_LNV,
                 listed_LNV=listed_LNV,
@@ -115,6 +116,11 @@ class Tested:
                 }
             of.forget()
         return {**describe_claims(self.testing.fdr), "tests": tests, "null": null}
+
+
+def _read_layer(array: zarr.Array[Any], g: int, layer: int) -> NDArray[np.float32]:
+    """One layer and language of an array."""
+    return np.asarray(array[layer])[..., g]
 
 
 def run_tests(

@@ -124,10 +124,9 @@ class Tests:
         """From p to q, each language and level by itself. But for level 1, p is where q will be."""
         for level, _, name in CLAIMS:
             source = "p_value" if level == 1 else name
-            judged = read_languages(self._arrays[source])
             for g, tests in self._languages.items():
-                judged[g] = _judge(tests, level, judged[g])
-            write_languages(self._arrays[name], judged)
+                p_LNV = read_language(self._arrays[source], g)
+                write_language(self._arrays[name], g, _judge(tests, level, p_LNV))
         for g in self._languages:
             self._omnibus_LNG[..., g] = bh_q(self._omnibus_LNG[..., g])
         write_layers(self._arrays["q_omnibus"], self._omnibus_LNG)
@@ -148,22 +147,6 @@ def read_language(array: zarr.Array[Any], g: int) -> NDArray[np.float32]:
     for layers in _chunks(array):
         found[layers] = np.asarray(array[layers])[..., g]
     return found
-
-
-def read_languages(array: zarr.Array[Any]) -> list[NDArray[np.float32]]:
-    """All languages of an array, each by itself, a chunk of layers at a time."""
-    found = [np.empty(array.shape[:-1], dtype=array.dtype) for _ in range(array.shape[-1])]
-    for layers in _chunks(array):
-        block = np.asarray(array[layers])
-        for g, found_LNV in enumerate(found):
-            found_LNV[layers] = block[..., g]
-    return found
-
-
-def write_languages(array: zarr.Array[Any], found: Sequence[NDArray[Any]]) -> None:
-    """Write all of an array, whose last dimension is the language, a chunk of layers at a time."""
-    for layers in _chunks(array):
-        array[layers] = np.stack([found_LNV[layers] for found_LNV in found], axis=-1)
 
 
 def write_language(array: zarr.Array[Any], g: int, data_LNV: NDArray[Any]) -> None:

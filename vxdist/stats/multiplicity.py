@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.floating[Any]]
 AT_ONCE = 1 << 20
-"""Tests whose q are put in place at a time."""
+"""Tests whose q are computed at a time: all of a 70B model take much memory."""
 
 
 def bh_q(p: Floats) -> Floats:
@@ -20,12 +20,13 @@ def bh_q(p: Floats) -> Floats:
     """
     flat = p.ravel()
     tests = flat.size - int(np.count_nonzero(np.isnan(flat)))
-    order_K, sorted_K = _sort(flat)
-    q_K = _spread(sorted_K[:tests], tests)
+    order_K, q_K = _sort(flat)
+    q_K = q_K[:tests]
+    _spread(q_K, tests)
     np.minimum.accumulate(q_K[::-1], out=q_K[::-1])
     np.minimum(q_K, 1, out=q_K)
     q = np.full_like(flat, np.nan)
-    for n in range(0, tests, AT_ONCE):  # numpy makes positions as wide as pointers
+    for n in range(0, tests, AT_ONCE):  # positions are widened, some at a time
         q[order_K[n : min(n + AT_ONCE, tests)]] = q_K[n : n + AT_ONCE]
     return q.reshape(p.shape)
 
@@ -53,12 +54,15 @@ def bh_count(p_sorted: Floats, tests: int, fdr: float) -> int:
     `p_sorted` (K,) may be the beginning of the list; the count is exact as long as that holds every
     p that could be rejected. It is the number of `bh_q` at most `fdr`.
     """
-    rejected_K = np.flatnonzero(_spread(p_sorted, tests) <= fdr)
+    spread_K = p_sorted.copy()
+    _spread(spread_K, tests)
+    rejected_K = np.flatnonzero(spread_K <= fdr)
     return int(rejected_K[-1]) + 1 if rejected_K.size else 0
 
 
-def _spread(p_K: Floats, tests: int) -> Floats:
-    """p x tests / rank, in the dtype of `p_K`."""
-    spread_K = p_K * p_K.dtype.type(tests)
-    spread_K /= np.arange(1, p_K.size + 1, dtype=p_K.dtype)
-    return np.asarray(spread_K)
+def _spread(p_K: Floats, tests: int) -> None:
+    """Make p x tests / rank of p, in their own memory and dtype."""
+    p_K *= p_K.dtype.type(tests)
+    for n in range(0, p_K.size, AT_ONCE):
+        some_K = p_K[n : n + AT_ONCE]
+        some_K /= np.arange(n + 1, n + 1 + some_K.size).astype(p_K.dtype)

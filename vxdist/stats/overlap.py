@@ -101,9 +101,9 @@ def match_labels(
     )
 
 
-def shared(p_g: Floats, p_h: Floats, fdr: float) -> Bools:
-    """Where both languages show it: BH over all tests of the larger p; never where one is NaN."""
-    return np.asarray(bh_q(np.maximum(p_g, p_h)) <= fdr)
+def shared(larger_p: Floats, fdr: float) -> Bools:
+    """Where both languages show it: BH over all tests of the larger p of the two; never at NaN."""
+    return np.asarray(bh_q(larger_p) <= fdr)
 
 
 def bound(
