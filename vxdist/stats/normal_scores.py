@@ -21,8 +21,8 @@ def midranks(x_NP: Floats) -> Floats:
     """Ranks of each row, from 1; ties share the mean of theirs. Rows must be free of NaN.
 
     A number and its place in the row are sorted as one whole number, the place in the lowest bits:
-    half the time of an argsort. The other 62 or fewer bits are the number's share of the row's
-    range, no less precise than a float64 of that size.
+    half the time of an argsort. What is left, 53 bits with 512 clusters, holds where the number
+    lies in the range of its row, about as exactly as a float64.
     """
     rows, clusters = x_NP.shape
     bits = (clusters - 1).bit_length()
