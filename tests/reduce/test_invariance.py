@@ -88,8 +88,12 @@ def check_same_null(found: xr.Dataset, plain: xr.Dataset) -> None:
 
 
 def test_blocks(path: str, plain: xr.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One layer is read and written at a time, and 64 neurons of it are tested at a time."""
+    """One layer is read and written at a time, and 64 neurons of it are tested at a time.
+
+    Of the parts, five are read at a time, of whichever languages.
+    """
     monkeypatch.setattr(schema, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(blocks, "PARTS_AT_ONCE", 5)
     monkeypatch.setattr(blocks, "TILE_NUMBERS", 1)
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 1)
     found = scored(path, "blocks")

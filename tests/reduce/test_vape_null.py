@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from tests.stats.generators import Synthetic, overdispersed
 from tests.stats.trials import prepare
+from vxdist.reduce import vape_null
 from vxdist.reduce.selectors import vape
 from vxdist.reduce.vape_null import Listing, VapeNull
 from vxdist.stats import labelings
@@ -181,3 +182,25 @@ def test_neurons_that_none_passes_the_filter_in(setting: Setting) -> None:
     silent_NP = np.zeros((5, given_NP.shape[1]))
     null.add(null.look(silent_NP, given_NP, np.arange(NEURONS, NEURONS + 5)))
     assert null.summary() == before
+
+
+def test_precision_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counts that single precision holds exactly give the same in double, bit for bit."""
+    setting = Setting()
+    single = setting.null(setting.shuffled)
+    monkeypatch.setattr(vape_null, "EXACT", 1)
+    double = setting.null(setting.shuffled)
+    assert double.summary() == single.summary()
+    assert double.stability() == single.stability()
+
+
+def test_counts_too_large_for_single_precision() -> None:
+    """Neurons that are active on all tokens but one of each dilemma; of the first, on all."""
+    setting = Setting()
+    listing = replace(setting.listing, filter_threshold=1 - 2**-27)
+    null = VapeNull(listing, Labelings(setting.design, setting.shuffled), setting.all_halves)
+    given_1P = np.full((1, setting.design.num_clusters), 2.0**25)
+    active_NP = np.repeat(given_1P - 1, NEURONS, axis=0)
+    active_NP[:, 0] += 1
+    found = null.look(active_NP, given_1P, np.arange(NEURONS))
+    assert found.number_C1N.shape[-1] == 0, "rounded, each is active on all"

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from vxdist.stats import multiplicity
 from vxdist.stats.multiplicity import bh_count, bh_q
 
 P = st.one_of(
@@ -65,6 +66,18 @@ def test_order_and_shape_do_not_matter(p: list[float], data: st.DataObject) -> N
     q = bh_q(np.array(p))
     np.testing.assert_array_equal(bh_q(np.array(p)[order]), q[order])
     np.testing.assert_array_equal(bh_q(np.array([p, p]).T[:, None]).shape, (len(p), 1, 2))
+
+
+@given(st.lists(st.one_of(P, st.just(1.0), NOT_TESTED), max_size=40))
+def test_q_of_single_precision(p: list[float]) -> None:
+    """Sorted in another way, and put in place three at a time."""
+    single = np.array(p, dtype=np.float32)
+    expected = bh_q(single.astype(np.float64))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(multiplicity, "AT_ONCE", 3)
+        q = bh_q(single)
+    assert q.dtype == np.float32
+    np.testing.assert_allclose(q, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -34,6 +34,16 @@ def test_the_order_of_adding_up_decides_no_rank(rows: list[list[float]]) -> None
     np.testing.assert_array_equal(midranks(rounded_NP), midranks(x_NP))
 
 
+def test_ranks_of_many_clusters() -> None:
+    """Rows of any scale, with many ties, and numbers that differ by little more than a tie does."""
+    rng = np.random.default_rng(98)
+    x_NP = np.round(rng.normal(size=(40, 300)), 1) * 10.0 ** rng.integers(-3, 2, (40, 1))
+    x_NP[::2, ::7] += 3e-13
+    np.testing.assert_array_equal(midranks(x_NP), stats.rankdata(x_NP, axis=1))
+    assert midranks(np.zeros((2, 1))).tolist() == [[1], [1]]
+    assert midranks(np.empty((0, 5))).shape == (0, 5)
+
+
 @given(ROWS)
 def test_scores_are_van_der_waerdens(rows: list[list[float]]) -> None:
     x_NP = np.array(rows, dtype=np.float64)

@@ -18,7 +18,7 @@ BLOCK_BYTES = 1 << 28
 """Active counts held at a time, at most, unless a single layer of all parts is more."""
 TILE_NUMBERS = 1 << 20
 """Numbers of the tiles that all threads hold, parts times neurons."""
-PARTS_AT_ONCE = 64
+PARTS_AT_ONCE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class Block:
 
     def __init__(self, record: xr.Dataset, parts: Sequence[LanguageParts], layers: slice) -> None:
         self._first, self._neurons = layers.start, record.sizes["neuron"]
-        self._active = {of.language: _read_active(record, of, layers) for of in parts}
+        self._active = _read_active(record, parts, layers)
         self._given = {of.language: _read_given(record, of, layers) for of in parts}
 
     def tiles(self, layers: slice, threads: int) -> Iterator[Tile]:
@@ -70,16 +70,24 @@ def _count_type(record: xr.Dataset) -> np.dtype[Any]:
     return np.min_scalar_type(int(record.token_count.max()))
 
 
-def _read_active(record: xr.Dataset, of: LanguageParts, layers: slice) -> NDArray[Any]:
-    """Active counts of a language's parts, (part, neuron of all these layers)."""
-    neurons = record.sizes["neuron"] * (layers.stop - layers.start)
-    active_SN = np.empty((len(of.part_S), neurons), dtype=_count_type(record))
-    for n in range(0, len(of.part_S), PARTS_AT_ONCE):
-        part_S = of.part_S[n : n + PARTS_AT_ONCE]
-        some = record.active_count.isel(part=part_S, layer=layers)
+def _read_active(
+    record: xr.Dataset, parts: Sequence[LanguageParts], layers: slice
+) -> dict[str, NDArray[Any]]:
+    """Active counts by language, (part, neuron of all these layers).
+
+    Neighbouring parts are read together and dealt out: a list of parts takes zarr four times as
+    long as a slice.
+    """
+    neurons, dtype = record.sizes["neuron"] * (layers.stop - layers.start), _count_type(record)
+    active = {of.language: np.empty((len(of.part_S), neurons), dtype=dtype) for of in parts}
+    for first in range(0, record.sizes["part"], PARTS_AT_ONCE):
+        some = record.active_count.isel(part=slice(first, first + PARTS_AT_ONCE), layer=layers)
         count_SLN = some.transpose("part", "layer", "neuron").values
-        active_SN[n : n + len(part_S)] = count_SLN.reshape(len(part_S), -1)
-    return active_SN
+        for of in parts:
+            start, stop = np.searchsorted(of.part_S, [first, first + PARTS_AT_ONCE])
+            for at in range(start, stop):
+                active[of.language][at] = count_SLN[of.part_S[at] - first].reshape(-1)
+    return active
 
 
 def _read_given(record: xr.Dataset, of: LanguageParts, layers: slice) -> NDArray[Any]:
@@ -94,6 +102,9 @@ def _read_given(record: xr.Dataset, of: LanguageParts, layers: slice) -> NDArray
 
 
 def _tile(count_SN: NDArray[Any], at: slice) -> NDArray[np.float64]:
-    """Some neurons, as float64 and with the neuron first; (1, S) of counts that all share."""
+    """Some neurons, as float64, (N, S); (1, S) of counts that all share.
+
+    In memory parts come first, as they are added up to clusters.
+    """
     some_SN = count_SN if count_SN.shape[1] == 1 else count_SN[:, at]
-    return np.ascontiguousarray(some_SN.T, dtype=np.float64)
+    return np.ascontiguousarray(some_SN, dtype=np.float64).T

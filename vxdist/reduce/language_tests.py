@@ -15,7 +15,7 @@ from vxdist.reduce.clusters import Compared
 from vxdist.reduce.testing import CLAIMS, Testing
 from vxdist.reduce.vape_null import Listing, VapeNull, VapeTile
 from vxdist.stats import labelings
-from vxdist.stats.contrasts import contrast, upper_tail
+from vxdist.stats.contrasts import contrast, one_against_rest, upper_tail
 from vxdist.stats.gathered import Gathered
 from vxdist.stats.multiplicity import bh_count
 from vxdist.stats.null import Found, Tally, new_tallies, shuffled_stance, shuffled_values
@@ -81,6 +81,7 @@ class LanguageTests:
         rng = np.random.default_rng([settings.seed, *compared.language.encode()])
         values, shuffles = self.design.num_labels, settings.shuffles
         self._shuffles = labelings.shuffles(self.design, shuffles, rng)
+        self._drawn = labelings.Labelings(self.design, self._shuffles.each[:DRAWN])
         halves = labelings.halves(self.design, settings.halves, rng)
         self.vape = None
         if listing is not None and shuffles:
@@ -183,12 +184,15 @@ class LanguageTests:
 
     def _t_bars(self, z_NP: Floats, t_NV: Floats) -> Floats:
         """Histograms of t, observed and in the first shuffles."""
-        bars_2 = np.zeros((2, len(T_EDGES) - 1))
+        found = [t_NV]
+        for block in self._drawn.blocks:
+            sum_CNV = block.sums(z_NP.T).swapaxes(1, 2)
+            found.append(one_against_rest(sum_CNV, block.spread_CV[:, None], self.design))
         inner = T_EDGES[-1] - 1e-9
-        bars_2[0] = np.histogram(np.clip(t_NV[~np.isnan(t_NV)], -inner, inner), T_EDGES)[0]
-        for of in self._shuffles.each[:DRAWN]:
-            t_NV = contrast(z_NP, self.design, of.label_P)
-            bars_2[1] += np.histogram(np.clip(t_NV[~np.isnan(t_NV)], -inner, inner), T_EDGES)[0]
+        bars_2 = np.zeros((2, len(T_EDGES) - 1))
+        for n, t in enumerate(found):
+            kept = np.clip(t[~np.isnan(t)], -inner, inner)
+            bars_2[n] = np.histogram(kept, bars_2.shape[1], (T_EDGES[0], T_EDGES[-1]))[0]
         return bars_2
 
     def add(self, looked: Looked, neuron_N: Integers) -> None:
@@ -205,6 +209,11 @@ class LanguageTests:
             self.leaders.add(looked.halves_CVN, neuron_N)
         if self.vape is not None and looked.vape is not None:
             self.vape.add(looked.vape)
+
+    def forget(self) -> None:
+        """Free what the null holds, of which there is much, once it is said."""
+        self.vape, self.leaders = None, Leaders(0, 0, 0)
+        self.tallies.clear()
 
     def topic(self) -> dict[str, Any] | None:
         """How often settings are told apart, and values on the same clusters; None if not known."""

@@ -5,7 +5,7 @@ Twins tell the same dilemma, so what is shared shows the topic that they share a
 L: layer, N: neuron, P: cluster, V: value, G: language, R: pair of languages.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,10 +89,11 @@ def interaction(pair: Pair, first: Scored, second: Scored) -> NDArray[np.float32
 class LanguageFindings:
     """One language's tests and selections, as arrays (layer, neuron, value).
 
-    `differs_LNV`: the neuron has level 1.
+    `read_p` gives the p of level 1 of a layer, (neuron, value), and `differs_LNV` says where a
+    neuron has that.
     """
 
-    p_LNV: NDArray[np.float32]
+    read_p: Callable[[int], NDArray[np.float32]]
     differs_LNV: Bools
     selected_LNV: Bools
     listed_LNV: Bools
@@ -102,7 +103,7 @@ def write_languages(
     path: str,
     group: str,
     pairs: Sequence[Pair],
-    interactions: Sequence[NDArray[np.float32]],
+    interaction_LNVR: NDArray[np.float32],
     findings: Mapping[int, LanguageFindings],
     activity_LN: Floats,
     labels: Mapping[str, Any],
@@ -115,38 +116,43 @@ def write_languages(
     rng = np.random.default_rng(testing.seed)
     languages = [name for g, name in enumerate(labels["language"]) if g in findings]
     numbers = {g: n for n, g in enumerate(findings)}
-    shape_LNV = next(iter(findings.values())).p_LNV.shape
-    data = {name: _empty(spec, shape_LNV, len(pairs)) for name, spec in LANGUAGES.items()}
-    data["bound"] = np.zeros((*shape_LNV, len(findings)), dtype=bool)
+    shape_LNV = interaction_LNVR.shape[:3]
+    own = {"interaction": interaction_LNVR, "bound": np.zeros((*shape_LNV, len(findings)), bool)}
+    data = {
+        name: own[name] if name in own else _empty(spec, shape_LNV, len(pairs))
+        for name, spec in LANGUAGES.items()
+    }
     for g in {pair.first for pair in pairs} | {pair.second for pair in pairs}:
         data["bound"][..., numbers[g]] = True  # until a pair denies it
     about = {}
-    for r, (pair, t_LNV) in enumerate(zip(pairs, interactions, strict=True)):
+    for r, pair in enumerate(pairs):
         one, other = findings[pair.first], findings[pair.second]
         about[pair.label] = _enter_selected(data, r, one, other, activity_LN, rng)
-        data["interaction"][..., r] = t_LNV
-        data["shared"][..., r] = shared(one.p_LNV, other.p_LNV, testing.fdr)
-        p_LNV = two_sided(t_LNV.astype(np.float64), pair.design.degrees).astype(np.float32)
-        of_first = bound(one.differs_LNV, t_LNV, p_LNV, testing.fdr)
-        of_second = bound(other.differs_LNV, -t_LNV, p_LNV, testing.fdr)
+        t_LNV, p_LNV = interaction_LNVR[..., r], np.empty(shape_LNV, dtype=np.float32)
+        for layer, p_NV in enumerate(p_LNV):
+            p_NV[:] = np.maximum(one.read_p(layer), other.read_p(layer))
+        data["shared"][..., r] = shared(p_LNV, testing.fdr)
+        for t_NV, p_NV in zip(t_LNV, p_LNV, strict=True):
+            p_NV[:] = two_sided(t_NV.astype(np.float64), pair.design.degrees)
+        of_first, of_second = bound(one.differs_LNV, other.differs_LNV, t_LNV, p_LNV, testing.fdr)
         data["bound"][..., numbers[pair.first]] &= of_first
         data["bound"][..., numbers[pair.second]] &= of_second
         counts = (int(of_first.sum()), int(of_second.sum()))
         about[pair.label]["shared"] = int(data["shared"][..., r].sum())
         about[pair.label]["bound"] = dict(zip(pair.names, counts, strict=True))
-    own = {
+    coordinates = {
         **{dim: labels[dim] for dim in ("layer", "neuron", "value")},
         "language": languages,
         "other_value": labels["value"],
         "language_pair": [pair.label for pair in pairs],
     }
-    write_group(path, group, LANGUAGES, data, own, {})
+    write_group(path, group, LANGUAGES, data, coordinates, {})
     return about
 
 
 def _empty(spec: ArraySpec, shape_LNV: tuple[int, ...], pairs: int) -> NDArray[Any]:
     sizes = dict(zip(("layer", "neuron", "value"), shape_LNV, strict=True))
-    sizes |= {"other_value": shape_LNV[2], "language_pair": pairs, "language": 0}
+    sizes |= {"other_value": shape_LNV[2], "language_pair": pairs}
     return np.zeros([sizes[dim] for dim in spec.dims], dtype=spec.dtype)
 
 

@@ -5,9 +5,11 @@ V: value.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
+import zarr
 from numpy.typing import NDArray
 
 from vxdist.reduce.clusters import Compared, Pair
@@ -34,12 +36,12 @@ class Tested:
     """The tests of all languages, made; `languages` by position among the labels."""
 
     languages: Mapping[int, LanguageTests]
-    listings: Mapping[int, Listing | None]
+    listings: Sequence[Listing | None]
     arrays: Arrays
     pairs: Sequence[Pair]
     compared: Sequence[Compared]
     results: Mapping[str, TestResults]
-    interactions: Sequence[NDArray[np.float32]]
+    interaction_LNVR: NDArray[np.float32]
     values: Sequence[str]
     testing: Testing
 
@@ -59,7 +61,7 @@ class Tested:
             path,
             f"{group}/languages",
             self.pairs,
-            self.interactions,
+            self.interaction_LNVR,
             findings,
             activity_LN,
             labels,
@@ -79,7 +81,7 @@ class Tested:
             if listing is not None:
                 listed_LNV.reshape(-1)[listing.assignment_K] = True
             found[g] = LanguageFindings(
-                p_LNV=read_language(self.arrays["p_value"], g),
+                read_p=partial(_read_layer, self.arrays["p_value"], g),
                 differs_LNV=read_language(self.arrays["q_value"], g) <= self.testing.fdr,
                 selected_LNV=selected_LNV,
                 listed_LNV=listed_LNV,
@@ -87,7 +89,10 @@ class Tested:
         return found
 
     def conclude(self, selections: Sequence[Selection]) -> dict[str, Any]:
-        """Write what depends on the selection, and return the attributes of the score."""
+        """Write what depends on the selection, and return the attributes of the score.
+
+        Can be called once: what the null holds is freed.
+        """
         tests: dict[str, Any] = {}
         null: dict[str, Any] = {}
         arrays = self.arrays
@@ -109,13 +114,19 @@ class Tested:
                     "vape": listed,
                     "stability": alike,
                 }
+            of.forget()
         return {**describe_claims(self.testing.fdr), "tests": tests, "null": null}
+
+
+def _read_layer(array: zarr.Array[Any], g: int, layer: int) -> NDArray[np.float32]:
+    """One layer and language of an array."""
+    return np.asarray(array[layer])[..., g]
 
 
 def run_tests(
     reading: Reading,
     selector: Selector,
-    lists: Sequence[Selection],
+    listings: Sequence[Listing | None],
     arrays: Arrays,
     testing: Testing,
     threads: int | None,
@@ -123,22 +134,21 @@ def run_tests(
 ) -> Tested:
     """Test every neuron in every language that can be, into `arrays`.
 
-    `lists` are the VAPE lists of the languages, pooled last.
+    `listings` are the VAPE lists of the languages, pooled last.
     """
     values = arrays["p_value"].shape[2]
     most = getattr(selector, "most", None)
-    languages, listings = {}, {}
-    for g, (compared, listed) in enumerate(zip(reading.compared, lists, strict=True)):
+    languages = {}
+    for g, (compared, listing) in enumerate(zip(reading.compared, listings, strict=True)):
         if compared.untested is not None:
             continue
-        listings[g] = Listing.of(listed, values)
         languages[g] = LanguageTests(
             compared,
             testing,
             num_neurons=reading.num_neurons,
             rule=getattr(selector, "rule", None),
             most=1 if most is None else most(reading.num_neurons, values),
-            listing=listings[g],
+            listing=listing,
         )
     tests = Tests(reading.record, reading.parts, languages, reading.pairs, arrays)
     tests.run(threads, advance)
@@ -153,7 +163,7 @@ def run_tests(
         pairs=reading.pairs,
         compared=reading.compared,
         results=results,
-        interactions=tests.interactions,
+        interaction_LNVR=tests.interaction_LNVR,
         values=reading.values,
         testing=testing,
     )

@@ -19,6 +19,7 @@ from vxdist.reduce.run_tests import Tested, run_tests
 from vxdist.reduce.selectors import Selection, Selector
 from vxdist.reduce.selectors.vape import Vape, VapeSettings
 from vxdist.reduce.testing import TESTS, Testing
+from vxdist.reduce.vape_null import Listing
 from vxstore.defaults import DEFAULT_SELECTOR
 from vxstore.errors import StoreError
 from vxstore.experts import share
@@ -72,16 +73,15 @@ def write_score(
     reading.check(selector)
     languages = [*(str(label) for label in root.language.values), POOLED]
     counts = [LanguageCounts(store=store, root=root, language=name) for name in languages]
-    lists = _list_vape(selector, listing, counts) if reading.testable else []
+    lists, listings = _list_vape(selector, listing, counts) if reading.testable else ([], [])
     labels = _labels(root, languages)
     written = begin_group(store.path, group, labels)
     found: Tested | None = None
     if reading.testable:
         arrays = {n: _create(written, n, spec, labels) for n, spec in TESTS.items()}
-        found = run_tests(reading, selector, lists, arrays, testing, threads, advance)
+        found = run_tests(reading, selector, listings, arrays, testing, threads, advance)
         counts = [dataclasses.replace(of, tests=found.results.get(of.language)) for of in counts]
-    own = lists and isinstance(selector, Vape)  # the list is the selection
-    selections = lists if own else [selector.select(of) for of in counts]
+    selections = lists or [selector.select(of) for of in counts]
     for array, spec in {**selector.arrays, **SCORES}.items():
         _fill(_create(written, array, spec, labels), [_array(one, array) for one in selections])
     about = reading.untested
@@ -107,11 +107,16 @@ def _identify(name: str, selector: Selector, kind: str, testing: Testing) -> dic
 
 def _list_vape(
     selector: Any, listing: VapeSettings | None, counts: Sequence[LanguageCounts]
-) -> list[Selection]:
-    """VAPE's list of each language: with the selector's settings, if that is VAPE."""
-    own = selector.settings if isinstance(selector, Vape) else None
-    vape = Vape(own or listing or VapeSettings())
-    return [vape.select(of) for of in counts]
+) -> tuple[list[Selection], list[Listing | None]]:
+    """VAPE's list of each language; and the selections, if VAPE is the selector."""
+    own = isinstance(selector, Vape)
+    vape = selector if own else Vape(listing or VapeSettings())
+    lists, listings = [], []
+    for of in counts:
+        listed = vape.select(of)
+        listings.append(Listing.of(listed, len(of.values)))
+        lists += [listed] if own else []
+    return lists, listings
 
 
 def _activity(pooled: LanguageCounts) -> NDArray[np.float64]:

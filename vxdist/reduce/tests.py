@@ -1,6 +1,6 @@
 """The tests of a score: made block by block, then judged together, and written into its group.
 
-S: part, L: layer, N: neuron, P: cluster, V: value, G: language.
+S: part, L: layer, N: neuron, P: cluster, V: value, G: language, R: pair of languages.
 """
 
 import itertools
@@ -49,7 +49,8 @@ class Tests:
         self._omnibus_LNG = np.full(self._shape_LNG, np.nan, dtype=np.float32)
         self._rival_LNG = np.full(self._shape_LNG, -1, dtype=np.int32)
         self._pairs = pairs
-        self.interactions = [np.full(shape_LNVG[:3], np.nan, dtype=np.float32) for _ in pairs]
+        shape_LNVR = (*shape_LNVG[:3], len(pairs))
+        self.interaction_LNVR = np.full(shape_LNVR, np.nan, dtype=np.float32)
 
     def run(self, threads: int | None, advance: Callable[[int], object]) -> None:
         """Test every neuron, and conclude. `advance` is called with the layers just done."""
@@ -58,13 +59,19 @@ class Tests:
         chunk_layers = self._arrays["p_value"].chunks[0]
         with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
             for layers in layer_steps(self._record, chunk_layers):
-                block = Block(self._record, self._parts, layers)
-                for first in range(layers.start, layers.stop, chunk_layers):
-                    chunk = slice(first, min(first + chunk_layers, layers.stop))
-                    tiles = block.tiles(chunk, threads)
+                for chunk, tiles in self._read(layers, chunk_layers, threads):
                     self._take(chunk, _map(pool, self._look, tiles, threads))
                     advance(chunk.stop - chunk.start)
         self._conclude()
+
+    def _read(
+        self, layers: slice, chunk_layers: int, threads: int
+    ) -> Iterator[tuple[slice, Iterator[Tile]]]:
+        """The tiles of a block, by chunk. Its counts are freed before another block is read."""
+        block = Block(self._record, self._parts, layers)
+        for first in range(layers.start, layers.stop, chunk_layers):
+            chunk = slice(first, min(first + chunk_layers, layers.stop))
+            yield chunk, block.tiles(chunk, threads)
 
     def _take(self, layers: slice, results: Iterator[Any]) -> None:
         """Take in the tests of all neurons of some layers, and write their p."""
@@ -76,11 +83,13 @@ class Tests:
         }
         omnibus_NG = self._omnibus_LNG[layers].reshape(-1, self._shape_LNG[2])
         rival_NG = self._rival_LNG[layers].reshape(-1, self._shape_LNG[2])
+        interaction_LNVR = self.interaction_LNVR[layers]
+        interaction_NVR = interaction_LNVR.reshape(num_neurons, *interaction_LNVR.shape[2:])
         begun = layers.start * self._shape_LNG[1]
         for tile, looked, t_NVs in results:
             at = slice(int(tile.neuron_N[0]) - begun, int(tile.neuron_N[-1]) - begun + 1)
-            for t_NV, t_LNV in zip(t_NVs, self.interactions, strict=True):
-                t_LNV.reshape(-1, t_LNV.shape[2])[tile.neuron_N] = t_NV
+            for r, t_NV in enumerate(t_NVs):
+                interaction_NVR[at, :, r] = t_NV
             for g, found in looked.items():
                 self._languages[g].add(found, tile.neuron_N)
                 omnibus_NG[at, g] = found.arrays["q_omnibus"]
@@ -201,8 +210,8 @@ def _pool(
     return Rates(
         x_NP=np.asarray(x_NP),
         difference_NP=difference_NP,
-        active_NP=_total([rates[n].active_NP[:, p] for n, p in at.items()]),
-        given_NP=_total([rates[n].given_NP[:, p] for n, p in at.items()]),
+        active_NP=_total([rates[n].active_NP.T[p].T for n, p in at.items()]),
+        given_NP=_total([rates[n].given_NP.T[p].T for n, p in at.items()]),
         alive_N=np.any([rates[n].alive_N for n in at], axis=0),
     )
 

@@ -23,6 +23,8 @@ Integers = NDArray[np.int64]
 
 MOST_VALUES = 40
 """Values that can be told apart in a code beside the number of a neuron."""
+EXACT = 1 << 24
+"""Whole numbers below this are exact in single precision."""
 EDGES = np.concatenate([[0.0], np.logspace(-7, 0, 29)])
 """Edges of the histogram of 1 - entropy / maximum."""
 DRAWN = 20
@@ -83,9 +85,12 @@ class VapeNull:
         """What a block of neurons would be; `given_NP` may have a first dimension of 1."""
         rate_NP = active_NP / np.maximum(given_NP, 1)
         able_N = np.flatnonzero(rate_NP.max(axis=1) > self._listing.filter_threshold)
-        if given_NP.shape[0] > 1:
-            given_NP = given_NP[able_N]
-        found = [self._look(active_NP[able_N], given_NP, of) for of in self._labelings.blocks]
+        active_PN, given_PN = active_NP.T[:, able_N], given_NP.T
+        if len(given_NP) > 1:
+            given_PN = given_PN[:, able_N]
+        dtype = np.float32 if given_PN.sum(axis=0).max(initial=0) < EXACT else np.float64
+        active_PN, given_PN = active_PN.astype(dtype), given_PN.astype(dtype)
+        found = [self._look(active_PN, given_PN, of) for of in self._labelings.blocks]
         passed_CN = np.concatenate([one for one, _ in found])
         code_CN = np.concatenate([one for _, one in found])
         width = min(self._design.num_labels, MOST_VALUES)
@@ -102,21 +107,22 @@ class VapeNull:
             code_C1N=code_CN[:, None, kept_N],
         )
 
-    def _look(self, active_NP: Floats, given_NP: Floats, block: Block) -> tuple[Floats, Integers]:
+    def _look(
+        self, active_PN: NDArray[Any], given_PN: NDArray[Any], block: Block
+    ) -> tuple[Floats, Integers]:
         """Entropy, infinite where the filter is not passed, and values as bits; both (C, N)."""
-        indicator_PCV = block.indicator_PCV.astype(np.float64)
-        labels = self._design.num_labels
-        active_NCV = (active_NP @ indicator_PCV).reshape(-1, *block.spread_CV.shape)
-        given_NCV = (given_NP @ indicator_PCV).reshape(-1, *block.spread_CV.shape)
         with np.errstate(invalid="ignore", divide="ignore"):
-            p_NCV = active_NCV / given_NCV
-        passed_NC = p_NCV.max(axis=-1) > self._listing.filter_threshold
-        entropy_NC = np.full(passed_NC.shape, np.inf)
-        entropy_NC[passed_NC] = entropy(p_NCV[passed_NC])
-        entropy_NC[np.isnan(entropy_NC)] = np.inf
-        bits_V = 1 << np.arange(min(labels, MOST_VALUES))
-        belongs_NCV = p_NCV[..., : len(bits_V)] > self._listing.activation_threshold
-        return entropy_NC.T, (belongs_NCV @ bits_V).astype(np.int64).T
+            p_CVN = np.divide(block.sums(active_PN), block.sums(given_PN), dtype=np.float64)
+        passed_CN = p_CVN.max(axis=1) > self._listing.filter_threshold
+        p_KV = p_CVN.swapaxes(1, 2)[passed_CN]
+        entropy_CN = np.full(passed_CN.shape, np.inf)
+        entropy_CN[passed_CN] = entropy(p_KV)
+        entropy_CN[np.isnan(entropy_CN)] = np.inf
+        bits_V = 1 << np.arange(min(self._design.num_labels, MOST_VALUES))
+        belongs_KV = p_KV[:, : len(bits_V)] > self._listing.activation_threshold
+        code_CN = np.zeros(passed_CN.shape, dtype=np.int64)
+        code_CN[passed_CN] = belongs_KV @ bits_V
+        return entropy_CN, code_CN
 
     def add(self, tile: VapeTile) -> None:
         """Take in what a block of neurons adds."""

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.floating[Any]]
+AT_ONCE = 1 << 20
+"""Tests whose q are computed at a time: all of a 70B model take much memory."""
 
 
 def bh_q(p: Floats) -> Floats:
@@ -18,12 +20,32 @@ def bh_q(p: Floats) -> Floats:
     """
     flat = p.ravel()
     tests = flat.size - int(np.count_nonzero(np.isnan(flat)))
-    order_K = np.argsort(flat, kind="stable")[:tests]  # NaN come last
-    q_K = _spread(flat[order_K], tests)
-    q_K[::-1] = np.minimum.accumulate(q_K[::-1])
+    order_K, q_K = _sort(flat)
+    q_K = q_K[:tests]
+    _spread(q_K, tests)
+    np.minimum.accumulate(q_K[::-1], out=q_K[::-1])
+    np.minimum(q_K, 1, out=q_K)
     q = np.full_like(flat, np.nan)
-    q[order_K] = np.minimum(q_K, 1)
+    for n in range(0, tests, AT_ONCE):  # positions are widened, some at a time
+        q[order_K[n : min(n + AT_ONCE, tests)]] = q_K[n : n + AT_ONCE]
     return q.reshape(p.shape)
+
+
+def _sort(p: Floats) -> tuple[NDArray[Any], Floats]:
+    """Where the sorted p were, and those themselves; NaN come last.
+
+    Those of a neuron each are many, and in single precision: there p and position are sorted as one
+    whole number, in half the time. A p that is not negative sorts as its bits do.
+    """
+    if p.dtype != np.float32 or p.size >= 1 << 32:
+        order_K = np.argsort(p, kind="stable")
+        return order_K, p[order_K]
+    both_K = np.empty(p.size, dtype="<u8")
+    half_K2 = both_K.view("<u4").reshape(-1, 2)  # the lower half comes first
+    half_K2[:, 0] = np.arange(p.size, dtype=np.uint32)
+    half_K2[:, 1] = p.view(np.uint32)
+    both_K.sort()
+    return half_K2[:, 0], half_K2[:, 1].view("<f4")
 
 
 def bh_count(p_sorted: Floats, tests: int, fdr: float) -> int:
@@ -32,12 +54,15 @@ def bh_count(p_sorted: Floats, tests: int, fdr: float) -> int:
     `p_sorted` (K,) may be the beginning of the list; the count is exact as long as that holds every
     p that could be rejected. It is the number of `bh_q` at most `fdr`.
     """
-    rejected_K = np.flatnonzero(_spread(p_sorted, tests) <= fdr)
+    spread_K = p_sorted.copy()
+    _spread(spread_K, tests)
+    rejected_K = np.flatnonzero(spread_K <= fdr)
     return int(rejected_K[-1]) + 1 if rejected_K.size else 0
 
 
-def _spread(p_K: Floats, tests: int) -> Floats:
-    """p x tests / rank, in the dtype of `p_K`."""
-    spread_K = p_K * p_K.dtype.type(tests)
-    spread_K /= np.arange(1, p_K.size + 1, dtype=p_K.dtype)
-    return np.asarray(spread_K)
+def _spread(p_K: Floats, tests: int) -> None:
+    """Make p x tests / rank of p, in their own memory and dtype."""
+    p_K *= p_K.dtype.type(tests)
+    for n in range(0, p_K.size, AT_ONCE):
+        some_K = p_K[n : n + AT_ONCE]
+        some_K /= np.arange(n + 1, n + 1 + some_K.size).astype(p_K.dtype)

@@ -18,19 +18,29 @@ are added up must not decide a rank."""
 
 
 def midranks(x_NP: Floats) -> Floats:
-    """Ranks of each row, from 1; ties share the mean of theirs. Rows must be free of NaN."""
-    order_NP = np.argsort(x_NP, axis=1)
-    rank_NP = np.empty(x_NP.shape)
-    place_P = np.arange(1.0, x_NP.shape[1] + 1)
-    np.put_along_axis(rank_NP, order_NP, np.broadcast_to(place_P, x_NP.shape), axis=1)
-    sorted_NP = np.take_along_axis(x_NP, order_NP, axis=1)
-    same_NP = np.diff(sorted_NP, axis=1) <= TIED
+    """Ranks of each row, from 1; ties share the mean of theirs. Rows must be free of NaN.
+
+    A number and its place in the row are sorted as one whole number, the place in the lowest bits:
+    half the time of an argsort. What is left, 53 bits with 512 clusters, holds where the number
+    lies in the range of its row, about as exactly as a float64.
+    """
+    rows, clusters = x_NP.shape
+    bits = (clusters - 1).bit_length()
+    least_N1 = x_NP.min(axis=1, keepdims=True)
+    range_N1 = x_NP.max(axis=1, keepdims=True) - least_N1
+    scale_N1 = 2.0 ** (62 - bits) / np.where(range_N1 > 0, range_N1, 1)
+    both_NP = ((x_NP - least_N1) * scale_N1).astype(np.int64)
+    both_NP <<= bits
+    both_NP |= np.arange(clusters)
+    both_NP.sort(axis=1)
+    place_NP = np.tile(np.arange(1.0, clusters + 1), (rows, 1))
+    same_NP = np.diff(both_NP >> bits, axis=1) <= TIED * scale_N1
     tied_N = np.flatnonzero(same_NP.any(axis=1))
-    if tied_N.size:
-        middle = _middles(same_NP[tied_N])
-        rank = np.empty(middle.shape)
-        np.put_along_axis(rank, order_NP[tied_N], middle, axis=1)
-        rank_NP[tied_N] = rank
+    place_NP[tied_N] = _middles(same_NP[tied_N])
+    both_NP &= (1 << bits) - 1
+    both_NP += clusters * np.arange(rows)[:, None]
+    rank_NP = np.empty(x_NP.shape)
+    rank_NP.ravel()[both_NP] = place_NP
     return rank_NP
 
 

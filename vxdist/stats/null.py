@@ -6,6 +6,7 @@ significant.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TypedDict
 
 import numpy as np
@@ -114,10 +115,10 @@ def shuffled_values(z_NP: Floats, shuffles: Labelings, cut: float) -> Iterator[F
     smaller, and that of level 3 hardly ever.
     """
     design = shuffles.design
-    z32_NP = z_NP.astype(np.float32)
+    z_PN = np.ascontiguousarray(z_NP.T, dtype=np.float32)
     for block in shuffles.blocks:
-        sum_NBV, neuron_K, shuffle_K, value_K, t_K = _large(z32_NP, design, block, cut, sided=1)
-        sum_KV = sum_NBV[neuron_K, shuffle_K].astype(np.float64)
+        sum_BVN, shuffle_K, value_K, neuron_K, t_K = _large(z_PN, design, block, cut, sided=1)
+        sum_KV = sum_BVN[shuffle_K, :, neuron_K].astype(np.float64)
         p_K = upper_tail(t_K, design.degrees)
         at = np.arange(len(p_K))
         beyond_K = np.full(len(p_K), np.nan)
@@ -137,25 +138,31 @@ def shuffled_values(z_NP: Floats, shuffles: Labelings, cut: float) -> Iterator[F
 def shuffled_stance(z_NP: Floats, shuffles: Labelings, cut: float) -> Iterator[Found]:
     """Level 4, stance within a dilemma, under each shuffle; as `shuffled_values`."""
     design = shuffles.design
-    z32_NP = z_NP.astype(np.float32)
+    z_PN = np.ascontiguousarray(z_NP.T, dtype=np.float32)
     for block in shuffles.blocks:
-        _, _, shuffle_K, _, t_K = _large(z32_NP, design, block, cut, sided=2)
+        _, shuffle_K, _, _, t_K = _large(z_PN, design, block, cut, sided=2)
         yield {4: (shuffle_K + block.first, two_sided(t_K, design.degrees))}
 
 
 def _large(
-    z_NP: NDArray[np.float32], design: Design, block: Block, cut: float, *, sided: int
+    z_PN: NDArray[np.float32], design: Design, block: Block, cut: float, *, sided: int
 ) -> tuple[NDArray[np.float32], Integers, Integers, Integers, Floats]:
-    """Sums (N, B, V) by labeling; and neuron, labeling, value and t where p is at most `cut`."""
-    sum_NBV, spread_BV = block.sums(z_NP), block.spread_CV
-    t_cut = stats.t.isf(cut / sided, design.degrees)
-    rho_cut = t_cut / np.sqrt(design.degrees + t_cut**2)
+    """Sums (B, V, N) by labeling; and labeling, value, neuron and t where p is at most `cut`."""
+    sum_BVN, spread_BV = block.sums(z_PN), block.spread_CV
+    rho_cut = _rho_of(cut / sided, design.degrees)
     # A little lower, for rounding: what is too large is dropped later.
     least_BV = (design.num_clusters * (rho_cut - 1e-6) * spread_BV).astype(np.float32)
-    size_NBV = np.abs(sum_NBV) if sided == 2 else sum_NBV
-    at = np.flatnonzero((size_NBV >= least_BV).ravel())
-    neuron_K, shuffle_K, value_K = np.unravel_index(at, sum_NBV.shape)
-    sum_K1 = sum_NBV.ravel()[at].astype(np.float64)[:, None]
+    size_BVN = np.abs(sum_BVN) if sided == 2 else sum_BVN
+    at = np.flatnonzero((size_BVN >= least_BV[..., None]).ravel())
+    shuffle_K, value_K, neuron_K = np.unravel_index(at, sum_BVN.shape)
+    sum_K1 = sum_BVN.ravel()[at].astype(np.float64)[:, None]
     spread_K1 = spread_BV[shuffle_K, value_K][:, None]
     t_K = one_against_rest(sum_K1, spread_K1, design)[:, 0]
-    return sum_NBV, neuron_K, shuffle_K, value_K, t_K
+    return sum_BVN, shuffle_K, value_K, neuron_K, t_K
+
+
+@lru_cache  # asked for each block of neurons and labelings, and slow
+def _rho_of(p: float, degrees: int) -> float:
+    """The correlation whose one-sided p this is."""
+    t = float(stats.t.isf(p, degrees))
+    return float(t / np.sqrt(degrees + t**2))

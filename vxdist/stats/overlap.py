@@ -101,21 +101,23 @@ def match_labels(
     )
 
 
-def shared(p_g: Floats, p_h: Floats, fdr: float) -> Bools:
-    """Where both languages show it: BH over all tests of the larger p; never where one is NaN."""
-    return np.asarray(bh_q(np.maximum(p_g, p_h)) <= fdr)
+def shared(larger_p: Floats, fdr: float) -> Bools:
+    """Where both languages show it: BH over all tests of the larger p of the two; never at NaN."""
+    return np.asarray(bh_q(larger_p) <= fdr)
 
 
-def bound(shown_g: Bools, interaction: Floats, p_interaction: Floats, fdr: float) -> Bools:
-    """Where g shows it (significantly), and significantly more than h does.
+def bound(
+    shown_g: Bools, shown_h: Bools, interaction: Floats, p_interaction: Floats, fdr: float
+) -> tuple[Bools, Bools]:
+    """Where g shows it (significantly), and significantly more than h does; and the other way.
 
     `interaction` is positive where g shows more, and `p_interaction` its two-sided p; BH over all
     of them. Over those significant in g or in h alone it would not hold: the same data choose them.
-    To be significant in g and not in h is not enough. Exchange g and h, and the sign, for what is
-    bound to h.
+    To be significant in g and not in h is not enough.
     """
-    q_interaction = bh_q(p_interaction)
-    return np.asarray(shown_g & (interaction > 0) & (q_interaction <= fdr))
+    differs = bh_q(p_interaction) <= fdr
+    more, less = differs & (interaction > 0), differs & (interaction < 0)
+    return np.asarray(shown_g & more), np.asarray(shown_h & less)
 
 
 def _permutations(values: int, number: int, rng: np.random.Generator) -> Ints:

@@ -18,22 +18,22 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 
-def _differs(sum_NCV: Floats, counts_CV: Integers) -> Floats:
+def _differs(sum_CVN: Floats, counts_CV: Integers) -> Floats:
     size_C1 = counts_CV.sum(axis=1, keepdims=True)
-    return np.asarray(sum_NCV / np.sqrt(counts_CV * (size_C1 - counts_CV)))
+    return np.asarray(sum_CVN / np.sqrt(counts_CV * (size_C1 - counts_CV))[..., None])
 
 
-def _stance(sum_NCV: Floats, counts_CV: Integers) -> Floats:
-    return np.abs(_differs(sum_NCV, counts_CV))
+def _stance(sum_CVN: Floats, counts_CV: Integers) -> Floats:
+    return np.abs(_differs(sum_CVN, counts_CV))
 
 
-def _exclusive(sum_NCV: Floats, counts_CV: Integers) -> Floats:
-    number_NCV = np.full(sum_NCV.shape, -np.inf)
-    at = np.arange(len(number_NCV))
-    for c, counts_V in enumerate(counts_CV):
-        found = exclusive(sum_NCV[:, c], counts_V, int(counts_V.sum()))
-        number_NCV[at, c, found.own_N] = found.t_N
-    return number_NCV
+def _exclusive(sum_CVN: Floats, counts_CV: Integers) -> Floats:
+    number_CVN = np.full(sum_CVN.shape, -np.inf)
+    at = np.arange(sum_CVN.shape[-1])
+    for number_VN, sum_VN, counts_V in zip(number_CVN, sum_CVN, counts_CV, strict=True):
+        found = exclusive(sum_VN.T, counts_V, int(counts_V.sum()))
+        number_VN[found.own_N, at] = found.t_N
+    return number_CVN
 
 
 RULES: Mapping[str, Callable[[Floats, Integers], Floats]] = {
@@ -49,9 +49,8 @@ WAITING = 4096
 
 def rank_in_halves(z_NP: Floats, halves: Labelings, rule: str) -> NDArray[np.float32]:
     """The numbers that rank neurons in each half; (C, V, N)."""
-    sum_NCV = halves.sums_in_halves(z_NP.astype(np.float32))
-    number_NCV = RULES[rule](sum_NCV, halves.counts_CV)
-    return np.ascontiguousarray(number_NCV.transpose(1, 2, 0), dtype=np.float32)
+    sum_CVN = halves.sums_in_halves(np.ascontiguousarray(z_NP.T, dtype=np.float32))
+    return RULES[rule](sum_CVN, halves.counts_CV).astype(np.float32)
 
 
 class Leaders:
@@ -61,26 +60,33 @@ class Leaders:
     """
 
     def __init__(self, labelings: int, num_labels: int, most: int) -> None:
-        self._most = most
-        self._number_CVK = np.empty((labelings, num_labels, 0), dtype=np.float32)
-        self._code_CVK = np.empty((labelings, num_labels, 0), dtype=np.int64)
+        self._number_CVK = np.full((labelings, num_labels, most), -np.inf, dtype=np.float32)
+        self._code_CVK = np.zeros((labelings, num_labels, most), dtype=np.int64)
+        self._last_CV1 = np.full((labelings, num_labels, 1), -np.inf, dtype=np.float32)
         self._waiting: list[tuple[NDArray[np.float32], Integers]] = []
 
     def add(self, number_CVN: NDArray[np.float32], code_N: Integers) -> None:
         """Take in more neurons; codes may also differ by labeling and value."""
+        able_N = (number_CVN > self._last_CV1).any(axis=(0, 1))
+        if not able_N.all():
+            number_CVN, code_N = number_CVN[..., able_N], code_N[..., able_N]
         self._waiting.append((number_CVN, np.broadcast_to(code_N, number_CVN.shape)))
-        if sum(number.shape[-1] for number, _ in self._waiting) > max(self._most // 4, WAITING):
+        most = self._number_CVK.shape[-1]
+        if sum(number.shape[-1] for number, _ in self._waiting) > max(most // 4, WAITING):
             self._sort_out()
 
     def _sort_out(self) -> None:
+        """Labeling by labeling, since all of them at once would take several times the memory."""
         numbers, codes = zip(*self._waiting, strict=True)
-        number_CVK = np.concatenate([self._number_CVK, *numbers], axis=-1)
-        code_CVK = np.concatenate([self._code_CVK, *codes], axis=-1)
-        if number_CVK.shape[-1] > self._most:
-            first = np.argpartition(-number_CVK, self._most - 1, axis=-1)[..., : self._most]
-            number_CVK = np.take_along_axis(number_CVK, first, axis=-1)
-            code_CVK = np.take_along_axis(code_CVK, first, axis=-1)
-        self._number_CVK, self._code_CVK, self._waiting = number_CVK, code_CVK, []
+        most = self._number_CVK.shape[-1]
+        for c in range(len(self._number_CVK)):
+            number_VN = np.concatenate([of[c] for of in (self._number_CVK, *numbers)], axis=-1)
+            code_VN = np.concatenate([of[c] for of in (self._code_CVK, *codes)], axis=-1)
+            at_VK = np.argpartition(-number_VN, most - 1, axis=-1)[:, :most]
+            self._number_CVK[c] = np.take_along_axis(number_VN, at_VK, axis=-1)
+            self._code_CVK[c] = np.take_along_axis(code_VN, at_VK, axis=-1)
+        self._last_CV1 = self._number_CVK.min(axis=-1, keepdims=True)
+        self._waiting = []
 
     def first(self, size_V: Integers) -> list[list[Integers]]:
         """By labeling and value, the codes of the first `size_V`, as far as they have a number."""
