@@ -6,6 +6,7 @@ set for each, whatever is run later (`vxstore info STORE --settings NAME`).
 
 import dataclasses
 import sys
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -13,7 +14,9 @@ import yaml
 from vxdist.config import Config
 from vxdist.names import name_evaluations
 from vxdist.ranks import is_first_rank
-from vxstore.io.storage import beside
+from vxstore.io.lock import require_own
+from vxstore.io.scratch import write_whole
+from vxstore.io.storage import beside, is_url
 from vxstore.read import open_store
 
 LATER = ("attribute", "reduce", "evaluate", "report")
@@ -26,21 +29,32 @@ def save_settings(config: Config, stage: str) -> None:
     """Save the settings of a stage that ran.
 
     A later stage replaces only its own section, and keeps even that while it describes another
-    score or evaluation that is in the store.
+    score or evaluation that is in the store. Raises StoreError if another run has taken the store
+    over.
     """
     if not is_first_rank():
         return
     storage, name = beside(config.store, ".yaml")
     settings = dataclasses.asdict(config)
     del settings["take_over"]
+    require_own(config.store)
     if (saved := storage.read(name)) is not None:
         settings = _merge(config.store, stage, yaml.safe_load(saved.decode()), settings)
     text = yaml.safe_dump(settings, allow_unicode=True, sort_keys=False)
     head = f"# vxdist: resolved settings; replay with `vxdist run --config {name}`\n"
     try:
-        storage.write(name, (head + text).encode())
+        _write(config.store, name, (head + text).encode())
     except OSError as error:
         print(f"warning: {name} was not written ({error.strerror})", file=sys.stderr)
+
+
+def _write(store: str, name: str, data: bytes) -> None:
+    """Write a file beside the store; what a killed process has left of it is removed."""
+    if is_url(store):
+        beside(store, "")[0].write(name, data)
+        return
+    with write_whole(Path(store.rstrip("/")).parent / name) as partial:
+        partial.write_bytes(data)
 
 
 def _merge(

@@ -83,3 +83,33 @@ def test_without_a_launcher_nothing_is_watched(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(os, "getppid", iter(range(1, 10**6)).__next__)
     with launcher.watch({}):
         time.sleep(0.1)
+
+
+@pytest.mark.long
+def test_a_torchrun_that_is_killed(run_options: list[str], tmp_path: Path) -> None:
+    """While its ranks load, or meet: they end within a minute, and let the store go."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"]
+    command += [str(ROOT / "launch" / "locate.py"), *run_options]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert process.stdout is not None
+    while "stories in" not in process.stdout.readline():
+        assert process.poll() is None
+    ranks = children(process.pid)
+    assert len(ranks) == 2
+    process.kill()
+    process.wait()
+    began = time.monotonic()
+    while any(is_running(rank) for rank in ranks):
+        assert time.monotonic() - began < 60
+        time.sleep(0.1)
+    assert "its launcher" in process.stdout.read()
+    assert not (tmp_path / "run.lock").exists()
+
+
+def children(process: int) -> list[int]:
+    """Numbers of the processes that one has started."""
+    found = Path(f"/proc/{process}/task").glob("*/children")
+    return [int(number) for file in found for number in file.read_text().split()]

@@ -150,8 +150,8 @@ def test_ranks_that_hang_are_ended_and_let_the_store_go(run_ranks: Any, tmp_path
     lock = tmp_path / "run.lock"
 
     def holder(peers: Peers, folder: Path) -> None:
-        lock.write_text(json.dumps({"host": socket.gethostname(), "process": os.getpid()}))
-        hang(peers, folder)
+        with hold(str(folder / "run.zarr")):
+            hang(peers, folder)
 
     ranks = run_ranks([holder, work], 2.0)
     ranks.await_file("hanging")
