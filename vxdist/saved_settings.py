@@ -13,6 +13,7 @@ import yaml
 from vxdist.config import Config
 from vxdist.names import name_evaluations
 from vxdist.ranks import is_first_rank
+from vxdist.yaml_text import load_yaml
 from vxstore.io.storage import beside
 from vxstore.read import open_store
 
@@ -34,7 +35,13 @@ def save_settings(config: Config, stage: str) -> None:
     settings = dataclasses.asdict(config)
     del settings["take_over"]
     if (saved := storage.read(name)) is not None:
-        settings = _merge(config.store, stage, yaml.safe_load(saved.decode()), settings)
+        try:
+            earlier = load_yaml(saved.decode())
+        except ValueError as error:
+            print(f"warning: {name} was left as it is: {error}", file=sys.stderr)
+            return
+        if isinstance(earlier, dict):
+            settings = _merge(config.store, stage, earlier, settings)
     text = yaml.safe_dump(settings, allow_unicode=True, sort_keys=False)
     head = f"# vxdist: resolved settings; replay with `vxdist run --config {name}`\n"
     try:
