@@ -78,7 +78,7 @@ def _main(arguments: list[str]) -> int:
         warnings.simplefilter("ignore")  # of what was going on, and is dropped with the error
         print(str(error) or "stopped; run the same command again to resume", file=sys.stderr)
         return STOPPED
-    except (UserError, ModuleNotFoundError, OSError) as error:
+    except (UserError, ModuleNotFoundError, OSError, MemoryError) as error:
         message = _describe(error)
         if message is None:
             raise
@@ -99,6 +99,8 @@ def _describe(error: Exception) -> str | None:
             f"the Python package {error.name} is not installed; install vxdist with its extra "
             f"`{extra}` (see the README)"
         )
+    if isinstance(error, MemoryError):
+        return "this machine has too little memory for that; `vxdist estimate` says what it takes"
     if isinstance(error, OSError) and error.errno in NOT_WRITABLE:
         return (
             f"{error.filename or 'the disk'}: {error.strerror}; what is recorded is kept: free "

@@ -36,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(f"error: {clean(error)}", file=sys.stderr)
         return USER_ERROR
+    except MemoryError:
+        print("error: this machine has too little memory for that question", file=sys.stderr)
+        return USER_ERROR
     except BrokenPipeError:  # the reader, such as `head`, has left
         from vxstore.cli.output import drop_output
 
