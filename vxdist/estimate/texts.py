@@ -5,9 +5,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from vxdist.asking.checks import check_asking, find_asked, find_items, make_outcomes
 from vxdist.asking.identity import choose_today
 from vxdist.asking.outcomes import Item, Outcome, choose_items, questions_per_dilemma, traits_of
@@ -16,10 +13,11 @@ from vxdist.config import Config
 from vxdist.corpus import Corpus
 from vxdist.errors import UserError
 from vxdist.estimate.assumptions import Assumptions
+from vxdist.estimate.rows import character_rows, resize_rows, row_lengths, spread
 from vxdist.estimate.units import check_amount
 from vxdist.model.load import ModelShape, load_tokenizer
 from vxdist.model.source import ModelSource
-from vxdist.plan import Telling, fit_stories, share_rows, stand_alone, tokenize_stories
+from vxdist.plan import Telling, fit_stories, tokenize_stories
 from vxdist.plan.texts import join_story
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
@@ -102,28 +100,13 @@ def measure_texts(
             measured.stories, corpus_size.stories, corpus_size.tokens_per_story, assume
         ),
         questions=questions,
-        rows={name: _resize_rows(measured, name, of, assume) for name, of in questions.items()},
+        rows={
+            name: resize_rows(measured.rows[name], measured.questions[name], of, assume)
+            for name, of in questions.items()
+        },
         story_source="given" if corpus_size.tokens_per_story else measured.story_source,
         question_source="given" if corpus_size.tokens_per_dilemma else measured.question_source,
     )
-
-
-def _resize_rows(
-    measured: Lengths, name: str, questions: Mapping[str, Sequence[int]], assume: Assumptions
-) -> Mapping[str, Sequence[int]]:
-    """Rows of an outcome's questions once these are resized: they share as much as before. Of
-    dilemmas that do not exist nothing is known to be shared."""
-    found = {}
-    for language, lengths in questions.items():
-        before = measured.questions[name].get(language, [])
-        rows = measured.rows[name].get(language, [])
-        if lengths == before or not rows:
-            found[language] = rows or lengths
-            continue
-        number = round(len(lengths) * len(rows) / len(before))
-        mean = sum(lengths) / len(lengths) * (sum(rows) / len(rows)) / (sum(before) / len(before))
-        found[language] = _spread(number, mean, assume.length_spread)
-    return found
 
 
 def _items(config: Config, corpus: Corpus, outcome: Outcome) -> list[Item]:
@@ -177,7 +160,7 @@ def _count(
         stories=[_measured(s, len(s.token_ids_T)) for s in stories],
         questions={name: _each(of, lambda found: map(len, found)) for name, of in texts.items()},
         rows={
-            name: _each(of, partial(_row_lengths, config, outcomes[name]))
+            name: _each(of, partial(row_lengths, config, outcomes[name]))
             for name, of in texts.items()
         },
         story_source="counted",
@@ -189,15 +172,6 @@ def _each(
     by_language: Mapping[str, Any], change: Callable[[Any], Iterable[int]]
 ) -> dict[str, list[int]]:
     return {language: list(change(of)) for language, of in by_language.items()}
-
-
-def _row_lengths(
-    config: Config, outcome: Outcome, texts: Sequence[NDArray[np.int32]]
-) -> Iterable[int]:
-    """Lengths of the rows that evaluate makes of questions in one language."""
-    most = config.evaluate.tokens_per_batch
-    shares = traits_of(outcome).shares
-    return map(len, share_rows(texts, most) if shares else stand_alone(texts))
 
 
 def _estimate(
@@ -213,7 +187,7 @@ def _estimate(
             (item.language, text) for item in items for text in outcomes[name].prompts(item)
         )
         return {
-            language: _character_rows(
+            language: character_rows(
                 config, outcomes[name], of, assume, rates.get(language, rates["other"])
             )
             for language, of in texts.items()
@@ -233,19 +207,6 @@ def _estimate(
         story_source="estimated",
         question_source="estimated",
     )
-
-
-def _character_rows(
-    config: Config, outcome: Outcome, texts: Sequence[str], assume: Assumptions, rate: float
-) -> list[int]:
-    """Lengths in tokens of the rows that questions would share if a token were a character."""
-    template = [0] * round(assume.template_tokens * rate)
-    spelled = [np.array([*template, *map(ord, text)], dtype=np.int32) for text in texts]
-    settings = replace(
-        config.evaluate, tokens_per_batch=round(config.evaluate.tokens_per_batch * rate)
-    )
-    found = _row_lengths(replace(config, evaluate=settings), outcome, spelled)
-    return [1 + round(length / rate) for length in found]
 
 
 def _measured(story: Telling, tokens: int) -> StoryLength:
@@ -303,11 +264,5 @@ def _resize(
                 "--tokens-per-dilemma: not given, and the corpus has no dilemmas; give it"
             )
         group_mean = mean or sum(lengths) / len(lengths)
-        resized[group] = _spread(number, group_mean, assume.length_spread)
+        resized[group] = spread(number, group_mean, assume.length_spread)
     return resized
-
-
-def _spread(number: int, mean: float, spread: float) -> list[int]:
-    """Lengths from mean x (1 - spread) to mean x (1 + spread), in even steps."""
-    step = 2 * spread * mean / max(1, number - 1)
-    return [max(1, round(mean * (1 - spread) + step * i)) for i in range(number)]
