@@ -11,27 +11,7 @@ import vxdist.evaluate
 import vxdist.locate
 import vxdist.reduce
 import vxdist.report  # noqa: F401
-from vxdist.api import (
-    Config,
-    ablate,
-    attribute,
-    evaluate,
-    load_config,
-    locate,
-    reduce,
-    report,
-    run,
-)
+from vxdist.api import *  # noqa: F403
+from vxdist.api import __all__ as __all__
 
 __version__ = "0.1.0"
-__all__ = [
-    "Config",
-    "ablate",
-    "attribute",
-    "evaluate",
-    "load_config",
-    "locate",
-    "reduce",
-    "report",
-    "run",
-]

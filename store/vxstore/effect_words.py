@@ -56,8 +56,9 @@ def conclude(verdict: Mapping[str, Any] | None, outcome: str = "choice") -> str:
         return f"No p was computed: {verdict['untested']}."
     masks, moved = plural(verdict["masks"], "mask"), MOVED.get(outcome, clean(outcome))
     if not verdict["found"]:
+        none = _none(verdict["masks"], "moves", "move")
         smallest = show_q(verdict["smallest_q"])
-        return f"None of {masks} moves {moved} more than its matched draws (smallest q {smallest})."
+        return f"{none} {moved} more than its matched draws (smallest q {smallest})."
     count = len({of["mask"] for of in verdict["found"]})
     verb = "moves" if count == 1 else "move"
     than = "its" if count == 1 else "their"
@@ -71,8 +72,9 @@ def conclude_doses(verdict: Mapping[str, Any]) -> str:
         return f"No p was computed: {verdict['untested']}."
     masks, found = plural(verdict["masks"], "mask"), verdict["found"]
     if not found:
+        none = _none(verdict["masks"], "follows", "follow")
         smallest = show_q(verdict["smallest_q"])
-        return f"None of {masks} follows the dose more than its draws (smallest q {smallest})."
+        return f"{none} the dose more than its draws (smallest q {smallest})."
     count = len({of["mask"] for of in found})
     verb, than = ("follows", "its") if count == 1 else ("follow", "their")
     slopes = ", ".join(
@@ -140,6 +142,10 @@ def show_q(q: float | None) -> str:
     if q is None or math.isnan(q):
         return "-"
     return f"{q:.2f}" if q >= LEAST_P or q == 0 else f"{q:.1g}"
+
+
+def _none(masks: int, verb: str, plain: str) -> str:
+    return f"The mask does not {plain}" if masks == 1 else f"None of {masks:,} masks {verb}"
 
 
 def _found(of: Mapping[str, Any]) -> str:

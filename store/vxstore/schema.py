@@ -6,7 +6,6 @@ the names in memory; `vxstore.names` says which are others in a store. What a st
 has beside these is in `vxstore.experts`.
 """
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -209,98 +208,3 @@ ATTRIBUTION: Mapping[str, ArraySpec] = {
 }
 """What an attribution holds beside what its outcome measured; `attribution` only if it is asked
 for."""
-
-_EFFECT_DIMS = ("mask", "value", "language")
-_DRAW_DIMS = (*_EFFECT_DIMS, "draw")
-
-
-def _of_cell(units: str, long_name: str) -> ArraySpec:
-    """A number for each mask, value and language."""
-    return ArraySpec(dims=_EFFECT_DIMS, dtype="float64", units=units, long_name=long_name)
-
-
-EFFECT: Mapping[str, ArraySpec] = {
-    "mean_shift": _of_cell(
-        "nats", "mean change, over dilemmas, of what the outcome measures when the mask is on"
-    ),
-    "shift_low": _of_cell("nats", "lower end of the interval of the mean shift, over dilemmas"),
-    "shift_high": _of_cell("nats", "upper end of the interval of the mean shift, over dilemmas"),
-    "flip_rate": _of_cell(
-        "1", "share of dilemmas whose preferred option, over both orders, changes"
-    ),
-    "flip_low": _of_cell("1", "lower end of the interval of the flip rate"),
-    "flip_high": _of_cell("1", "upper end of the interval of the flip rate"),
-    "control_rank": _of_cell(
-        "1", "share of control draws whose mean shift is below the mask's; ties count half"
-    ),
-    "control_mean": _of_cell("nats", "mean over control draws of their mean shift"),
-    "control_sd": _of_cell("nats", "standard deviation over control draws of their mean shift"),
-    "se_total": _of_cell(
-        "nats", "standard error, over dilemmas and sets, of the mean shift less the draws' mean"
-    ),
-    "p_value": _of_cell("1", "p of the mean shift against those of the control draws, two-sided"),
-    "q_value": _of_cell("1", "lowest FDR at which the effect is found, in its family of cells"),
-    "specific_shift": _of_cell(
-        "nats", "mean shift, less the mask's mean shift on other values' dilemmas"
-    ),
-    "p_specific": _of_cell("1", "p of the specific shift against those of the control draws"),
-    "q_specific": _of_cell("1", "lowest FDR at which the specific shift is found"),
-    "control_shift": ArraySpec(
-        dims=_DRAW_DIMS,
-        dtype="float64",
-        units="nats",
-        long_name="mean shift of a control draw",
-    ),
-    "dilemma_count": ArraySpec(
-        dims=_EFFECT_DIMS, dtype="int64", units="dilemmas", long_name="dilemmas behind the cell"
-    ),
-    "masked_count": ArraySpec(
-        dims=("mask", "language"),
-        dtype="int64",
-        units="neurons",
-        long_name="neurons that the mask ablates",
-    ),
-}
-HARM: Mapping[str, ArraySpec] = {
-    "harm_shift": ArraySpec(
-        dims=("mask", "language"),
-        dtype="float64",
-        units="nats per token",
-        long_name="mean divergence of the ablated model from the intact one on neutral passages",
-    ),
-    "harm_p": ArraySpec(
-        dims=("mask", "language"),
-        dtype="float64",
-        units="1",
-        long_name="p of that divergence against those of the control draws, one-sided",
-    ),
-    "nll_shift": _of_cell(
-        "nats per token", "mean change of the negative log-likelihood of a token"
-    ),
-}
-"""Arrays of an effect group where the harm of the masks is known (`harm_shift`, `harm_p`), or
-measured (`nll_shift`)."""
-ATTRIBUTED_EFFECT: Mapping[str, ArraySpec] = {
-    "p_attributed": dataclasses.replace(
-        _of_cell("1", "p of the mean shift among matched sets that an attribution predicts"),
-        attributes={"p_source": "attribution"},
-    ),
-    "warrant_r": _of_cell("1", "correlation of predicted and measured shifts of the control draws"),
-    "warrant_slope": _of_cell("1", "slope of their measured on their predicted shifts"),
-}
-"""Arrays that effects have besides, if the store has an attribution of the same questions."""
-EARLIER_EFFECT: Mapping[str, ArraySpec] = {
-    "passes": ArraySpec(
-        dims=_EFFECT_DIMS,
-        dtype="bool",
-        units="1",
-        long_name="the interval excludes zero, and the shift is outside all control draws",
-    ),
-    "placebo_passes": ArraySpec(
-        dims=_DRAW_DIMS,
-        dtype="bool",
-        units="1",
-        long_name="the control draw, in its mask's place, passes the same tests",
-    ),
-}
-"""Arrays that effects of earlier versions have, which gave no p."""

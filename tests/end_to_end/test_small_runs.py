@@ -19,9 +19,9 @@ import yaml
 import vxstore
 from vxdist.cli import main
 from vxstore import query
+from vxstore.effect_arrays import EFFECT
 from vxstore.groups import write_group
 from vxstore.io.metadata import commit
-from vxstore.schema import EFFECT
 
 ROOT = Path(__file__).parents[2]
 

@@ -15,6 +15,7 @@ from vxdist.config import Config, CorpusConfig, EvaluateConfig, ModelConfig, Rep
 from vxdist.evaluate.attributed import Predictions
 from vxdist.evaluate.effects import measure, write_effects
 from vxdist.reduce.selectors.vape import Vape
+from vxstore.effect_arrays import EFFECT
 from vxstore.evaluation import (
     ConditionLabels,
     ConditionRecorder,
@@ -25,7 +26,7 @@ from vxstore.experts import share, tokens_given
 from vxstore.finalise import finalise
 from vxstore.groups import write_group
 from vxstore.read import open_store
-from vxstore.schema import EFFECT, POOLED, SCORES, ArraySpec
+from vxstore.schema import POOLED, SCORES, ArraySpec
 from vxstore.write import PartCounts, PartLabels, Recorder, create
 
 HOSTILE = "<script>alert(1)</script>"

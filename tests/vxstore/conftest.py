@@ -14,6 +14,7 @@ import vxstore
 from vxdist.asking.outcomes.choice import Choice
 from vxdist.reduce.selectors.vape import Vape
 from vxstore.cli.main import main
+from vxstore.effect_arrays import EARLIER_EFFECT, EFFECT
 from vxstore.evaluation import (
     ConditionLabels,
     ConditionRecorder,
@@ -23,7 +24,7 @@ from vxstore.evaluation import (
 from vxstore.finalise import finalise
 from vxstore.groups import write_group
 from vxstore.read import open_store
-from vxstore.schema import EARLIER_EFFECT, EFFECT, POOLED, SCORES
+from vxstore.schema import POOLED, SCORES
 from vxstore.write import PartCounts, PartLabels, Recorder, create
 
 DATA = Path(__file__).parents[1] / "data"

@@ -18,6 +18,7 @@ from vxdist.asking.outcomes.choice import Choice
 from vxdist.reduce.score import write_score
 from vxdist.reduce.selectors.vape import Vape, VapeSettings
 from vxstore.check.store import check
+from vxstore.effect_arrays import EFFECT
 from vxstore.errors import StoreError
 from vxstore.evaluation import (
     ConditionLabels,
@@ -29,7 +30,7 @@ from vxstore.finalise import finalise
 from vxstore.groups import write_group
 from vxstore.identity import begun_alike
 from vxstore.io.metadata import commit
-from vxstore.schema import EFFECT, ArraySpec
+from vxstore.schema import ArraySpec
 from vxstore.write import PartCounts, Recorder
 
 DATA = Path(__file__).parents[1] / "data"

@@ -159,9 +159,10 @@ def test_the_page_names_every_array_and_attribute(make_store: Callable[..., str]
     from vxdist.asking.outcomes.choice import Choice
     from vxdist.reduce.selectors.vape import Vape
     from vxstore.dose import DOSE
+    from vxstore.effect_arrays import EARLIER_EFFECT, EFFECT
     from vxstore.experts import ROUTED_RECORD, ROUTED_ROOT
     from vxstore.names import RENAMED
-    from vxstore.schema import EARLIER_EFFECT, EFFECT, EVALUATION, RECORD, ROOT, SCORES
+    from vxstore.schema import EVALUATION, RECORD, ROOT, SCORES
 
     of_components = (*Vape.arrays, *Choice.arrays)
 

@@ -1,7 +1,10 @@
 """Beginning a group of the store that a model's answers fill, or going on with it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from vxdist.asking.identity import digest_questions, refuse_others
 from vxdist.asking.outcomes import Question
@@ -48,6 +51,14 @@ def is_begun(path: str, group: str, questions: Sequence[Question], key: str, wha
             raise
         return False
     return True
+
+
+def count_missing(path: str, group: str, sealed: Callable[[], NDArray[np.bool_]]) -> int:
+    """Entries of a group that are not sealed, as `sealed` reads them; at least one while rank 0 is
+    still creating it."""
+    if not begun_alike(path, group, {}, ""):
+        return 1
+    return int((~sealed()).sum())
 
 
 def describe_questions(questions: Sequence[Question], prompter: Prompter) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from vxdist.asking.checks import read_date
 from vxdist.asking.outcomes import Question
 from vxdist.asking.prompting import Today
-from vxdist.config import Config, EvaluateConfig
+from vxdist.config import AttributeConfig, Config, EvaluateConfig
 from vxdist.errors import UserError
 
 
@@ -21,6 +21,17 @@ def describe_asking(settings: EvaluateConfig) -> dict[str, Any]:
         "system": settings.system,
         "answer_prefix": _as_json(settings.answer_prefix),
     }
+
+
+def describe_batches(
+    config: Config, settings: AttributeConfig | EvaluateConfig
+) -> dict[str, dict[str, float]]:
+    """How questions are put into batches, where numbers depend on it: those of 16 bits do on what a
+    question shares its batch with."""
+    if config.model.dtype == "float32":
+        return {}
+    keys = ("tokens_per_batch", "max_padding")
+    return {"batches": {key: getattr(settings, key) for key in keys}}
 
 
 def choose_today(config: Config, kept: Mapping[str, Any]) -> Today:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vxdist.asking.beginning import describe_questions, is_begun, make_way
+from vxdist.asking.beginning import count_missing, describe_questions, is_begun, make_way
 from vxdist.asking.checks import (
     check_dilemmas,
     check_edition,
@@ -16,6 +16,7 @@ from vxdist.asking.checks import (
 from vxdist.asking.identity import (
     choose_today,
     describe_asking,
+    describe_batches,
     digest_questions,
 )
 from vxdist.asking.outcomes import Differentiable, Question, attributed_questions
@@ -35,7 +36,7 @@ from vxdist.runtime.loop import run_loop
 from vxdist.runtime.strategy import resolve_strategy
 from vxstore.attribution import AttributionRecorder, Labels, create_attribution
 from vxstore.begun import begun_attrs
-from vxstore.identity import begun_alike, finished_alike
+from vxstore.identity import finished_alike
 from vxstore.read import Store, open_store
 from vxstore.schema import ArraySpec
 from vxstore.text import plural
@@ -138,7 +139,7 @@ def describe(this: Run, corpus: Corpus) -> dict[str, Any]:
     settings = this.config.attribute
     own = this.outcome.settings
     values = list(dict.fromkeys(item.value for item in this.items))
-    found: dict[str, Any] = {
+    return {
         "settings": {
             "name": this.name,
             "values": values,
@@ -149,12 +150,8 @@ def describe(this: Run, corpus: Corpus) -> dict[str, Any]:
         "asking": describe_asking(this.asking),
         "half": settings.dilemmas,
         "evaluation_digest": corpus.evaluation_digest(),
+        **describe_batches(this.config, settings),
     }
-    if this.config.model.dtype != "float32":
-        # Numbers of 16 bits depend on what a question shares its batch with.
-        keys = ("tokens_per_batch", "max_padding")
-        found["batches"] = {key: getattr(settings, key) for key in keys}
-    return found
 
 
 def _begin(
@@ -223,7 +220,6 @@ def _make_work(this: Run, prompter: Prompter, questions: Sequence[Question]) -> 
 
 
 def _missing(this: Run) -> int:
-    """Unsealed dilemmas; at least one while rank 0 is still creating the attribution."""
-    if not begun_alike(this.store.path, this.group, {}, ""):
-        return 1
-    return int((~AttributionRecorder(this.store.path, this.name).sealed()).sum())
+    """Unsealed dilemmas."""
+    path = this.store.path
+    return count_missing(path, this.group, lambda: AttributionRecorder(path, this.name).sealed())

@@ -13,10 +13,11 @@ from vxdist.model.load import ModelShape
 from vxdist.reduce.languages import LANGUAGES
 from vxdist.reduce.selectors import Selector
 from vxdist.reduce.testing import TESTS
+from vxstore.effect_arrays import EFFECT
 from vxstore.experts import LABELS, describe_experts
 from vxstore.outcome import NEUTRAL
 from vxstore.recorded import record_arrays, root_arrays
-from vxstore.schema import EFFECT, EVALUATION, SCORES, ArraySpec, layered_chunks, record_chunks
+from vxstore.schema import EVALUATION, SCORES, ArraySpec, layered_chunks, record_chunks
 from vxstore.statistics import DEFAULT
 
 OF_CONDITION = ("condition", "kind", "condition_mask")

@@ -84,19 +84,30 @@ def make_estimate(
     size = measure_model(model, shape)
     dtype = getattr(torch, config.model.dtype)
     busy = min(1.0, assume.expert_skew * size.experts_fraction) if shape.num_experts else None
+    activations = Activations(
+        locate=_bytes_per_token(model, dtype, locate, busy),
+        evaluate=_bytes_per_token(model, dtype, evaluate, busy),
+    )
     planner = Planner(
         config=config,
         shape=shape,
         size=size,
         machine=machine,
-        activations=Activations(
-            locate=_bytes_per_token(model, dtype, locate, busy),
-            evaluate=_bytes_per_token(model, dtype, evaluate, busy),
-        ),
+        activations=activations,
         assume=assume,
     )
     strategy, compared = _choose_strategies(config, machine)
     memory = tuple(planner.under(name, locate, evaluate) for name in compared)
+    whole = next(of for of in memory if of.strategy != "zero3")  # with all weights on each device
+    attribution = estimate_attribution(
+        config, corpus, lengths, model, shape, size, machine, whole, busy
+    )
+    loads = (locate, evaluate, *(outcomes if len(outcomes) > 1 else ()))
+    costs = {
+        load.title: find_cost(config, shape, size, machine, strategy, load)
+        for load in loads
+        if load is not None
+    }
     return Estimate(
         config=config,
         source=source,
@@ -110,23 +121,9 @@ def make_estimate(
         evaluate=evaluate,
         outcomes=outcomes,
         strategy=strategy,
-        attribution=estimate_attribution(
-            config,
-            corpus,
-            lengths,
-            model,
-            shape,
-            size,
-            machine,
-            next(of for of in memory if of.strategy != "zero3"),
-            busy,
-        ),
+        attribution=attribution,
         memory=memory,
-        costs={
-            load.title: find_cost(config, shape, size, machine, strategy, load)
-            for load in (locate, evaluate, *(outcomes if len(outcomes) > 1 else ()))
-            if load is not None
-        },
+        costs=costs,
         store=_measure_store(config, corpus, shape, lengths, locate, outcomes, assume),
     )
 

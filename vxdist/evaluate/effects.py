@@ -15,11 +15,11 @@ from vxdist.stats.effects import Measured, effect_matrix
 from vxdist.stats.families import infer
 from vxdist.stats.judge import TWO_SIDED
 from vxdist.stats.verdict import Harm, conclude
+from vxstore.effect_arrays import ATTRIBUTED_EFFECT, EFFECT, HARM
 from vxstore.errors import StoreError
 from vxstore.groups import write_group
 from vxstore.outcome import averaged, describe_outcome, is_neutral
 from vxstore.read import Store, open_store
-from vxstore.schema import ATTRIBUTED_EFFECT, EFFECT, HARM
 
 SETTINGS = ("confidence", "fdr", "controls")
 """Settings that the effects depend on, beside those of the evaluation; attributes of the group."""
@@ -115,17 +115,9 @@ def measure(
     values = find_values(evaluation)
     measured = read_measured(evaluation)
     arrays = effect_matrix(measured, masks, languages, confidence=confidence, values=values)
-    arrays["masked_count"] = np.stack(
-        [
-            evaluation["masked"].isel(condition=c).sum(("layer", "neuron")).values
-            for c in np.flatnonzero(measured.kind_C == "mask")
-        ]
-    )
-    variance: NDArray[np.float64] | None = None
-    attributed: dict[str, Any] = {}
-    if predictions is not None:
-        further, attributed, variance = _attribute(evaluation, arrays, predictions)
-        arrays |= further
+    arrays["masked_count"] = _count_masked(evaluation)
+    further, attributed, variance = _attribute(evaluation, arrays, predictions)
+    arrays |= further
     found = infer(
         arrays,
         arrays["masked_count"] == 0,
@@ -146,11 +138,20 @@ def measure(
     return arrays, {**found.attrs, **attributed, "verdict": verdict}
 
 
+def _count_masked(evaluation: xr.Dataset) -> NDArray[np.int64]:
+    """Neurons that each mask ablates, (mask, language)."""
+    at = np.flatnonzero(evaluation["kind"].values == "mask")
+    masked = [evaluation["masked"].isel(condition=c).sum(("layer", "neuron")).values for c in at]
+    return np.stack(masked).astype(np.int64)
+
+
 def _attribute(
-    evaluation: xr.Dataset, arrays: dict[str, NDArray[Any]], predictions: Predictions
+    evaluation: xr.Dataset, arrays: dict[str, NDArray[Any]], predictions: Predictions | None
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Any], NDArray[np.float64] | None]:
     """Arrays and attributes that predictions add, and the variance of the shifts of matched sets,
-    if the control draws, which are at its quantiles, do not show it."""
+    if the control draws, which are at its quantiles, do not show it; nothing without any."""
+    if predictions is None:
+        return {}, {}, None
     seed = int(evaluation.attrs.get("settings", {}).get("seed", 0))
     found, warrant, variance = judge_attributed(arrays, predictions, seed=seed)
     if evaluation.attrs.get("draws") != "quantiles":

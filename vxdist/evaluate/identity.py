@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from vxdist.asking.identity import describe_asking
+from vxdist.asking.identity import describe_asking, describe_batches
 from vxdist.asking.outcomes import Item, Outcome, Traits, is_tested, traits_of
 from vxdist.config import Config, EvaluateConfig
 from vxdist.corpus import Corpus
@@ -114,7 +114,7 @@ def _describe_settings(this: Run) -> Any:
     for component in (this.outcome, this.intervention):
         if component.settings is not None:
             settings |= dataclasses.asdict(component.settings)
-    found = {
+    return {
         "settings": settings,
         "outcome": this.kind,
         "intervention": evaluate.intervention,
@@ -122,12 +122,8 @@ def _describe_settings(this: Run) -> Any:
         "half": evaluate.dilemmas,
         "draws": this.draws,
         "control_dilemmas": this.control_dilemmas,
+        **describe_batches(config, evaluate),
     }
-    if config.model.dtype != "float32":
-        # Numbers of 16 bits depend on what a question shares its batch with.
-        keys = ("tokens_per_batch", "max_padding")
-        found["batches"] = {key: getattr(evaluate, key) for key in keys}
-    return found
 
 
 def known_to(kept: Mapping[str, Any], identity: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import xarray as xr
 
+from vxdist.asking.beginning import count_missing
 from vxdist.asking.checks import (
     check_edition,
     check_model,
@@ -37,7 +38,7 @@ from vxdist.runtime.launch import find_launch
 from vxdist.runtime.loop import run_loop
 from vxdist.runtime.strategy import resolve_strategy
 from vxstore.evaluation import ConditionRecorder, begun_attrs
-from vxstore.identity import begun_alike, finished_alike
+from vxstore.identity import finished_alike
 from vxstore.mask_file import read_masks
 from vxstore.read import Store, open_store
 
@@ -214,7 +215,5 @@ def _selected(
 
 
 def _missing(path: str, name: str) -> int:
-    """Unsealed conditions; at least one while rank 0 is still creating the evaluation."""
-    if not begun_alike(path, f"evaluation/{name}", {}, ""):
-        return 1
-    return int((~ConditionRecorder(path, name).sealed()).sum())
+    """Unsealed conditions."""
+    return count_missing(path, f"evaluation/{name}", lambda: ConditionRecorder(path, name).sealed())

@@ -67,42 +67,51 @@ def infer(
     """
     shift_MVG = np.where(empty_MG[:, None, :], np.nan, effect["mean_shift"])
     draw_MVGK = effect.get("control_shift", np.zeros((*shift_MVG.shape, 0)))
-    arrays = {name: np.full(shift_MVG.shape, np.nan) for name in NAMES}
-    diagonal_MV = np.arange(shift_MVG.shape[0])[:, None] == np.arange(shift_MVG.shape[1])
-    own_MVG: Bools = np.broadcast_to(diagonal_MV[..., None], shift_MVG.shape)
-    cells: dict[str, Bools] = {ALL: np.full(shift_MVG.shape, True)}
-    if has_values:
-        cells = {"own": own_MVG, "other": ~own_MVG}
+    cells = _split(shift_MVG.shape, has_values)
     judged = {
         name: judge(shift_MVG[at], draw_MVGK[at], _of(variance_MVG, at), alternative=alternative)
         for name, at in cells.items()
     }
+    arrays = {name: np.full(shift_MVG.shape, np.nan) for name in NAMES}
     for family, at in cells.items():
         arrays["p_value"][at], arrays["q_value"][at] = judged[family].p_X, judged[family].q_X
     if has_values:
-        specific_MG = beyond_others(shift_MVG)
-        specific = judge(
-            specific_MG.ravel(), _flat(beyond_others(draw_MVGK)), alternative=alternative
-        )
-        arrays["specific_shift"][own_MVG] = specific_MG.ravel()
-        arrays["p_specific"][own_MVG] = specific.p_X
-        arrays["q_specific"][own_MVG] = specific.q_X
+        specific_X = beyond_others(shift_MVG).ravel()
+        specific = judge(specific_X, _flat(beyond_others(draw_MVGK)), alternative=alternative)
+        own_MVG = cells["own"]
+        arrays["specific_shift"][own_MVG] = specific_X
+        arrays["p_specific"][own_MVG], arrays["q_specific"][own_MVG] = specific.p_X, specific.q_X
         judged = {"own": judged["own"], "specific": specific, "other": judged["other"]}
     main = next(iter(cells))
     known_X = ~np.isnan(judged[main].p_X)
     null = judge_draws(draw_MVGK[cells[main]][known_X], alternative)
-    null = null[~np.isnan(null)]
     least_rank = _least_rank_p(draw_MVGK.shape[-1], alternative)
-    attrs = {
+    return Inference(arrays=arrays, attrs=_describe(judged, null, fdr, least_rank))
+
+
+def _split(shape: tuple[int, ...], has_values: bool) -> dict[str, Bools]:
+    """The cells (M, V, G) of each family that is judged by itself; own values, or all, first."""
+    if not has_values:
+        return {ALL: np.full(shape, True)}
+    diagonal_MV = np.arange(shape[0])[:, None] == np.arange(shape[1])
+    own_MVG: Bools = np.broadcast_to(diagonal_MV[..., None], shape)
+    return {"own": own_MVG, "other": ~own_MVG}
+
+
+def _describe(
+    judged: Mapping[str, Judged], null: Floats, fdr: float, least_rank_p: float | None
+) -> dict[str, Any]:
+    """Attributes; `null` are the p of draws in their masks' place, NaN where there is none."""
+    null = null[~np.isnan(null)]
+    return {
         "fdr": fdr,
-        "families": {name: _sum_up(of, fdr, least_rank) for name, of in judged.items()},
+        "families": {name: _sum_up(of, fdr, least_rank_p) for name, of in judged.items()},
         "null_rate": float((null <= LEVEL).mean()) if null.size else None,
         "null_count": int(null.size),
         "prior_df": {name: _finite(of.prior.df) for name, of in judged.items()},
         "prior_sd": {name: _sd(of.prior) for name, of in judged.items()},
         "p_source": P_SOURCE,
     }
-    return Inference(arrays=arrays, attrs=attrs)
 
 
 def beyond_others(shift_MVG: Floats) -> Floats:

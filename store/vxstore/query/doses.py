@@ -58,11 +58,23 @@ def doses(
         if wanted is not None:
             require_known(store, dim, wanted, strings(found[dim].values))
             found = found.sel({dim: [wanted]})
-    attrs, members = curves[name], set(curves[name]["members"])
-    described = describe_outcome(get_attrs(store, f"evaluation/{name}"))
+    members = set(curves[name]["members"])
     with reading(store, f"evaluation/{name}/dose"):
-        curve, slopes = _curve(found), _table(found, SLOPES)
-        sentence = conclude_doses(attrs["verdict"])
+        tables = {"curve": _curve(found), "slopes": _table(found, SLOPES)}
+        about = _about(store, name, found, curves[name])
+    return {
+        **about,
+        "others": sorted(n for n, of in curves.items() if not set(of["members"]) <= members),
+        **{
+            table: of[(of["mask"] == of["value"]) | (not own)].reset_index(drop=True)
+            for table, of in tables.items()
+        },
+    }
+
+
+def _about(store: Store, name: str, found: xr.Dataset, attrs: dict[str, Any]) -> dict[str, Any]:
+    """What a curve with these attributes is of, and what is concluded from it."""
+    described = describe_outcome(get_attrs(store, f"evaluation/{name}"))
     return {
         "store": store.path,
         "evaluation": name,
@@ -71,12 +83,7 @@ def doses(
         "effect_of": described["effect_of"],
         "units": found["mean_shift"].attrs.get("units"),
         **{key: attrs.get(key) for key in SETTINGS},
-        "sentence": sentence,
-        "others": sorted(n for n, of in curves.items() if not set(of["members"]) <= members),
-        **{
-            table: of[(of["mask"] == of["value"]) | (not own)].reset_index(drop=True)
-            for table, of in (("curve", curve), ("slopes", slopes))
-        },
+        "sentence": conclude_doses(attrs["verdict"]),
     }
 
 

@@ -11,6 +11,7 @@ from scipy import stats
 
 import vxstore
 from vxstore import query
+from vxstore.effect_words import conclude
 from vxstore.errors import StoreError
 from vxstore.query.effects import effect_rows
 from vxstore.query.lookup import default_evaluation
@@ -274,3 +275,15 @@ class TestExport:
         forget_verdict(path)
         query.export(vxstore.open(path), str(tmp_path / "x.csv"), what="effects")
         assert pd.read_csv(tmp_path / "x.csv").passes.isna().all()
+
+
+@pytest.mark.parametrize(
+    ("masks", "said"),
+    [
+        (1, "The mask does not move choices more than its matched draws (smallest q 0.73)."),
+        (2, "None of 2 masks moves choices more than its matched draws (smallest q 0.73)."),
+    ],
+)
+def test_nothing_found_in_words(masks: int, said: str) -> None:
+    verdict = {"masks": masks, "found": [], "untested": "", "smallest_q": 0.73}
+    assert conclude(verdict) == said
