@@ -15,9 +15,13 @@ from vxstore.declared import BY_VALUE, Ranking, find_ranking, find_selected
 from vxstore.defaults import DEFAULT_OUTCOME, DEFAULT_SELECTOR
 from vxstore.errors import DAMAGE, StoreError
 from vxstore.io import arrays
+from vxstore.io.digests import VOUCHING
 from vxstore.outcome import has_effect, is_neutral
 from vxstore.read import Store
 from vxstore.schema import POOLED
+
+UNSHOWN = ("complete", "created", "coordinates", *VOUCHING)
+"""Attributes that record how a group was written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +157,7 @@ def get_attrs(store: Store, group: str) -> dict[str, Any]:
     """Attributes of a group, without those that record the progress of writing it."""
     with reading(store, group):
         attrs = arrays.plain_attrs(arrays.open_group(store.path, group))
-    return {k: v for k, v in attrs.items() if k not in ("complete", "created", "coordinates")}
+    return {k: v for k, v in attrs.items() if k not in UNSHOWN}
 
 
 def get_array(store: Store, name: str) -> zarr.Array[Any]:

@@ -53,6 +53,7 @@ def test_each_file_is_flushed_before_the_next_and_the_seal_comes_last(
         "record/activation_square_sum/c/3/0/0",
         "record/token_count/c/3",
         "record/story_count/c/3",
+        "record/seal/c/3",
         "record/sealed/c/3",
     }
     # The folders that name the files, too, and before the seal is written.
