@@ -148,7 +148,7 @@ class AttributionRecorder:
             array = self._array(name)
             chunks[name] = arrays.write_region(array, dilemma, numbers.astype(array.dtype))
         if SEAL in self._group:
-            arrays.write_text(self._array(SEAL), dilemma, write_seal("dilemma", dilemma, chunks))
+            arrays.write_string(self._array(SEAL), dilemma, write_seal("dilemma", dilemma, chunks))
         arrays.write_region(self._array("sealed"), dilemma, np.asarray(True))
 
     def complete(self, *, keep_rows: bool) -> None:

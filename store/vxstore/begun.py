@@ -23,7 +23,7 @@ def seals(group: zarr.Group) -> dict[str, str]:
     """The attribute that vouches for all seals of a group; none if an earlier version began it."""
     if SEAL not in group:
         return {}
-    return {SEALS: digest_seals(arrays.read_texts(arrays.get_array(group, SEAL)))}
+    return {SEALS: digest_seals(arrays.read_strings(arrays.get_array(group, SEAL)))}
 
 
 def discard_unsealed(path: str, group: str) -> bool:

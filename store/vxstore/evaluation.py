@@ -163,7 +163,7 @@ class ConditionRecorder:
             chunks[name] = arrays.write_region(array, condition, numbers.astype(array.dtype))
         if SEAL in self._group:
             seal = write_seal("condition", condition, chunks)
-            arrays.write_text(self.array(SEAL), condition, seal)
+            arrays.write_string(self.array(SEAL), condition, seal)
         arrays.write_region(self.array("sealed"), condition, np.asarray(True))
 
     def complete(self) -> None:

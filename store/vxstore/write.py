@@ -209,7 +209,7 @@ class Recorder:
             count = np.asarray(getattr(counts, name), dtype=array.dtype)
             chunks[name] = arrays.write_region(array, part, count)
         if self._seal is not None:
-            arrays.write_text(self._seal, part, write_seal("part", part, chunks))
+            arrays.write_string(self._seal, part, write_seal("part", part, chunks))
         arrays.write_region(self._sealed, part, np.asarray(True))
 
     def unseal(self, part: int) -> None:
@@ -220,7 +220,7 @@ class Recorder:
         """
         # The seal last: if this is broken off, the part is found to be damaged once more.
         if self._seal is not None:
-            arrays.write_text(self._seal, part, "")
+            arrays.write_string(self._seal, part, "")
         if self._attrs["format_version"] >= 3:
             arrays.forget_region(self._recorded["active_count"].array, part)
         arrays.write_region(self._scalars["token_count"], part, np.asarray(-1, dtype="int64"))

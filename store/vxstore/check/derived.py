@@ -84,7 +84,10 @@ def bad_labels(path: str, group: str) -> Iterator[tuple[str, str]]:
     """Arrays of labels in a group that cannot be read, and why."""
     if find_storage(path).size(f"{group}/{FILE}".lstrip("/")) is None:
         return
-    opened = arrays.open_group(path, group, whole=True)
+    try:
+        opened = arrays.open_group(path, group, whole=True)
+    except StoreError:
+        return  # not of labels; its metadata have a finding
     for name in sorted(opened.array_keys()):
         array = arrays.get_array(opened, name)
         if array.ndim == 1 and name not in RECORD:

@@ -135,7 +135,7 @@ def _check_seals(
     """Every entry that is sealed, of all arrays that hold entries."""
     opened = arrays.open_group(path, group)
     array, sealed = f"{group}/{SEAL}", read_scalars(arrays.get_array(opened, "sealed"))
-    seals = arrays.read_texts(arrays.get_array(opened, SEAL))
+    seals = arrays.read_strings(arrays.get_array(opened, SEAL))
     fix = RERECORD if dim == "part" else RECOMPUTE
     keys = {name: arrays.get_array(opened, name) for name in rows}
     for index, text in enumerate(seals):

@@ -13,6 +13,7 @@ from zarr.core.sync import sync
 from vxstore.errors import DAMAGE, StoreError
 from vxstore.io.clean import CleanStore, zarr_store
 from vxstore.io.guard import guarded
+from vxstore.io.metadata import read_group, read_root
 from vxstore.schema import COORDINATES, LAWS, ArraySpec, layered_chunks
 
 WRITE_ALL: ArrayConfigLike = {"write_empty_chunks": True}
@@ -141,13 +142,13 @@ def write_region(array: zarr.Array[Any], index: int, data: NDArray[Any]) -> str:
     return written(array)[f"{array.path}/{entry_key(array, index)}"]
 
 
-def write_text(array: zarr.Array[Any], index: int, text: str) -> None:
+def write_string(array: zarr.Array[Any], index: int, text: str) -> None:
     """Write entry `index` of an array of strings with one a chunk."""
     assert array.chunks == (1,), f"{array.path}: chunks of {array.chunks}"
     array[index : index + 1] = np.array([text], dtype=object)
 
 
-def read_texts(array: zarr.Array[Any]) -> list[str]:
+def read_strings(array: zarr.Array[Any]) -> list[str]:
     """All entries of an array of strings; those that are lost or damaged are empty."""
 
     def read(index: int) -> str:
@@ -183,7 +184,11 @@ def written(of: zarr.Group | zarr.Array[Any]) -> Mapping[str, str]:
 def open_group(
     path: str, name: str = "", *, mode: Literal["r", "r+"] = "r", whole: bool = False
 ) -> zarr.Group:
-    """Open one group by its own metadata; the consolidated copy may be behind while writing."""
+    """Open one group by its own metadata, verified; the consolidated copy may be behind.
+
+    Raises StoreError if the root's, or the group's, or those of an array in it are damaged.
+    """
+    read_group(path, name, read_root(path))
     store = zarr_store(path, read_only=mode == "r", whole=whole)
     with guarded():
         return zarr.open_group(store, path=name, mode=mode, zarr_format=3, use_consolidated=False)

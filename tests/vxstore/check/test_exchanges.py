@@ -132,7 +132,7 @@ def exchange_conditions(path: str, chance: Chance) -> Change:
 def exchange_arrays(path: str, chance: Chance) -> Change:
     """Two arrays of a group whose metadata are alike."""
     groups = ("evaluation/choice/effect", "evaluation/half/effect", "evaluation/half/dose")
-    group = chance.choice([*groups, "record", "evaluation/choice", "scores/vape", ""])
+    group = chance.choice([*groups, "record", "evaluation/choice", ""])
     kinds: dict[str, list[Path]] = {}
     for array in arrays(path, group):
         opened = zarr.open_array(array, mode="r")
