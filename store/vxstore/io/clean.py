@@ -1,5 +1,6 @@
 """The storage that zarr is given: it passes over foreign files, and knows what was written."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from typing import Self
 
@@ -13,6 +14,8 @@ from vxstore.io.digests import digest
 from vxstore.io.fence import FencedStore
 from vxstore.io.storage import find_storage, is_foreign
 
+LARGE = 1 << 20
+"""Bytes of a chunk from which on its digest is taken beside the writing."""
 METADATA = ("zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata")
 """What zarr looks for and need not be there; every other file is a chunk."""
 
@@ -31,10 +34,17 @@ class CleanStore(WrapperStore[ZarrStore]):
         return made
 
     async def set(self, key: str, value: Buffer) -> None:
-        found = None if _is_metadata(key) else digest(value.as_buffer_like())
-        await super().set(key, value)
-        if found is not None:
-            self.written[key] = found
+        if _is_metadata(key):
+            await super().set(key, value)
+            return
+        data = value.as_buffer_like()
+        if len(value) < LARGE:
+            found = digest(data)
+            await super().set(key, value)
+        else:  # while the disk is waited for
+            hashed = asyncio.to_thread(digest, data)
+            found, _ = await asyncio.gather(hashed, super().set(key, value))
+        self.written[key] = found
 
     async def _set_many(self, values: Iterable[tuple[str, Buffer]]) -> None:
         for key, value in values:
