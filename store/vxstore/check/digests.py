@@ -74,11 +74,11 @@ def _check_group(path: str, group: str, root: Document, report: Report) -> None:
     fix = RECOMPUTE if group.split("/", maxsplit=1)[0] in DERIVED else RESTORE
     try:
         documents = read_group(path, group, root)
-        opened = arrays.open_group(path, group)
+        file = f"{group}/{FILE}".lstrip("/")
+        attrs = read_document(find_storage(path), file, file)[0].get("attributes", {})
     except (StoreError, *DAMAGE) as error:
         _add(report, group, str(error), fix)
         return
-    attrs = arrays.plain_attrs(opened)
     dim = SEALED.get(group.split("/", maxsplit=1)[0]) if "sealed" in documents else None
     expected = attrs.get(DATA)
     if not isinstance(expected, dict) or (dim is not None and SEAL not in documents):
