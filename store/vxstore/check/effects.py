@@ -149,7 +149,8 @@ def _rank(effect: xr.Dataset) -> dict[str, NDArray[Any]]:
     shift_MVG1 = effect["mean_shift"].transpose(*CELL).values[..., None]
     draw_MVGK = effect["control_shift"].transpose(*CELL, "draw").values
     rank_MVG = ((draw_MVGK < shift_MVG1) + (draw_MVGK == shift_MVG1) / 2).mean(axis=-1)
-    return {"control_rank": np.where(np.isnan(shift_MVG1[..., 0]), np.nan, rank_MVG)}
+    unknown_MVG = np.isnan(shift_MVG1[..., 0]) | np.isnan(draw_MVGK).any(axis=-1)
+    return {"control_rank": np.where(unknown_MVG, np.nan, rank_MVG)}
 
 
 def _harm(effect: xr.Dataset, harm: xr.Dataset) -> dict[str, NDArray[Any]]:

@@ -14,6 +14,7 @@ from vxdist.config import EvaluateConfig
 from vxdist.evaluate.doses import write_doses
 from vxdist.reduce.score import write_score
 from vxdist.reduce.selectors.vape import Vape, VapeSettings
+from vxstore.begun import remove_group
 from vxstore.check.effects import broken_doses, broken_effects
 from vxstore.check.store import check, repair
 from vxstore.check.vape import broken_vape
@@ -21,7 +22,7 @@ from vxstore.errors import StoreError
 from vxstore.finalise import finalise
 from vxstore.io import arrays
 from vxstore.io.digests import digest, read_seal
-from vxstore.io.metadata import next_revision, remove_group
+from vxstore.io.metadata import next_revision
 from vxstore.read import open_store
 from vxstore.write import PartCounts, Recorder
 

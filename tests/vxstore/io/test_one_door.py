@@ -21,7 +21,7 @@ CHANGING = {
     "rmtree", "unlink", "rmdir", "removedirs", "write_text", "write_bytes", "mkdir", "makedirs",
     "symlink_to", "hardlink_to", "rename", "link", "symlink", "move", "copytree", "copyfile",
 }  # fmt: skip
-CHANGERS = {"io/door.py", "query/files.py"}
+CHANGERS = {"io/door.py", "io/scratch.py", "query/files.py"}
 """Files that change a file system: the door, and what writes the user's exports."""
 
 
