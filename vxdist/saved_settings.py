@@ -20,6 +20,8 @@ from vxstore.io.scratch import write_whole
 from vxstore.io.storage import beside, is_url
 from vxstore.read import open_store
 
+HEAD = "# vxdist: resolved settings; replay"
+"""How the first line of a file begins that vxdist wrote."""
 LATER = ("attribute", "reduce", "evaluate", "report")
 """Stages that have a section of their own; locate decides all the others."""
 GROUPS = {"reduce": ("scores", "selector"), "evaluate": ("evaluation", "outcome")}
@@ -30,8 +32,8 @@ def save_settings(config: Config, stage: str) -> None:
     """Save the settings of a stage that ran.
 
     A later stage replaces only its own section, and keeps even that while it describes another
-    score or evaluation that is in the store. Raises StoreError if another run has taken the store
-    over.
+    score or evaluation that is in the store. A file that somebody else wrote, or wrote notes in,
+    stays as it is. Raises StoreError if another run has taken the store over.
     """
     if not is_first_rank():
         return
@@ -39,18 +41,19 @@ def save_settings(config: Config, stage: str) -> None:
     settings = dataclasses.asdict(config)
     del settings["take_over"]
     require_own(config.store)
-    if (saved := storage.read(name)) is not None:
-        try:
-            earlier = load_yaml(saved.decode())
-        except ValueError as error:
-            print(f"warning: {name} was left as it is: {error}", file=sys.stderr)
-            return
-        if isinstance(earlier, dict):
-            settings = _merge(config.store, stage, earlier, settings)
-    text = yaml.safe_dump(settings, allow_unicode=True, sort_keys=False)
-    head = f"# vxdist: resolved settings; replay with `vxdist run --config {name}`\n"
+    head = f"{HEAD} with `vxdist run --config {name}`\n"
     try:
-        _write(config.store, name, (head + text).encode())
+        if (there := storage.read(name)) is not None:
+            saved = _read_own(there)
+            if saved is None:
+                print(
+                    f"warning: {name} is not as vxdist writes it, so it is left as it is; `vxstore "
+                    f"info {config.store} --settings NAME` prints the settings of a group",
+                    file=sys.stderr,
+                )
+                return
+            settings = _merge(config.store, stage, saved, settings)
+        _write(config.store, name, (head + _dump(settings)).encode())
     except OSError as error:
         print(f"warning: {name} was not written ({error.strerror})", file=sys.stderr)
 
@@ -62,6 +65,21 @@ def _write(store: str, name: str, data: bytes) -> None:
         return
     with write_whole(Path(store.rstrip("/")).parent / name) as partial:
         partial.write_bytes(data)
+
+
+def _dump(settings: dict[str, Any]) -> str:
+    return str(yaml.safe_dump(settings, allow_unicode=True, sort_keys=False))
+
+
+def _read_own(there: bytes) -> dict[str, Any] | None:
+    """The settings of a file that vxdist wrote; None if it is the user's, or has notes in it, which
+    would be lost."""
+    try:
+        head, _, text = there.decode().partition("\n")
+        saved = load_yaml(text) if head.startswith(HEAD) else None
+    except ValueError:
+        return None
+    return saved if isinstance(saved, dict) and _dump(saved) == text else None
 
 
 def _merge(

@@ -14,17 +14,21 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from vxstore.begun import seals
 from vxstore.experts import count_experts, write_labels
 from vxstore.io import arrays, lock
-from vxstore.io.metadata import commit, utc_now
+from vxstore.io.digests import DATA, REVISION, digest_arrays, write_seal
+from vxstore.io.metadata import commit, next_revision, utc_now
 from vxstore.io.storage import find_storage
 from vxstore.read import read_root_attrs
-from vxstore.schema import ATTRIBUTION, ArraySpec, record_chunks
+from vxstore.schema import ATTRIBUTION, SEAL, ArraySpec, record_chunks
 
 Floats = NDArray[np.float64]
 Cells = Mapping[tuple[int, int], NDArray[np.intp]]
 """Positions of the dilemmas of each value and language, by their positions."""
 ROWS = "attribution"
+SUMMED = ("attribution_sum", "attribution_square_sum", "dilemma_count")
+"""Arrays that are made when all dilemmas are sealed."""
 BY_VALUE = ("layer", "neuron", "value", "language")
 
 
@@ -63,6 +67,7 @@ def create_attribution(
     for one, kind, full in (
         (number, of_number, (dilemmas, *behind)),
         ("sealed", ATTRIBUTION["sealed"], (dilemmas,)),
+        (SEAL, ATTRIBUTION[SEAL], (dilemmas,)),
     ):
         arrays.create_array(group, one, kind, full, chunks=(1, *full[1:]))
     arrays.write_coordinate(group, "dilemma", labels.dilemmas)
@@ -76,7 +81,9 @@ def create_attribution(
         arrays.write_coordinate(group, dim, range(length))
     of_neuron = write_labels(group, shape_LN[1], count_experts(read_root_attrs(path)))
     coordinates = " ".join(("dilemma_value", "dilemma_language", *of_neuron))
-    group.update_attributes({**attrs, "coordinates": coordinates, "created": utc_now()})
+    about = {"coordinates": coordinates, "created": utc_now()}
+    vouched = {DATA: digest_arrays(arrays.written(group), group.path)}
+    group.update_attributes({**attrs, **about, **vouched})
 
 
 def cells(
@@ -136,9 +143,12 @@ class AttributionRecorder:
         for name, numbers in written.items():
             if not np.isfinite(numbers).all():
                 raise ValueError(f"dilemma {dilemma}: {name} is not finite")
+        chunks = {}
         for name, numbers in written.items():
             array = self._array(name)
-            arrays.write_region(array, dilemma, numbers.astype(array.dtype))
+            chunks[name] = arrays.write_region(array, dilemma, numbers.astype(array.dtype))
+        if SEAL in self._group:
+            arrays.write_string(self._array(SEAL), dilemma, write_seal("dilemma", dilemma, chunks))
         arrays.write_region(self._array("sealed"), dilemma, np.asarray(True))
 
     def complete(self, *, keep_rows: bool) -> None:
@@ -146,11 +156,17 @@ class AttributionRecorder:
         for it. Without `keep_rows` the dilemmas' own rows are removed."""
         if not self._group.attrs.get("summed"):
             self._sum()
-            self._group.update_attributes({"summed": True})
+            found = digest_arrays(arrays.written(self._group), self._name)
+            found = {name: of for name, of in found.items() if name in SUMMED}
+            labels: Any = self._group.attrs.get(DATA, {})
+            self._group.update_attributes({"summed": True, DATA: {**labels, **found}})
         if not keep_rows:
             lock.require(self._path, self._run)
             find_storage(self._path).remove(f"{self._name}/{ROWS}")
-        self._group.update_attributes({"complete": True})
+        if not self._group.attrs.get("complete"):
+            self._group.update_attributes(
+                {**seals(self._group), REVISION: next_revision(self._path), "complete": True}
+            )
         commit(self._path, {})
 
     def _sum(self) -> None:

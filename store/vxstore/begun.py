@@ -2,9 +2,13 @@
 
 from typing import Any
 
+import zarr
+
 from vxstore.io import arrays, lock
+from vxstore.io.digests import SEALS, digest_seals
 from vxstore.io.metadata import FILE
 from vxstore.io.storage import find_storage
+from vxstore.schema import SEAL
 
 
 def begun_attrs(path: str, group: str) -> dict[str, Any]:
@@ -13,6 +17,13 @@ def begun_attrs(path: str, group: str) -> dict[str, Any]:
         return {}
     attrs = arrays.plain_attrs(arrays.open_group(path, group))
     return attrs if attrs.get("created") else {}
+
+
+def seals(group: zarr.Group) -> dict[str, str]:
+    """The attribute that vouches for all seals of a group; none if an earlier version began it."""
+    if SEAL not in group:
+        return {}
+    return {SEALS: digest_seals(arrays.read_strings(arrays.get_array(group, SEAL)))}
 
 
 def discard_unsealed(path: str, group: str) -> bool:

@@ -9,13 +9,15 @@ import zarr
 from numpy.typing import NDArray
 
 from vxstore import begun
+from vxstore.begun import seals
 from vxstore.experts import count_experts, write_labels
 from vxstore.io import arrays, lock
-from vxstore.io.metadata import commit, utc_now
+from vxstore.io.digests import DATA, REVISION, digest_arrays, write_seal
+from vxstore.io.metadata import commit, next_revision, utc_now
 from vxstore.names import names_on_disk
 from vxstore.outcome import asks_own, find_asked
 from vxstore.read import read_root_attrs
-from vxstore.schema import EVALUATION, ArraySpec, layered_chunks
+from vxstore.schema import EVALUATION, SEAL, ArraySpec, layered_chunks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +59,8 @@ def create_evaluation(
     group.update_attributes({"complete": False, **lock.describe_run(path)})
     shape = {"condition": len(conditions), "dilemma": len(dilemmas)}
     shape |= {dim: len(of_dim) for dim, of_dim in labels.items()}
-    for array_name, spec in {**measures, "sealed": EVALUATION["sealed"]}.items():
+    rows = {name: EVALUATION[name] for name in ("sealed", SEAL)}
+    for array_name, spec in {**measures, **rows}.items():
         full = tuple(shape[dim] for dim in spec.dims)
         arrays.create_array(group, array_name, spec, full, chunks=(1, *full[1:]))
     spec = EVALUATION["masked"]
@@ -72,7 +75,9 @@ def create_evaluation(
     num_experts = count_experts(root_attrs)
     of_neuron = write_labels(group, masked_CLNG.shape[2], num_experts)
     coordinates = " ".join(("kind", "mask", value, "dilemma_language", *of_neuron))
-    group.update_attributes({**attrs, "coordinates": coordinates, "created": utc_now()})
+    about = {"coordinates": coordinates, "created": utc_now()}
+    vouched = {DATA: digest_arrays(arrays.written(group), group.path)}
+    group.update_attributes({**attrs, **about, **vouched})
 
 
 def _write_labels(
@@ -152,12 +157,19 @@ class ConditionRecorder:
                 raise ValueError(f"condition {condition}: {name} has no text for a question")
             if found.dtype != object and not np.isfinite(found[asked_D]).all():
                 raise ValueError(f"condition {condition}: {name} is not finite")
+        chunks = {}
         for name, numbers in measured.items():
             array = self.array(name)
-            arrays.write_region(array, condition, numbers.astype(array.dtype))
+            chunks[name] = arrays.write_region(array, condition, numbers.astype(array.dtype))
+        if SEAL in self._group:
+            seal = write_seal("condition", condition, chunks)
+            arrays.write_string(self.array(SEAL), condition, seal)
         arrays.write_region(self.array("sealed"), condition, np.asarray(True))
 
     def complete(self) -> None:
         """Mark the evaluation complete, and vouch for it."""
-        self._group.update_attributes({"complete": True})
+        if not self._group.attrs.get("complete"):  # else it is vouched for as it is
+            self._group.update_attributes(
+                {**seals(self._group), REVISION: next_revision(self._path), "complete": True}
+            )
         commit(self._path, {})

@@ -11,6 +11,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from vxstore.begun import seals
 from vxstore.errors import StoreError
 from vxstore.experts import ROUTED, by_neuron, count_experts
 from vxstore.io import arrays, lock
@@ -99,7 +100,8 @@ def complete(path: str) -> None:
     ):
         target = arrays.get_array(root, name)
         target[...] = parts.sum(count_P, target.shape)
-    commit(path, {"state": STATE_COMPLETE})
+    vouched = seals(arrays.open_group(path, "record"))
+    commit(path, {**vouched, "state": STATE_COMPLETE})
 
 
 def forget_sums(path: str) -> None:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from vxstore.begun import remove_group
 from vxstore.experts import count_experts, write_labels
 from vxstore.io import arrays, lock
-from vxstore.io.metadata import FILE, commit
+from vxstore.io.digests import DATA, REVISION, digest_arrays
+from vxstore.io.metadata import FILE, commit, next_revision
 from vxstore.io.one_run import RUN
 from vxstore.io.storage import find_storage
 from vxstore.names import names_on_disk
@@ -43,8 +44,8 @@ def begin_group(
 
     In a store with experts, a group with the coordinate `neuron` gets `expert` and `unit` too.
     """
-    storage, root_attrs = find_storage(path), read_root_attrs(path)
-    if storage.size(f"{name}/{FILE}") is not None:
+    root_attrs = read_root_attrs(path)
+    if find_storage(path).size(f"{name}/{FILE}") is not None:
         commit(path, {}, without=[name])
     remove_group(path, name)
     group = arrays.open_group(path, mode="r+").require_group(name)
@@ -79,7 +80,11 @@ class DerivedGroup:
         if self._of_neuron:
             attrs = {**attrs, "coordinates": " ".join(self._of_neuron)}
         attrs = {key: of for key, of in attrs.items() if key != RUN}  # perhaps copied from another
-        self._group.update_attributes({**attrs, "complete": True})
+        vouched = {
+            DATA: digest_arrays(arrays.written(self._group), self._group.path),
+            REVISION: next_revision(self._path),
+        }
+        self._group.update_attributes({**attrs, **vouched, "complete": True})
         commit(self._path, {})
 
     def _placed(self, spec: ArraySpec) -> ArraySpec:

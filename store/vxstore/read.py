@@ -9,11 +9,13 @@ from zarr.abc.store import Store as ZarrStore
 
 from vxstore import cluster_labels, experts, statistics
 from vxstore.errors import StoreError
-from vxstore.io import arrays
+from vxstore.io.clean import zarr_store
+from vxstore.io.digests import VOUCHING
 from vxstore.io.guard import LARGEST_CHUNK, guarded
 from vxstore.io.metadata import (
     FILE,
     OTHERS,
+    OWN,
     STATE_COMPLETE,
     Document,
     is_listed,
@@ -23,12 +25,14 @@ from vxstore.io.metadata import (
 )
 from vxstore.io.storage import find_storage
 from vxstore.names import names_on_disk
-from vxstore.schema import FORMAT_NAME, FORMAT_VERSION
+from vxstore.schema import FORMAT_NAME, FORMAT_VERSION, SEAL
 from vxstore.sizes import check_sizes
 from vxstore.text import clean
 
 STATE_CREATING = "creating"
 STATE_RECORDING = "recording"
+UNSHOWN = (OWN, OTHERS, *VOUCHING)
+"""Attributes that are about the storage, and not about what is stored."""
 STAGES = {"scores": "reduce", "evaluation": "evaluate", "attribution": "attribute"}
 """The stage that makes each kind of group."""
 
@@ -203,10 +207,13 @@ class Store:
         # Read again: a stage may have written a group since the store was opened.
         root = read_root(self.path)
         read_group(self.path, group, root)
-        store = arrays.zarr_store(self.path, whole=whole)
+        store = zarr_store(self.path, whole=whole)
         what = f"{self.path}/{group}".rstrip("/")
         dataset = _open_group(what, store, group)
         check_sizes(what, dataset)
+        if "sealed" in dataset:
+            dataset = dataset.drop_vars(SEAL, errors="ignore")
+        dataset.attrs = {key: of for key, of in dataset.attrs.items() if key not in UNSHOWN}
         num_experts = experts.count_experts(root["attributes"])
         if group in ("", "record"):
             experts.check_layout(what, dataset, num_experts)

@@ -21,6 +21,8 @@ EXPERTS_VERSION = 2
 POOLED = "pooled"
 """Label, along `language` in the scores, of the counts summed over all languages."""
 
+SEAL = "seal"
+"""Array, in a group that is sealed bit by bit, of what vouches for each entry."""
 LAWS = ("valid_min", "valid_max", "quotient_of", "subset_of")
 CHUNK_BYTES = 1 << 20
 """Aim for the size of an inner chunk."""
@@ -43,6 +45,13 @@ class ArraySpec:
     subset_of: str | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
     """Attributes beside units and long_name."""
+
+
+def seal_array(dim: str) -> ArraySpec:
+    """The array of what vouches for each entry along a dimension."""
+    return ArraySpec(
+        dims=(dim,), dtype="string", units="1", long_name="SHA-256 of the entry's chunks, by array"
+    )
 
 
 def root_array(of: Statistic) -> ArraySpec:
@@ -94,6 +103,7 @@ RECORD: Mapping[str, ArraySpec] = {
     "sealed": ArraySpec(
         dims=("part",), dtype="bool", units="1", long_name="the part is recorded, whole"
     ),
+    SEAL: seal_array("part"),
 }
 
 COORDINATES: Mapping[str, str] = {
@@ -174,6 +184,7 @@ EVALUATION: Mapping[str, ArraySpec] = {
     "sealed": ArraySpec(
         dims=("condition",), dtype="bool", units="1", long_name="the condition is measured, whole"
     ),
+    SEAL: seal_array("condition"),
 }
 """What every evaluation holds, whatever its outcome adds."""
 
@@ -205,6 +216,7 @@ ATTRIBUTION: Mapping[str, ArraySpec] = {
     "sealed": ArraySpec(
         dims=("dilemma",), dtype="bool", units="1", long_name="the dilemma is attributed, whole"
     ),
+    SEAL: seal_array("dilemma"),
 }
 """What an attribution holds beside what its outcome measured; `attribution` only if it is asked
 for."""

@@ -16,6 +16,8 @@ from vxstore.errors import StoreError
 from vxstore.experts import describe_experts, write_labels
 from vxstore.identity import holds_store
 from vxstore.io import arrays, lock
+from vxstore.io.clean import zarr_store
+from vxstore.io.digests import DATA, digest_arrays, write_seal
 from vxstore.io.metadata import commit, utc_now
 from vxstore.names import names_on_disk
 from vxstore.part_counts import PartCounts, check_counts, check_planned
@@ -30,6 +32,7 @@ from vxstore.recorded import (
 from vxstore.schema import (
     FORMAT_NAME,
     FORMAT_VERSION,
+    SEAL,
     ArraySpec,
     layered_chunks,
     record_chunks,
@@ -92,12 +95,13 @@ def create(
         "value": len(values),
         "language": len(languages),
     }
-    store = arrays.zarr_store(path, read_only=False)
+    store = zarr_store(path, read_only=False)
     root = zarr.open_group(store, mode="w", zarr_format=3, attributes={"state": STATE_CREATING})
     _create_record(root, shape, parts, attrs)
     _create_root(root, shape, values, languages, specs)
     about = {"format": FORMAT_NAME, "format_version": FORMAT_VERSION, "created": utc_now()}
-    commit(path, {**about, **attrs, "state": STATE_RECORDING})
+    vouched = {DATA: digest_arrays(arrays.written(root), "")}
+    commit(path, {**about, **attrs, **vouched, "state": STATE_RECORDING})
 
 
 def _create_root(
@@ -140,7 +144,9 @@ def _create_record(
         attribute: [getattr(part, name) for part in parts] for name, attribute in PLANNED.items()
     }
     known = {name: counts for name, counts in planned.items() if None not in counts}
-    record.update_attributes({"coordinates": " ".join((*names.values(), *of_neuron)), **known})
+    coordinates = {"coordinates": " ".join((*names.values(), *of_neuron))}
+    vouched = {DATA: digest_arrays(arrays.written(record), "record")}
+    record.update_attributes({**coordinates, **known, **vouched})
 
 
 def _write_numbers(
@@ -174,6 +180,8 @@ class Recorder:
             name: arrays.get_array(record, name) for name in ("token_count", "story_count")
         }
         self._sealed = arrays.get_array(record, "sealed")
+        # Not there in a store that an earlier version began.
+        self._seal = arrays.get_array(record, SEAL) if SEAL in record else None
 
     def sealed(self) -> NDArray[np.bool_]:
         """Which parts are recorded whole; shape (part,)."""
@@ -193,11 +201,15 @@ class Recorder:
             raise StoreError(
                 f"{self.path}: part {part} is sealed already; two runs write one store"
             )
+        chunks = {}
         for name, values in data.items():
             array = self._recorded[name].array
-            arrays.write_region(array, part, values.astype(array.dtype))
+            chunks[name] = arrays.write_region(array, part, values.astype(array.dtype))
         for name, array in self._scalars.items():
-            arrays.write_region(array, part, np.asarray(getattr(counts, name), dtype=array.dtype))
+            count = np.asarray(getattr(counts, name), dtype=array.dtype)
+            chunks[name] = arrays.write_region(array, part, count)
+        if self._seal is not None:
+            arrays.write_string(self._seal, part, write_seal("part", part, chunks))
         arrays.write_region(self._sealed, part, np.asarray(True))
 
     def unseal(self, part: int) -> None:
@@ -207,6 +219,8 @@ class Recorder:
         those by `routed_count` in stores of format 2.
         """
         # The seal last: if this is broken off, the part is found to be damaged once more.
+        if self._seal is not None:
+            arrays.write_string(self._seal, part, "")
         if self._attrs["format_version"] >= 3:
             arrays.forget_region(self._recorded["active_count"].array, part)
         arrays.write_region(self._scalars["token_count"], part, np.asarray(-1, dtype="int64"))

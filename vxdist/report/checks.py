@@ -10,6 +10,9 @@ from vxstore.identity import holds_store
 from vxstore.io.storage import is_url
 from vxstore.read import open_store
 
+GENERATOR, HEAD_BYTES = b'<meta name="generator" content="vxdist ', 4096
+"""In the head of every report, and how far it is looked for."""
+
 
 def check_settings(config: Config, corpus: Corpus | None) -> None:
     """Raise UserError, naming the setting, if one is out of range."""
@@ -31,6 +34,11 @@ def check_inputs(config: Config, corpus: Corpus | None, stages: Sequence[str]) -
     above = next(folder for folder in path.absolute().parents if folder.exists())
     if not above.is_dir():
         raise UserError(f"report.path: {path}: {above} is not a folder; name another file")
+    if path.is_file() and not is_report(path):
+        raise UserError(
+            f"report.path: {path} is there, and is no report of vxdist; name another "
+            "file, or move it"
+        )
     evaluations = list(config.evaluation_names.values())
     for stage, key, asked, made, kind in (
         ("reduce", "score", config.report.score, [config.score_name], "scores"),
@@ -43,6 +51,12 @@ def check_inputs(config: Config, corpus: Corpus | None, stages: Sequence[str]) -
                     f"report.{key}: this run makes the {key} {' and '.join(made)}, and "
                     f"{config.store} has none named {asked!r}; name one of these, or leave it out"
                 )
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file is a report that vxdist wrote, by what its head says."""
+    with path.open("rb") as opened:
+        return GENERATOR in opened.read(HEAD_BYTES)
 
 
 def report_path(config: Config) -> Path:

@@ -1,13 +1,16 @@
 """Verifying the finished scores, attributions and evaluations of a store, by what they declare."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import xarray as xr
 
+from vxstore.begun import begun_attrs
 from vxstore.check.attribution import broken_attribution
+from vxstore.check.effects import broken_doses, broken_effects
 from vxstore.check.findings import RECOMPUTE, Report
 from vxstore.check.laws import broken_laws, broken_quotients, broken_ranking
+from vxstore.check.vape import broken_vape
 from vxstore.claims import find_claims
 from vxstore.declared import (
     array_laws,
@@ -60,8 +63,15 @@ def _check(store: Store, group: str) -> Iterator[tuple[str, str]]:
             datasets[f"{group}/{below}"] = read(name)
     bad = [found for at, dataset in datasets.items() for found in _bad_arrays(at, dataset)]
     yield from bad
-    for at, dataset in datasets.items() if not bad else ():
-        yield from _broken_evaluation(at, dataset, is_effect=at != group)
+    broken = [
+        found
+        for at, dataset in datasets.items()
+        if not bad
+        for found in _broken_evaluation(at, dataset, is_effect=at != group)
+    ]
+    yield from broken
+    if not bad and not broken:
+        yield from _broken_conclusions(store, group, datasets)
 
 
 def is_group(store: Store, group: str) -> bool:
@@ -74,7 +84,10 @@ def bad_labels(path: str, group: str) -> Iterator[tuple[str, str]]:
     """Arrays of labels in a group that cannot be read, and why."""
     if find_storage(path).size(f"{group}/{FILE}".lstrip("/")) is None:
         return
-    opened = arrays.open_group(path, group, whole=True)
+    try:
+        opened = arrays.open_group(path, group, whole=True)
+    except StoreError:
+        return  # not of labels; its metadata have a finding
     for name in sorted(opened.array_keys()):
         array = arrays.get_array(opened, name)
         if array.ndim == 1 and name not in RECORD:
@@ -138,6 +151,28 @@ def _broken_evaluation(
         yield f"{group}/{name}", what
 
 
+def _broken_conclusions(
+    store: Store, group: str, datasets: Mapping[str, xr.Dataset]
+) -> Iterator[tuple[str, str]]:
+    """Effects and dose curves that do not follow from the evaluations that they are of."""
+    evaluation = datasets[group]
+    if (effect := datasets.get(f"{group}/effect")) is not None:
+        of = str(effect.attrs.get("harm_of"))
+        known = of in store.names("evaluation") and is_group(store, f"evaluation/{of}/effect")
+        harm = store.effect(of).load() if known else None
+        for name, what in broken_effects(evaluation, effect, harm):
+            yield f"{group}/effect/{name}", what
+    if (dose := datasets.get(f"{group}/dose")) is not None:
+        members = {
+            name: store.evaluation(name)
+            for name, created in dose.attrs.get("members", {}).items()
+            if name in store.names("evaluation")
+            and begun_attrs(store.path, f"evaluation/{name}").get("created") == created
+        }
+        for name, what in broken_doses(dose, members):
+            yield f"{group}/dose/{name}", what
+
+
 def _broken_score(store: Store, group: str, scores: xr.Dataset) -> Iterator[tuple[str, str]]:
     """What is broken in the first layer that breaks a law."""
     root = store.root()
@@ -153,6 +188,7 @@ def _broken_score(store: Store, group: str, scores: xr.Dataset) -> Iterator[tupl
             *broken_laws(block, laws, where),
             *broken_quotients(root, block, laws, layer),
         ]
+        broken = broken or list(broken_vape(scores, block, where))
         yield from ((f"{group}/{name}", what) for name, what in broken)
         if broken:
             return

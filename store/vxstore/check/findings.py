@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass, field
 
-RERECORD, RETOTAL, RECOMPUTE, RESTORE = (
+RERECORD, RETOTAL, RECOMPUTE, RELIST, RESTORE = (
     "re-record the part",
     "recompute totals",
     "recompute",
+    "list it again",
     "restore a copy",
 )
-"""Fixes: of a part; of the root's sums; of a score or evaluation; of what nothing else holds."""
+"""Fixes: of a part; of the root's sums; of a score or evaluation; of one that the root does not
+list; of what nothing else holds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,8 @@ class Report:
 
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    unvouched: list[str] = field(default_factory=list)
+    """Groups for whose numbers nothing vouches: earlier versions wrote them."""
     parts: int = 0
     sealed: int = 0
 

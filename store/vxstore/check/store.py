@@ -8,13 +8,21 @@ from collections.abc import Callable
 
 from vxstore.begun import remove_group
 from vxstore.check.derived import bad_labels, check_group
-from vxstore.check.findings import RECOMPUTE, RERECORD, RESTORE, RETOTAL, Report
+from vxstore.check.digests import check_digests
+from vxstore.check.findings import RECOMPUTE, RELIST, RERECORD, RESTORE, RETOTAL, Report
 from vxstore.check.parts import check_parts
 from vxstore.errors import StoreError
 from vxstore.finalise import forget_sums
 from vxstore.io.guard import check_array
 from vxstore.io.lock import hold
-from vxstore.io.metadata import DERIVED, FILE, OTHERS, commit, read_document, read_root
+from vxstore.io.metadata import (
+    DERIVED,
+    FILE,
+    OTHERS,
+    commit,
+    read_document,
+    read_root,
+)
 from vxstore.io.storage import find_storage, is_foreign
 from vxstore.read import STAGES, STATE_RECORDING, Store, read_root_attrs
 from vxstore.write import Recorder
@@ -23,7 +31,7 @@ from vxstore.write import Recorder
 def check(path: str, advance: Callable[[int, int], object] = lambda done, total: None) -> Report:
     """Read a whole store, one chunk at a time, and verify that it is consistent.
 
-    Verified are the digests of the metadata, the checksums of all chunks, labels, that sealed
+    Verified are the digests of the metadata and of all chunks, their checksums, labels, that sealed
     parts are whole and obey 0 <= active count <= token count, that the root is the sum of its
     parts, and whatever scores, attributions and evaluations declare about their arrays. `advance`
     is called with the number of blocks of layers done, and their total. Raises StoreError if there
@@ -47,7 +55,20 @@ def check(path: str, advance: Callable[[int, int], object] = lambda done, total:
         for group in (f"{kind}/{name}" for name in store.names(kind)):
             if not any(finding.array.startswith(f"{group}/") for finding in report.findings):
                 check_group(store, group, report)
+    check_digests(path, report)
+    _note_progress(report, store)
     return report
+
+
+def _note_progress(report: Report, store: Store) -> None:
+    if report.unvouched:
+        groups = ", ".join(report.unvouched)
+        report.notes.append(
+            f"an earlier vxdist wrote {groups}: nothing vouches for each number, and what follows "
+            "from others was verified"
+        )
+    if not store.complete and report.parts and report.sealed == report.parts:
+        report.notes.append("all parts are recorded, and not summed yet: run `vxdist locate` again")
 
 
 def _check_documents(path: str, report: Report) -> bool:
@@ -137,4 +158,5 @@ def repair(path: str, report: Report, *, take_over: bool = False) -> list[str]:
                 recorder.unseal(part)
             parts = len(report.bad_parts)
             done.append(f"un-sealed {parts} part{'s' * (parts != 1)}; run `vxdist locate` again")
+        done += [f"listed {f.array} again" for f in report.findings if f.fix == RELIST]
     return done

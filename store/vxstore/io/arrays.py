@@ -1,30 +1,24 @@
 """The few ways vxstore makes, fills and reads Zarr arrays: checksummed, labelled, chunk-aligned."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.abc.store import ByteRequest
-from zarr.abc.store import Store as ZarrStore
 from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.core.array_spec import ArrayConfigLike
-from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.core.sync import sync
-from zarr.storage import WrapperStore
 
-from vxstore.errors import StoreError
-from vxstore.io.fence import FencedStore
+from vxstore.errors import DAMAGE, StoreError
+from vxstore.io.clean import CleanStore, zarr_store
 from vxstore.io.guard import guarded
-from vxstore.io.storage import find_storage, is_foreign
+from vxstore.io.metadata import read_group, read_root
 from vxstore.schema import COORDINATES, LAWS, ArraySpec, layered_chunks
 
 WRITE_ALL: ArrayConfigLike = {"write_empty_chunks": True}
 LOST_BY = {"neuron": -(2**31), "routed_expert": -(2**30)}
 """What missing counts read as, by dimension; those with neither read as -1."""
-METADATA = ("zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata")
-"""What zarr looks for and need not be there; every other file is a chunk."""
 
 
 def compressors() -> list[ZstdCodec | Crc32cCodec]:
@@ -132,8 +126,8 @@ def write_coordinate(
     array[:] = np.asarray(labels) if is_index else np.array(labels, dtype=object)
 
 
-def write_region(array: zarr.Array[Any], index: int, data: NDArray[Any]) -> None:
-    """Write entry `index` of the first dimension, which must be whole shards.
+def write_region(array: zarr.Array[Any], index: int, data: NDArray[Any]) -> str:
+    """Write entry `index` of the first dimension, which must be one shard; returns its digest.
 
     Zarr loses data without a word when two writers share a chunk, hence the assertions.
     """
@@ -145,48 +139,56 @@ def write_region(array: zarr.Array[Any], index: int, data: NDArray[Any]) -> None
         # zarr reads a shard before it replaces it, and what a kill left may be unreadable.
         forget_region(array, index)
     array[index : index + 1] = data[None]
+    return written(array)[f"{array.path}/{entry_key(array, index)}"]
+
+
+def write_string(array: zarr.Array[Any], index: int, text: str) -> None:
+    """Write entry `index` of an array of strings with one a chunk."""
+    assert array.chunks == (1,), f"{array.path}: chunks of {array.chunks}"
+    array[index : index + 1] = np.array([text], dtype=object)
+
+
+def read_strings(array: zarr.Array[Any]) -> list[str]:
+    """All entries of an array of strings; those that are lost or damaged are empty."""
+
+    def read(index: int) -> str:
+        try:
+            return str(array[index])
+        except (StoreError, *DAMAGE):
+            return ""
+
+    try:
+        return [str(text) for text in np.asarray(array[...])]
+    except (StoreError, *DAMAGE):
+        return [read(index) for index in range(array.shape[0])]
 
 
 def forget_region(array: zarr.Array[Any], index: int) -> None:
     """Have entry `index` of the first dimension, which must be one shard, read as never written."""
-    key = "/".join(("c", str(index), *("0" for _ in array.shape[1:])))
-    sync((array.store_path / key).delete())
+    sync((array.store_path / entry_key(array, index)).delete())
 
 
-class _CleanStore(WrapperStore[ZarrStore]):
-    """Does not list files that an operating system leaves in folders; zarr would warn of each."""
-
-    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
-        async for name in super().list_dir(prefix):
-            if not is_foreign(name):
-                yield name
+def entry_key(array: zarr.Array[Any], index: int) -> str:
+    """Key of the chunk that holds entry `index` of the first dimension, which must be one shard."""
+    return "/".join(("c", str(index), *("0" for _ in array.shape[1:])))
 
 
-class _WholeStore(_CleanStore):
-    """What is finished has all its chunks: a missing one is damage, not a fill value."""
-
-    async def get(
-        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
-    ) -> Buffer | None:
-        found = await super().get(key, prototype, byte_range)
-        # zarr takes an empty file, which a power cut can leave, for one that is not there.
-        if not found and key.rpartition("/")[2] not in METADATA:
-            raise StoreError(f"{key} is missing; `vxstore check STORE` tells what to do")
-        return found
-
-
-def zarr_store(path: str, *, read_only: bool = True, whole: bool = False) -> ZarrStore:
-    """The store at a path or URL, for zarr; with `whole`, a missing chunk is an error."""
-    store = find_storage(path).zarr_store(read_only=read_only)
-    if not read_only:
-        store = FencedStore(store, path)
-    return _WholeStore(store) if whole else _CleanStore(store)
+def written(of: zarr.Group | zarr.Array[Any]) -> Mapping[str, str]:
+    """The digest of each chunk, by its key in the store, that was written through the group (or
+    array), or through any other made from the same one."""
+    store = of.store_path.store
+    assert isinstance(store, CleanStore), "not opened by vxstore"
+    return store.written
 
 
 def open_group(
     path: str, name: str = "", *, mode: Literal["r", "r+"] = "r", whole: bool = False
 ) -> zarr.Group:
-    """Open one group by its own metadata; the consolidated copy may be behind while writing."""
+    """Open one group by its own metadata, verified; the consolidated copy may be behind.
+
+    Raises StoreError if the root's, or the group's, or those of an array in it are damaged.
+    """
+    read_group(path, name, read_root(path))
     store = zarr_store(path, read_only=mode == "r", whole=whole)
     with guarded():
         return zarr.open_group(store, path=name, mode=mode, zarr_format=3, use_consolidated=False)

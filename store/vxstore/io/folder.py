@@ -1,9 +1,7 @@
 """Storage in a folder of a file system. Files are written whole, and are lasting once written."""
 
-import errno
+import asyncio
 import os
-import shutil
-import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -12,11 +10,8 @@ from zarr.abc.store import Store as ZarrStore
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore
 
+from vxstore.io import door
 from vxstore.io.inside import find_inside
-from vxstore.io.sync import sync
-
-NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
-"""What file systems without hard links answer, such as exFAT, SMB and some network ones."""
 
 
 class Folder:
@@ -39,62 +34,21 @@ class Folder:
 
     def write(self, name: str, data: bytes) -> None:
         """Write or replace a file, whole and lasting."""
-        file = find_inside(self._root, name)
-        partial = self._partial(file, data)
-        partial.replace(file)
-        sync(file.parent)
+        door.write(self._root, name, data)
 
     def create(self, name: str, data: bytes) -> bool:
         """Write a file unless there is one already; whether it was written."""
-        file = find_inside(self._root, name)
-        partial = self._partial(file, data)
         try:
-            os.link(partial, file)  # there with all its content, or not at all
+            door.write(
+                self._root, name, data, exclusive=True
+            )  # with all its content, or not at all
         except FileExistsError:
             return False
-        except OSError as error:
-            if error.errno not in NO_LINKS:
-                raise
-            return self._create_alone(file, data)
-        finally:
-            partial.unlink(missing_ok=True)
-        sync(file.parent)
         return True
-
-    @staticmethod
-    def _create_alone(file: Path, data: bytes) -> bool:
-        """`create` where the file system has no links; for a moment the file is empty."""
-        try:
-            with file.open("xb") as opened:
-                opened.write(data)
-                opened.flush()
-                os.fsync(opened.fileno())
-        except FileExistsError:
-            return False
-        sync(file.parent)
-        return True
-
-    @staticmethod
-    def _partial(file: Path, data: bytes) -> Path:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_name(f"{file.name}.{uuid.uuid4().hex}.partial")
-        try:
-            with partial.open("wb") as opened:
-                opened.write(data)
-                opened.flush()
-                os.fsync(opened.fileno())
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
-        return partial
 
     def remove(self, name: str) -> None:
         """Remove a file or everything below a folder."""
-        path = find_inside(self._root, name)
-        if path.is_dir():
-            shutil.rmtree(path)  # it does not follow links below
-        else:
-            path.unlink(missing_ok=True)
+        door.remove(self._root, name)
 
     def children(self, name: str = "") -> list[str]:
         """Names of the files and folders directly in a folder, sorted."""
@@ -115,7 +69,7 @@ class Folder:
 
 
 class DurableStore(LocalStore):
-    """zarr's own reading, writing and removing, through the same door.
+    """zarr's own reading, writing and removing, through the same doors.
 
     Every file is on the disk, and not just on its way, before the next is written.
     """
@@ -148,23 +102,20 @@ class DurableStore(LocalStore):
 
     async def delete(self, key: str) -> None:
         """Remove a file."""
-        find_inside(self.root, key)
-        await super().delete(key)
+        self.delete_sync(key)
 
     async def delete_dir(self, prefix: str) -> None:
         """Remove everything below a folder."""
-        find_inside(self.root, prefix.rstrip("/"))
-        await super().delete_dir(prefix)
+        self.delete_sync(prefix.rstrip("/"))
+
+    async def clear(self) -> None:
+        """Remove everything."""
+        self.delete_sync("")
 
     async def _set(self, key: str, value: Buffer, exclusive: bool = False) -> None:
-        file = find_inside(self.root, key)
-        await super()._set(key, value, exclusive)
-        with file.open("rb") as opened:
-            os.fsync(opened.fileno())
-        folder = file.parent
-        while folder != self.root.parent:
-            sync(folder)
-            folder = folder.parent
+        self._check_writable()
+        data = value.as_buffer_like()
+        await asyncio.to_thread(door.write, self.root, key, data, exclusive=exclusive)
 
     def get_sync(
         self,
@@ -179,10 +130,10 @@ class DurableStore(LocalStore):
 
     def set_sync(self, key: str, value: Buffer) -> None:
         """Write a file, without waiting."""
-        find_inside(self.root, key)
-        super().set_sync(key, value)
+        self._check_writable()
+        door.write(self.root, key, value.as_buffer_like())
 
     def delete_sync(self, key: str) -> None:
         """`delete`, without waiting."""
-        find_inside(self.root, key)
-        super().delete_sync(key)
+        self._check_writable()
+        door.remove(self.root, key)

@@ -19,12 +19,19 @@ def find_inside(root: Path, name: str) -> Path:
     way to it.
     """
     path = root
-    for step in name.split("/") if name else ():
-        if step in ("", ".", "..") or "\\" in step or "\0" in step:
-            raise StoreError(f"{root}: found the name {name[:80]!r}, which leads out of the store")
+    for step in split_name(root, name):
         path = path / step
         _refuse_special(root, path)
     return path
+
+
+def split_name(root: Path, name: str) -> tuple[str, ...]:
+    """The steps of a name, none for the store itself. Raises StoreError if one leads out of it."""
+    steps = tuple(name.split("/")) if name else ()
+    for step in steps:
+        if step in ("", ".", "..") or "\\" in step or "\0" in step:
+            raise StoreError(f"{root}: found the name {name[:80]!r}, which leads out of the store")
+    return steps
 
 
 def _refuse_special(root: Path, path: Path) -> None:

@@ -6,12 +6,13 @@ its first, `metadata_digest`, its own (taken with 64 zeros in the digest's place
 """
 
 import datetime
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from vxstore.errors import StoreError
+from vxstore.io.digests import REVISION
+from vxstore.io.digests import digest as _digest
 from vxstore.io.guard import LARGEST_METADATA, check_array
 from vxstore.io.lock import require_own
 from vxstore.io.one_run import check_one_run
@@ -129,6 +130,7 @@ def commit(path: str, attrs: Mapping[str, Any], *, without: Sequence[str] = ()) 
     _check_unchanged(path, root, found, without)
     check_one_run(path, {name: json.loads(data) for name, data in found.items()})
     merged = {OWN: ZEROS} | root.get("attributes", {}) | dict(attrs) | {OWN: ZEROS}
+    merged[REVISION] = _revision(root) + 1
     merged[OTHERS] = {f"{name}/{FILE}": _digest(data) for name, data in sorted(found.items())}
     doc = {"attributes": merged, "zarr_format": 3, "node_type": "group"}
     if merged.get("state") == STATE_COMPLETE or merged.get("format_version", 0) >= 3:
@@ -143,6 +145,17 @@ def commit(path: str, attrs: Mapping[str, Any], *, without: Sequence[str] = ()) 
     for child in storage.children():
         if child.endswith(".partial"):  # of a kill within an earlier commit; zarr warns of it
             storage.remove(child)
+
+
+def next_revision(path: str) -> int:
+    """The revision of the root that the next commit will write: it vouches for what is finished
+    now, and an older root that is put back is known by it."""
+    return _revision(read_root(path)) + 1
+
+
+def _revision(root: Document) -> int:
+    found = root.get("attributes", {}).get(REVISION, 0)
+    return found if isinstance(found, int) else 0
 
 
 def utc_now() -> str:
@@ -188,7 +201,3 @@ def _finished(
         if not derived or dict(doc.get("attributes", {})).get("complete"):
             yield name, data
             yield from _finished(storage, path, name, without)
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

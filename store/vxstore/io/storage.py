@@ -57,8 +57,9 @@ def is_foreign(name: str) -> bool:
 
 def find_storage(path: str) -> Storage:
     """The storage of a path or URL. Raises StoreError if the URL's package is not installed."""
-    if path.startswith("file://"):
-        return Folder(path.removeprefix("file://"))
+    for scheme in ("file://", "local://"):
+        if path.startswith(scheme):
+            return Folder(path.removeprefix(scheme))
     return Remote(path) if is_url(path) else Folder(path)
 
 

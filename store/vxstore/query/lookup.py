@@ -15,9 +15,14 @@ from vxstore.declared import BY_VALUE, Ranking, find_ranking, find_selected
 from vxstore.defaults import DEFAULT_OUTCOME, DEFAULT_SELECTOR
 from vxstore.errors import DAMAGE, StoreError
 from vxstore.io import arrays
+from vxstore.io.digests import VOUCHING
+from vxstore.io.metadata import DERIVED
 from vxstore.outcome import has_effect, is_neutral
 from vxstore.read import Store
 from vxstore.schema import POOLED
+
+UNSHOWN = ("complete", "created", "coordinates", *VOUCHING)
+"""Attributes that record how a group was written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,13 +158,15 @@ def get_attrs(store: Store, group: str) -> dict[str, Any]:
     """Attributes of a group, without those that record the progress of writing it."""
     with reading(store, group):
         attrs = arrays.plain_attrs(arrays.open_group(store.path, group))
-    return {k: v for k, v in attrs.items() if k not in ("complete", "created", "coordinates")}
+    return {k: v for k, v in attrs.items() if k not in UNSHOWN}
 
 
 def get_array(store: Store, name: str) -> zarr.Array[Any]:
-    """One array, not read yet."""
+    """One array, not read yet; in what is finished a missing chunk is an error."""
+    group, _, array = name.rpartition("/")
+    whole = store.complete or group.startswith(tuple(f"{kind}/" for kind in DERIVED))
     with reading(store, name):
-        return arrays.get_array(arrays.open_group(store.path), name)
+        return arrays.get_array(arrays.open_group(store.path, group, whole=whole), array)
 
 
 def read_array(store: Store, array: zarr.Array[Any]) -> NDArray[Any]:
