@@ -9,6 +9,8 @@ from vxdist.corpus.encoding import has_lone_surrogate
 
 END_OF_THOUGHT = "</think>"
 """Ends the reasoning of many models, if the server leaves it in the answer."""
+MOST_BRACKETS = 500
+"""Brackets of an answer that is looked at; one that was asked for has a single pair."""
 Turns = Sequence[str]
 """User and model messages in turn; the first and the last are the user's."""
 
@@ -45,11 +47,16 @@ def make_schema(fields: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def parse_answer(content: object, fields: Sequence[str]) -> dict[str, str]:
-    """The fields of an answer; JSON that is nearly valid is repaired. Raises Malformed."""
+def parse_answer(content: object, fields: Sequence[str], *, most: int) -> dict[str, str]:
+    """The fields of an answer; JSON that is nearly valid is repaired.
+
+    Raises Malformed, also if there are more than `most` characters (repair takes long on those).
+    """
     if not isinstance(content, str) or not content.strip():
         raise Malformed("the answer is empty")
     answer = content.rpartition(END_OF_THOUGHT)[2]
+    if len(content) > most or answer.count("{") + answer.count("[") > MOST_BRACKETS:
+        raise Malformed("the answer is longer than build.answer_tokens, or all brackets")
     try:
         found = json_repair.loads(answer[answer.find("{") :] if "{" in answer else answer)
     except (ValueError, RecursionError) as error:

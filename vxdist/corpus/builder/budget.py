@@ -9,6 +9,8 @@ from vxdist.corpus.builder.config import BuildConfig
 from vxdist.corpus.builder.records import append_record, read_records
 
 MILLION = 1e6
+MOST_COUNT = 100_000_000
+"""Tokens of one request that a server can mean; others must not undo a budget."""
 
 
 class Usage:
@@ -49,6 +51,22 @@ class Usage:
         if config.most_cost is not None and self.cost >= config.most_cost:
             return f"build.most_cost: {self.cost:.4f} of {config.most_cost:.4f} spent"
         return None
+
+
+def count_tokens(usage: object, prompt: str, reply: str) -> tuple[int, int]:
+    """The tokens of a prompt and its reply: as the server counted, or estimated.
+
+    Some servers report no usage, or none that can be. A token is about three bytes, in English and
+    in Chinese.
+    """
+
+    def count(name: str, text: str) -> int:
+        counted = getattr(usage, name, None)
+        if type(counted) is int and 0 <= counted <= MOST_COUNT:
+            return counted
+        return len(text.encode(errors="replace")) // 3
+
+    return count("prompt_tokens", prompt), count("completion_tokens", reply)
 
 
 class RateLimiter:

@@ -56,7 +56,7 @@ async def _write(
 
     usage = Usage(folder.path / USAGE, config)
     async with ChatClient(config, usage) as client:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, client.stopping.set)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, client.stop)
         await client.check()
         folder.begin()
         print(f"build: {plural(len(missing), 'pair')} to write in {config.out}")
