@@ -99,7 +99,7 @@ def test_a_file_that_is_no_gguf(tmp_path: Path, write_gguf: Callable[..., Path])
     file = write_gguf()
     for content in (file.read_bytes()[:1000], b"GGUF" + b"\xff" * 100, b""):
         file.write_bytes(content)
-        with pytest.raises(UserError, match="cannot read this GGUF file") as refusal:
+        with pytest.raises(UserError, match="is not a whole GGUF file") as refusal:
             find_model(ModelConfig(path=str(file)))
         assert "\n" not in str(refusal.value)
 

@@ -13,7 +13,8 @@ import torch
 from vxdist.apply.fold import Columns, fold
 from vxdist.errors import UserError
 from vxdist.model.cache import DIGESTS
-from vxdist.model.checkpoint import DTYPES, INDEX, WEIGHTS, Tensor
+from vxdist.model.checkpoint import INDEX, WEIGHTS
+from vxdist.model.safetensors_header import DTYPES, Tensor
 from vxdist.model.source import CODE_FILES, LICENCE_FILES, ModelSource
 
 BESIDE = ("*.json", "*.model", "*.txt", "*.jinja", "*.tiktoken", *LICENCE_FILES)

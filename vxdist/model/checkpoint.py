@@ -15,31 +15,13 @@ import torch
 from torch import nn
 
 from vxdist.errors import UserError
+from vxdist.model.safetensors_header import DTYPES, Tensor, read_header
 from vxdist.model.source import ModelSource
 from vxdist.ranks import is_first_rank
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 SHOWN = 3
 """Number of tensors named in a message."""
-MOST_HEADER = 1 << 30
-"""Bytes of the largest header that is read."""
-DTYPES = {
-    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "I64": torch.int64,
-    "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8,
-    "BOOL": torch.bool,
-}  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tensor:
-    """A tensor of a checkpoint; without shape and dtype if only the index is here."""
-
-    shape: tuple[int, ...] | None = None
-    dtype: str | None = None
-    file: Path | None = None
-    begins: int = 0
-    """Where in the file its first byte is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +64,7 @@ def read_tensors(source: ModelSource, model: nn.Module) -> Mapping[str, Tensor]:
     files += [folder / name for name in getattr(type(config), "extra_files", ())]
     tensors: dict[str, Tensor] = {}
     for file in files:
-        tensors |= _read_header(file)
+        tensors |= read_header(file)
     return tensors
 
 
@@ -100,41 +82,6 @@ def _read_index(file: Path) -> Mapping[str, str]:
         if Path(name).name != name:
             raise UserError(f"model.path: {file} names a file outside its folder: {name!r}")
     return names
-
-
-def _read_header(file: Path) -> Mapping[str, Tensor]:
-    """The tensors of a safetensors file. Raises UserError if it is missing, cut off or no such."""
-    if not file.is_file():
-        raise UserError(f"model.path: {file} is missing; download the model again")
-    size = file.stat().st_size
-    try:
-        with file.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            if length > min(size, MOST_HEADER):
-                raise ValueError
-            header = json.loads(stream.read(length))
-        header.pop("__metadata__", None)
-        ends = [0, *(int(tensor["data_offsets"][1]) for tensor in header.values())]
-        tensors = {
-            str(name): Tensor(
-                shape=tuple(map(int, found["shape"])),
-                dtype=str(found["dtype"]),
-                file=file,
-                begins=8 + length + int(found["data_offsets"][0]),
-            )
-            for name, found in header.items()
-        }
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise UserError(
-            f"model.path: {file} is not a whole safetensors file (its header is unreadable); "
-            "download it again"
-        ) from error
-    if size != 8 + length + max(ends):
-        raise UserError(
-            f"model.path: {file} is cut off: its header promises {8 + length + max(ends):,} bytes, "
-            f"it has {size:,}; download it again"
-        )
-    return tensors
 
 
 def compare(model: Any, tensors: Mapping[str, Tensor]) -> Gaps:

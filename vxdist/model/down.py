@@ -14,8 +14,8 @@ from typing import Any
 from torch import nn
 
 from vxdist.errors import UserError
-from vxdist.model.checkpoint import Tensor
 from vxdist.model.hook_points import HookPoints
+from vxdist.model.safetensors_header import Tensor
 from vxdist.model.source import ModelSource
 
 BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16}

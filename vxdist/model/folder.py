@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vxdist.config import ModelConfig
 from vxdist.errors import UserError
+from vxdist.model.sizes import check_sizes, read_json
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 ADAPTER_FILES = ("adapter_config.json", "adapter_model*.safetensors", "adapter_model*.bin")
@@ -20,6 +21,7 @@ def check_folder(folder: Path, *, weights: bool = True) -> None:
     _refuse_adapter(folder)
     if not (folder / "config.json").is_file():
         raise UserError(f"model.path: {folder} has no config.json, so it is not a model directory")
+    check_sizes(folder)
     if weights and not any(folder.glob("*.safetensors")):
         pickles = sorted(f.name for kind in PICKLES for f in folder.glob(kind))
         found = f"only {pickles[0]}, a pickle, which may run code" if pickles else "none"
@@ -50,7 +52,7 @@ def _refuse_adapter(folder: Path) -> None:
 def _base_model(file: Path) -> str | None:
     try:
         name = json.loads(file.read_text(encoding="utf-8")).get("base_model_name_or_path")
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return None
     return name if isinstance(name, str) else None
 
@@ -59,10 +61,7 @@ def check_code(config: ModelConfig, folder: Path) -> bool:
     """Whether the model's own code will run. Raises UserError if it must but is not allowed to."""
     from transformers import CONFIG_MAPPING
 
-    try:
-        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except ValueError:
-        return False  # reported when the configuration is read
+    content = read_json(folder / "config.json")
     if "auto_map" not in content or content.get("model_type") in CONFIG_MAPPING:
         return False
     if not config.trust_remote_code:

@@ -24,6 +24,7 @@ from vxdist.errors import Stopped, UserError
 from vxdist.model.activation import find_fault, is_fixed
 from vxdist.model.checkpoint import compare, find_gaps, read_tensors, refuse_gaps
 from vxdist.model.hook_points import find_hook_points
+from vxdist.model.sizes import check_buffers
 from vxdist.model.source import ModelSource
 
 
@@ -95,6 +96,7 @@ def build_without_weights(source: ModelSource) -> PreTrainedModel:
             )
         except Exception as error:
             raise UserError(_why_not_built(source, config, error)) from error
+    check_buffers(source.name, model)
     return model
 
 

@@ -16,6 +16,7 @@ from vxdist.errors import UserError
 from vxdist.model.cache import hash_file
 from vxdist.model.folder import check_code, check_folder, fingerprint
 from vxdist.model.gguf import convert_gguf
+from vxdist.model.gguf_header import check_header
 
 PACKAGE = "package:"
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -128,11 +129,12 @@ def _package_file(path: str) -> Path:
 
 
 def _from_gguf(name: str, file: Path) -> ModelSource:
+    header = check_header(file)
     digest = hash_file(file)
     return ModelSource(
         name=name,
         revision="",
-        directory=convert_gguf(file, digest),
+        directory=convert_gguf(file, digest, header),
         fingerprint=digest,
         own_code=False,
     )
