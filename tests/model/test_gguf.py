@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.model.tiny_gguf import tensors, write_tiny
 from vxdist.config import ModelConfig
 from vxdist.errors import UserError
 from vxdist.model import gguf as converting
@@ -15,62 +16,12 @@ from vxdist.model.cache import is_intact, make_folder
 from vxdist.model.load import load_model
 from vxdist.model.source import find_model
 
-LAYERS, HIDDEN, UNITS, TOKENS = 2, 32, 48, 64
-
-
-def tensors() -> dict[str, np.ndarray[Any, Any]]:
-    rng = np.random.default_rng(7)
-    shapes: dict[str, tuple[int, ...]] = {
-        "token_embd": (TOKENS, HIDDEN), "output": (TOKENS, HIDDEN), "output_norm": (HIDDEN,)
-    }  # fmt: skip
-    for n in range(LAYERS):
-        square = dict.fromkeys(("attn_q", "attn_k", "attn_v", "attn_output"), (HIDDEN, HIDDEN))
-        block = {
-            "ffn_gate": (UNITS, HIDDEN),
-            "ffn_up": (UNITS, HIDDEN),
-            "ffn_down": (HIDDEN, UNITS),
-        }
-        norms = dict.fromkeys(("attn_norm", "ffn_norm"), (HIDDEN,))
-        shapes |= {f"blk.{n}.{name}": shape for name, shape in (square | block | norms).items()}
-    return {f"{k}.weight": rng.normal(size=shape).astype("f4") for k, shape in shapes.items()}
-
 
 @pytest.fixture
 def write_gguf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """Writes a small Llama as GGUF, with some of its tensors; the cache is empty at first."""
-    import gguf
-
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-    def write(lost: str | None = None) -> Path:
-        file = tmp_path / "tiny.gguf"
-        writer = gguf.GGUFWriter(file, "llama")
-        writer.add_block_count(LAYERS)
-        writer.add_context_length(128)
-        writer.add_embedding_length(HIDDEN)
-        writer.add_feed_forward_length(UNITS)
-        writer.add_head_count(4)
-        writer.add_head_count_kv(4)
-        writer.add_layer_norm_rms_eps(1e-5)
-        writer.add_rope_dimension_count(HIDDEN // 4)
-        writer.add_vocab_size(TOKENS)
-        writer.add_tokenizer_model("gpt2")
-        writer.add_token_list(["<s>", "</s>", "<unk>", "AB", *map(chr, range(33, 29 + TOKENS))])
-        writer.add_token_types([3, 3, 2, *[1] * (TOKENS - 3)])
-        writer.add_token_merges(["A B"])
-        writer.add_bos_token_id(0)
-        writer.add_eos_token_id(1)
-        writer.add_unk_token_id(2)
-        for name, tensor in tensors().items():
-            if name != lost:
-                writer.add_tensor(name, tensor)
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
-        return file
-
-    return write
+    return lambda lost=None: write_tiny(tmp_path / "tiny.gguf", lost)
 
 
 def converted(cache: Path) -> list[Path]:

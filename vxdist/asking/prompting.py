@@ -6,8 +6,6 @@ T: token.
 
 import contextlib
 import datetime
-import inspect
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vxdist.asking.control_tokens import control_tokens, encode_quoting
+from vxdist.asking.template import (
+    LONGEST,
+    check_arguments,
+    check_operations,
+    clock_at,
+    in_bounds,
+    variables,
+)
 from vxdist.config import EvaluateConfig
 from vxdist.errors import UserError
 
@@ -23,8 +29,6 @@ CLOCK = "{{ strftime_now('%Y-%m-%dT%H:%M:%S') }}"
 """A chat template that tells the time."""
 LLAMA_DATE = "%d %b %Y"
 """How the templates of Llama 3 write their argument `date_string`."""
-GIVEN = ("messages", "add_generation_prompt", "raise_exception", "strftime_now", "namespace")
-"""What a chat template takes from outside, beside the arguments that a user may give."""
 SHOWN = 160
 """Characters of another's error message that are shown."""
 
@@ -119,7 +123,7 @@ class Prompter:
         found = ["evaluate.answer_prefix (such as 'Answer:', or '</think>\\n\\n' after thinking)"]
         if self._template is None:
             return found
-        switches = [name for name in _variables(self._template) if "think" in name]
+        switches = [name for name in variables(self._template) if "think" in name]
         found = [f"evaluate.template {{{name}: false}} (no thinking)" for name in switches] + found
         return [*found, "evaluate.chat never (for a base model)", "evaluate.system"]
 
@@ -142,8 +146,9 @@ class Prompter:
             for key in (key for key, is_given in given.items() if is_given):
                 raise UserError(f"evaluate.{key}: it needs a chat template, and {why}; omit it")
             return
-        with self._reporting():
-            _check_arguments(self._template, settings.template)
+        with self._reporting(), in_bounds():
+            check_operations(self._template)
+            check_arguments(self._template, settings.template)
         if "strftime_now" in self._template:
             with self._reporting():
                 told = self._apply([{"role": "user", "content": ""}], chat_template=CLOCK)
@@ -185,9 +190,14 @@ class Prompter:
         arguments = dict(self._settings.template)
         if self._today.given:
             arguments.setdefault("date_string", self._today.date.strftime(LLAMA_DATE))
-        with _clock_at(self._today.date):
+        with in_bounds(), clock_at(self._today.date):
             shown: str = self.tokenizer.apply_chat_template(
                 list(chat), add_generation_prompt=True, tokenize=False, **arguments, **settings
+            )
+        if len(shown) > LONGEST + sum(len(turn["content"]) for turn in chat):
+            raise UserError(
+                f"model.path: its chat template makes {len(shown):,} characters of a question; use "
+                "evaluate.chat never"
             )
         return shown
 
@@ -203,54 +213,6 @@ class Prompter:
                 f"model.path: its chat template fails ({_shorten(error)}); give it what it needs "
                 "with evaluate.system or evaluate.template, or use evaluate.chat never"
             ) from error
-
-
-def _check_arguments(template: str, arguments: dict[str, Any]) -> None:
-    """Raise UserError if an argument has no effect in the template, or is not the user's to give.
-
-    A name that a template does not use is passed over by it without a word.
-    """
-    from transformers import PreTrainedTokenizerBase
-
-    own = inspect.signature(PreTrainedTokenizerBase.apply_chat_template).parameters
-    for name in arguments:
-        if name == "messages" or (name in own and name not in ("tools", "documents")):
-            raise UserError(f"evaluate.template: {name} is set by vxdist; omit it")
-        if name not in _variables(template):
-            raise UserError(
-                f"evaluate.template: the chat template of the model does not use {name!r}; it uses "
-                f"{', '.join(_variables(template)) or 'no arguments'}"
-            )
-
-
-def _variables(template: str) -> list[str]:
-    """What a template takes from outside, but for what vxdist and transformers give it."""
-    from jinja2 import Environment, meta
-
-    # `generation` is a tag of transformers' own, around what an assistant says.
-    plain = re.sub(r"{%-?\s*(end)?generation\s*-?%}", "", template)
-    parsed = Environment(extensions=["jinja2.ext.loopcontrols"]).parse(plain)
-    found = meta.find_undeclared_variables(parsed)
-    return sorted(name for name in found if name not in GIVEN and not name.endswith("_token"))
-
-
-@contextlib.contextmanager
-def _clock_at(date: datetime.date) -> Iterator[None]:
-    """What `strftime_now` of a chat template reads is the beginning of this day."""
-    from transformers.utils import chat_template_utils
-
-    class Still(datetime.datetime):
-        @classmethod
-        def now(cls, tz: datetime.tzinfo | None = None) -> "Still":
-            return cls(date.year, date.month, date.day, tzinfo=tz)
-
-    module: Any = chat_template_utils
-    clock = module.datetime
-    module.datetime = Still
-    try:
-        yield
-    finally:
-        module.datetime = clock
 
 
 def _shorten(error: Exception) -> str:

@@ -7,8 +7,9 @@ not look take bytes of a neighbour, or past the end, for weights.
 
 import math
 import mmap
+import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ NUMBERS = dict(enumerate("BbHhIif?")) | {10: "Q", 11: "q", 12: "d"}
 REQUIRED = ("block_count", "embedding_length", "attention.head_count")
 """Keys of an architecture for which transformers would take a default of its own."""
 EPSILONS = ("attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon")
+
+
+_BLOCK = re.compile(r"blk\.(\d{1,9})\.")
 
 
 class _Damaged(Exception):
@@ -76,6 +80,7 @@ class _Reader:
             values[key] = self._value(self._number("I"))
         _check_values(values, num_tensors)
         sizes = self._tensors(num_tensors)
+        _check_blocks(values, sizes)
         self._check_places(sizes, int(values.get("general.alignment", 32)))
         return Header(values=values, weights={name: n for name, (n, _, _) in sizes.items()})
 
@@ -175,3 +180,11 @@ def _check_values(values: Mapping[str, Any], num_tensors: int) -> None:
     for key, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise _Damaged(f"{key[:60]} is {value}")
+
+
+def _check_blocks(values: Mapping[str, Any], tensors: Iterable[str]) -> None:
+    """A model of fewer blocks than the file holds would compute too, with other results."""
+    numbers = [int(found[1]) for name in tensors if (found := _BLOCK.match(name))]
+    declared = values[f"{values['general.architecture']}.block_count"]
+    if declared != (held := max(numbers, default=-1) + 1):
+        raise _Damaged(f"block_count is {declared}, and it holds {held} blocks")

@@ -160,10 +160,14 @@ def load_tokenizer(source: ModelSource) -> Any:
             tokenizer = AutoTokenizer.from_pretrained(
                 source.directory, trust_remote_code=source.own_code
             )
-        except Exception as error:
-            raise UserError(
-                f"model.path: {source.name} has no usable tokenizer: {_line(error)}"
-            ) from error
+            # What its settings hold shows only in use.
+            tokenizer.decode(tokenizer("A b.")["input_ids"])
+        except BaseException as error:
+            # A panic of the library, which is not in Python, is no Exception.
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
+            told = f"model.path: {source.name} has no usable tokenizer: {_line(error)}"
+            raise UserError(told) from error
     if not getattr(tokenizer, "is_fast", False):
         raise UserError(
             f"model.path: {source.name} has no fast tokenizer ({type(tokenizer).__name__}); vxdist "
@@ -209,9 +213,8 @@ def load_model(source: ModelSource, config: ModelConfig) -> PreTrainedModel:
         except (Stopped, UserError):
             raise
         except Exception as error:  # whatever transformers makes of a user's files
-            raise UserError(
-                f"model.path: {source.name} could not be loaded: {_line(error)}"
-            ) from error
+            told = f"model.path: {source.name} could not be loaded: {_line(error)}"
+            raise UserError(told) from error
     model: PreTrainedModel = loaded[0]
     refuse_gaps(source.name, find_gaps(model, loaded[1]))
     model.eval()
@@ -223,12 +226,11 @@ def _read_config(source: ModelSource) -> Any:
     try:
         return AutoConfig.from_pretrained(source.directory, trust_remote_code=source.own_code)
     except Exception as error:
-        raise UserError(
-            f"model.path: cannot use the config.json of {source.name}: {_line(error)}"
-        ) from error
+        told = f"model.path: cannot use the config.json of {source.name}: {_line(error)}"
+        raise UserError(told) from error
 
 
-def _line(error: Exception) -> str:
+def _line(error: BaseException) -> str:
     """An error as one line, with its type where the text alone says little."""
     text = " ".join(str(error).split())[:200]
     return text if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: {text}"
