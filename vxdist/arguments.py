@@ -7,13 +7,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from vxdist.errors import UserError
+from vxdist.yaml_text import LONGEST, NotYaml, load_yaml
 from vxstore.text import name_binary, shorten
 
-MOST_ITEMS = 100_000
-"""Number of items above which a file is no configuration."""
 _SAYS = re.compile(r'Parser key "(?P<key>[^"]+)": (?P<rest>.*)')
 _EXPECTED = re.compile(r"Expected an? (?P<kind>.+?)\. Got value: (?P<found>.*)")
 _UNION = re.compile(r"Subtypes: \[(?P<kind>.+)\] Errors: .* Given value: (?P<found>.*)")
@@ -47,33 +44,20 @@ def find_lists(kind: type[Any], prefix: str) -> Iterator[str]:
 def read_yaml(file: str) -> dict[Any, Any]:
     """The content of a configuration file. Raises UserError if it is no mapping of sections."""
     try:
-        raw = Path(file).read_bytes()
+        with Path(file).open("rb") as stream:  # which may be a pipe, as in --config <(command)
+            raw = stream.read(4 * LONGEST + 1)
         if (binary := name_binary(raw)) is not None:
             raise UserError(f"{file}: is {binary}, not YAML; give a YAML file")
-        content = yaml.safe_load(raw.decode("utf-8-sig"))
+        content = load_yaml(raw.decode("utf-8-sig"))
     except OSError as error:
         raise UserError(f"--config {file}: {error.strerror}; give a YAML file") from error
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+    except UnicodeDecodeError as error:
         raise UserError(f"{file}: not YAML: {' '.join(str(error).split())}") from error
+    except NotYaml as error:
+        raise UserError(f"{file}: {error}") from error
     if not isinstance(content, dict):
         raise UserError(f"{file}: found {type(content).__name__}, expected a mapping of sections")
-    if _is_larger(content, MOST_ITEMS):
-        raise UserError(
-            f"{file}: holds more than {MOST_ITEMS:,} items once its aliases (*NAME) are followed; "
-            "expected the settings of a run"
-        )
     return content
-
-
-def _is_larger(content: Any, most: int) -> bool:
-    """Whether a structure, which may hold itself, has more than `most` items."""
-    found, left = 0, [content]
-    while left and found <= most:
-        item = left.pop()
-        found += 1
-        if isinstance(item, dict | list):
-            left += item.values() if isinstance(item, dict) else item
-    return found > most
 
 
 def spell_lists(

@@ -14,6 +14,7 @@ import yaml
 from vxdist.config import Config
 from vxdist.names import name_evaluations
 from vxdist.ranks import is_first_rank
+from vxdist.yaml_text import load_yaml
 from vxstore.io.lock import require_own
 from vxstore.io.scratch import write_whole
 from vxstore.io.storage import beside, is_url
@@ -39,7 +40,13 @@ def save_settings(config: Config, stage: str) -> None:
     del settings["take_over"]
     require_own(config.store)
     if (saved := storage.read(name)) is not None:
-        settings = _merge(config.store, stage, yaml.safe_load(saved.decode()), settings)
+        try:
+            earlier = load_yaml(saved.decode())
+        except ValueError as error:
+            print(f"warning: {name} was left as it is: {error}", file=sys.stderr)
+            return
+        if isinstance(earlier, dict):
+            settings = _merge(config.store, stage, earlier, settings)
     text = yaml.safe_dump(settings, allow_unicode=True, sort_keys=False)
     head = f"# vxdist: resolved settings; replay with `vxdist run --config {name}`\n"
     try:

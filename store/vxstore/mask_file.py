@@ -19,6 +19,7 @@ of which none is selected holds {}. A value or language that is not there at all
 
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ from vxstore.text import name_binary
 MASK_FORMAT = "vxdist-mask"
 MASK_VERSION = 1
 Bools = NDArray[np.bool_]
+LARGEST = 256 << 20
+"""Bytes of a mask file."""
 _LAYER = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
@@ -114,7 +117,10 @@ def _fill(file: str, key: str, by_layer: dict[str, Any], selected_LN: Bools) -> 
 
 def _load(file: str) -> dict[str, Any]:
     try:
-        raw = Path(file).read_bytes()
+        with Path(file).open("rb") as stream:
+            raw = stream.read(LARGEST + 1)
+        if len(raw) > LARGEST:
+            raise UserError(f"{file}: is longer than {LARGEST:,} bytes, as no mask file is")
         if (binary := name_binary(raw)) is not None:
             raise UserError(
                 f"{file}: is {binary}, not JSON; `vxstore export STORE NAME.mask.json` writes a "
@@ -210,7 +216,7 @@ def _neurons(file: str, key: str, neurons: Any, num_neurons: int) -> list[int]:
                 f"{file}: {key}: found neuron {_shown(neuron)}, expected 0 to {num_neurons - 1}"
             )
     if len(set(neurons)) < len(neurons):
-        twice = next(n for at, n in enumerate(neurons) if n in neurons[:at])
+        twice = Counter(neurons).most_common(1)[0][0]
         raise UserError(f"{file}: {key}: duplicate neuron {twice}; expected each once")
     return neurons
 

@@ -62,13 +62,18 @@ def mutate(content: bytes, rng: random.Random) -> bytes:
     return bytes(found)
 
 
-def judge(files: Sequence[Path], read: Read, *, memory: int = MEMORY) -> list[tuple[str, str]]:
+def judge(
+    files: Sequence[Path], read: Read, *, memory: int = MEMORY, most_lines: int = 1
+) -> list[tuple[str, str]]:
     """What became of each file: REFUSED and the line, READ and what `read` returned as text, or
     FAILED and what happened instead."""
     found: list[tuple[str, str]] = []
     while len(found) < len(files):
         found += _judge_some(files[len(found) :], read, memory)
-    return found
+    return [
+        (FAILED if kind == REFUSED and len(told.splitlines()) > most_lines else kind, told)
+        for kind, told in found
+    ]
 
 
 def _judge_some(files: Sequence[Path], read: Read, memory: int) -> list[tuple[str, str]]:
@@ -113,8 +118,7 @@ def _outcome(file: Path, read: Read) -> tuple[str, str]:
     try:
         told = str(read(file))
     except UserError as error:
-        line = str(error)
-        return (REFUSED if len(line.splitlines()) == 1 else FAILED), line
+        return REFUSED, str(error)
     except BaseException as error:
         last = traceback.extract_tb(error.__traceback__)[-3:]
         where = " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(last))

@@ -2,6 +2,7 @@
 
 import codecs
 import contextlib
+import stat
 from pathlib import Path
 
 from vxdist.errors import UserError
@@ -9,6 +10,8 @@ from vxstore.text import name_binary
 
 SETTING = "corpus.encoding: "
 UTF8 = "utf-8"
+LARGEST, LONGEST_LINE = 2 << 30, 16 << 20
+"""Bytes of a text file, and of one of its lines. The paper's corpus would have some 200 MB."""
 GBK_FRACTION = 0.9
 """Fraction of non-ASCII characters in GB 2312 above which bytes are taken for GBK."""
 
@@ -31,13 +34,38 @@ class Undecodable(Exception):
         self.line, self.message = line, message
 
 
+def read_bounded(file: Path) -> bytes:
+    """The content of a text file. Raises Undecodable, before it is in memory, if it is no ordinary
+    file, or it or a line of it is longer than any text of a corpus; and OSError."""
+    about = file.stat()
+    if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):
+        raise Undecodable(1, "is no ordinary file; give a file of text")
+    if about.st_size > LARGEST:
+        raise Undecodable(1, f"has {about.st_size:,} bytes, expected at most {LARGEST:,}; split it")
+    if about.st_size > LONGEST_LINE:
+        _check_lines(file)
+    return file.read_bytes()
+
+
+def _check_lines(file: Path) -> None:
+    number, length = 1, 0
+    with file.open("rb") as stream:
+        while piece := stream.read(1 << 20):
+            head, *others = piece.split(b"\n")
+            length += len(head)
+            if length > LONGEST_LINE:
+                raise Undecodable(number, f"a line of more than {LONGEST_LINE:,} bytes; split it")
+            if others:
+                number, length = number + len(others), len(others[-1])
+
+
 def decode_text(file: Path, encoding: str, option: str) -> str:
     """Read a text file. `option` is the option or setting that names the encoding.
 
     Raises UserError if the file is not in that encoding.
     """
     try:
-        return decode(file.read_bytes(), encoding, f"{option} ")
+        return decode(read_bounded(file), encoding, f"{option} ")
     except Undecodable as error:
         raise UserError(f"{file}:{error.line}: {error.message}") from error
 

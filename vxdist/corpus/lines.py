@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from vxdist.corpus.encoding import SETTING, Undecodable, decode, has_lone_surrogate
+from vxdist.corpus.encoding import SETTING, Undecodable, decode, has_lone_surrogate, read_bounded
 from vxdist.corpus.items import STANCES, ActivationItem, AnyItem, EvaluationItem, NeutralItem
 from vxdist.errors import UserError
 from vxstore.schema import POOLED
@@ -87,7 +87,7 @@ def read_file(file: Path, kind: type[Line], encoding: str) -> FileOfItems[Line]:
 def read_text(file: Path, encoding: str, faults: list[Fault]) -> str:
     """Text of a corpus file; if it cannot be read, add a fault and return the empty text."""
     try:
-        return decode(file.read_bytes(), encoding, SETTING)
+        return decode(read_bounded(file), encoding, SETTING)
     except FileNotFoundError:
         faults.append(Fault(where=str(file), message="is missing"))
     except IsADirectoryError:

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from vxdist.config import CorpusConfig
 from vxdist.corpus.editions import BUILTIN, builtin_folder
 from vxdist.corpus.items import ActivationItem, Corpus, EvaluationItem, NeutralItem
@@ -24,6 +22,7 @@ from vxdist.corpus.lines import (
 )
 from vxdist.corpus.write import ACTIVATION, CARD, EVALUATION, NEUTRAL
 from vxdist.errors import UserError
+from vxdist.yaml_text import NotYaml, load_yaml
 
 
 def load_corpus(config: CorpusConfig) -> Corpus:
@@ -150,9 +149,9 @@ def _read_card(file: Path, encoding: str, faults: list[Fault]) -> dict[str, Any]
     if not file.is_file():
         return {}
     try:
-        card = yaml.safe_load(read_text(file, encoding, faults)) or {}
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: an invalid date
-        faults.append(Fault(where=str(file), message=f"not YAML: {' '.join(str(error).split())}"))
+        card = load_yaml(read_text(file, encoding, faults)) or {}
+    except NotYaml as error:
+        faults.append(Fault(where=str(file), message=str(error)))
         return {}
     if not isinstance(card, dict):
         message = f"found {type(card).__name__}, expected a mapping of keys to values"

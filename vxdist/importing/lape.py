@@ -8,7 +8,9 @@ which each neuron was active; `n` (LAPE) or `token_num` (ValueExploration), the 
 import hashlib
 import io
 import re
+import stat
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 
 from vxdist.errors import UserError
 from vxdist.importing.counts import Counts
+from vxdist.limits import limited
 
 ACTIVE = "over_zero"
 TOKENS = ("token_num", "n")
@@ -26,6 +29,10 @@ MOST = int(np.iinfo(np.int32).max)
 """Largest count that a store can hold per part."""
 
 
+LARGEST = 8 << 30
+"""Bytes of the largest file that is read; int64 counts of a model of 70 milliards have 18 MB."""
+SECONDS = 120
+"""For reading one file."""
 NAMES = {"active": ACTIVE, "tokens": " or ".join(TOKENS), "questions": QUESTIONS}
 
 
@@ -34,14 +41,10 @@ def read_lape(file: Path) -> Counts:
 
     Raises UserError naming the file and the key, what was found and what was expected.
     """
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise UserError(
-            f"{file}: {error.strerror}; give count files written by torch.save"
-        ) from error
-    found = _load(file, content)
-    over_zero_LN = _read_active(file, found)
+    content = _read_bytes(file)
+    with limited(str(file), seconds=SECONDS, memory=(4 * len(content)) + (1 << 30)):
+        found = _load(file, content)
+        over_zero_LN = _read_active(file, found)
     tokens = {key: _read_number(file, found, key) for key in TOKENS if key in found}
     if len(set(tokens.values())) > 1:
         numbers = " and ".join(f"{key} {number}" for key, number in tokens.items())
@@ -61,12 +64,44 @@ def read_lape(file: Path) -> Counts:
     )
 
 
+def _read_bytes(file: Path) -> bytes:
+    try:
+        about = file.stat()
+        if stat.S_ISREG(about.st_mode) and about.st_size > LARGEST:
+            raise UserError(
+                f"{file}: has {about.st_size:,} bytes, expected at most {LARGEST:,}; give count "
+                "files written by torch.save"
+            )
+        if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):
+            raise UserError(f"{file}: is no ordinary file; give count files written by torch.save")
+        return file.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"{file}: {error.strerror}; give count files written by torch.save"
+        ) from error
+
+
+def _refuse_bomb(content: bytes) -> None:
+    """torch packs nothing: what is in its zip file is no longer than the file itself. Its sums are
+    right too, which torch does not look at."""
+    if not content.startswith(b"PK"):
+        return
+    with zipfile.ZipFile(io.BytesIO(content)) as packed:
+        if sum(entry.file_size for entry in packed.infolist()) > len(content):
+            raise ValueError("its parts are longer than the file")
+        if (bad := packed.testzip()) is not None:
+            raise ValueError(f"{bad} is damaged")
+
+
 def _load(file: Path, content: bytes) -> Mapping[Any, Any]:
     import torch
 
     try:
+        _refuse_bomb(content)
         with warnings.catch_warnings(action="ignore"):  # errors are reported in one line
             found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
     except Exception as error:  # on other bytes torch raises exceptions of many kinds
         code = re.search(r"GLOBAL ([\w.]+)", str(error))
         if code is None:
@@ -95,6 +130,8 @@ def _read_active(file: Path, found: Mapping[Any, Any]) -> NDArray[np.integer[Any
         or (item.layout, item.device.type) != (torch.strided, "cpu")
         or item.ndim != 2
         or item.numel() == 0
+        # A step of zero makes a giant of one number.
+        or item.untyped_storage().nbytes() < item.numel() * item.element_size()
     ):
         description = _describe(item) if ACTIVE in found else "no such key"
         raise UserError(

@@ -73,7 +73,7 @@ def _read_index(file: Path) -> Mapping[str, str]:
     try:
         placed = json.loads(file.read_text(encoding="utf-8"))["weight_map"]
         names = {str(tensor): str(name) for tensor, name in placed.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"model.path: {file} is not an index of weights (weight_map is unreadable); download "
             "it again"

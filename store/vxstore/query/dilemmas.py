@@ -25,6 +25,8 @@ from vxstore.query.lookup import (
 from vxstore.read import Store
 from vxstore.text import name_binary
 
+LARGEST = 1 << 30
+"""Bytes of the file of dilemmas."""
 FILE = "evaluation.jsonl"
 OPTIONS = ("aligned", "violating")
 TEXTS = ("dilemma", *OPTIONS)
@@ -171,7 +173,12 @@ def read_dilemmas(folder: str | Path) -> dict[str, dict[str, str]]:
     """
     file = Path(folder) / FILE
     try:
-        content = file.read_bytes()
+        with file.open("rb") as stream:
+            content = stream.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise StoreError(
+                f"{file} is longer than {LARGEST:,} bytes; give another, with --corpus"
+            )
         lines = content.decode("utf-8-sig").split("\n")
     except OSError as error:
         raise StoreError(

@@ -26,6 +26,7 @@ from vxdist.corpus.write import (
     to_line,
 )
 from vxdist.errors import UserError
+from vxdist.yaml_text import load_yaml
 
 SETTINGS, REJECTS, USAGE, LOCK = "build.yaml", "rejects.jsonl", "usage.jsonl", ".build.lock"
 DRAFTS = "drafts.jsonl"
@@ -192,7 +193,12 @@ def _digest(text: str) -> str:
 
 
 def _check_identity(file: Path, identity: dict[str, Any]) -> None:
-    saved = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    try:
+        saved = load_yaml(file.read_text(encoding="utf-8")) or {}
+    except ValueError as error:
+        raise UserError(f"{file}: {error}; give another build.out") from error
+    if not isinstance(saved, dict):
+        raise UserError(f"{file}: expected the settings of a build; give another build.out")
     for key, now in identity.items():
         if saved.get(key) != now:
             name = "values, topics or prompts" if key == "guide_digest" else f"build.{key}"

@@ -9,11 +9,10 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-import yaml
-
 from vxdist.corpus.builder.config import BuildConfig
-from vxdist.corpus.encoding import Undecodable, decode
+from vxdist.corpus.encoding import Undecodable, decode, read_bounded
 from vxdist.errors import UserError
+from vxdist.yaml_text import NotYaml, load_yaml
 
 TOPIC_FIELDS = ("value", "meaning", "setting", "rival", "narrator")
 STEPS = {
@@ -132,7 +131,7 @@ def _read_names(topics: Mapping[str, Any], key: str) -> dict[str, dict[str, str]
 
 def _read_text(file: Path) -> str:
     try:
-        return decode(file.read_bytes(), "utf-8", "")
+        return decode(read_bounded(file), "utf-8", "")
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error}; expected UTF-8 text") from error
     except Undecodable as error:
@@ -142,9 +141,9 @@ def _read_text(file: Path) -> str:
 
 def _read_yaml(file: Path) -> dict[str, Any]:
     try:
-        found = yaml.safe_load(_read_text(file))
-    except yaml.YAMLError as error:
-        raise UserError(f"{file}: cannot be read: {' '.join(str(error).split())}") from error
+        found = load_yaml(_read_text(file))
+    except NotYaml as error:
+        raise UserError(f"{file}: {error}") from error
     if not isinstance(found, dict) or not found:
         raise UserError(f"{file}: expected a mapping of names")
     return found

@@ -8,12 +8,15 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vxdist.corpus.encoding import decode_text
+from vxdist.corpus.encoding import LARGEST, decode_text
 from vxdist.corpus.lines import InvalidItem, find_duplicates, refuse_messages, unique_keys
 from vxdist.errors import UserError
+from vxdist.limits import limited
 from vxstore.text import plural
 
 Row = tuple[str, Mapping[str, Any]]
+BATCH, SECONDS, MEMORY = 1_000, 60, 3 << 30
+"""Rows of a Parquet file that are read at once; seconds and bytes for these."""
 TEXT_TYPES = (
     str, int, float, decimal.Decimal, datetime.date, datetime.time, datetime.timedelta,
 )  # fmt: skip
@@ -60,18 +63,29 @@ def read_parquet(file: Path, wanted: Collection[str] = ()) -> Iterator[Row]:
 
     if not file.is_file():
         raise UserError(f"{file} is not a file")
+    number = size = 0
     try:
-        table = pyarrow.parquet.ParquetFile(file)
+        with limited(str(file), seconds=SECONDS, memory=MEMORY):
+            table = pyarrow.parquet.ParquetFile(file)
         check_unique(str(file), table.schema_arrow.names, wanted)
         names = name_columns(table.schema_arrow.names)
-        number = 0
-        for batch in table.iter_batches():
-            for fields in batch.rename_columns(names).to_pylist():
+        batches = table.iter_batches(batch_size=BATCH, use_threads=False)
+        while True:
+            with limited(str(file), seconds=SECONDS, memory=MEMORY):
+                batch = next(batches, None)
+                rows = [] if batch is None else batch.rename_columns(names).to_pylist()
+                # A text that occurs often is held once in the file, and here each time.
+                size += sum(len(c) for row in rows for c in row.values() if isinstance(c, str))
+                if size > LARGEST:
+                    raise UserError(f"{file}: unpacks to more than {LARGEST:,} bytes; split it")
+            if batch is None:
+                return
+            for fields in rows:
                 number += 1
                 yield f"{file.name}:{number}", fields
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: a text in it is not UTF-8 (after row {number:,})") from error
-    except (pyarrow.ArrowInvalid, OSError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         raise UserError(f"{file}: not a Parquet file: {' '.join(str(error).split())}") from error
 
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from vxdist.corpus.importing.apart import read_workbook
 from vxdist.corpus.importing.collect import Collected
 from vxdist.corpus.importing.rows import (
     Row,
@@ -109,25 +110,16 @@ def read_sheets(
 
     Raises UserError if the file is not a workbook, or has no such sheet.
     """
-    from python_calamine import CalamineError, CalamineWorkbook, SheetVisibleEnum
+    import python_calamine  # noqa: F401  so that a missing package is told here
 
     if not file.is_file():
         raise UserError(f"{file} is not a file")
-    try:
-        book = CalamineWorkbook.from_path(str(file))
-        if only is not None and only not in book.sheet_names:
-            known = ", ".join(book.sheet_names)
-            raise UserError(f"--sheet: {file} has no sheet {only!r}; the sheets are {known}")
-        for sheet in book.sheets_metadata:
-            if only not in (None, sheet.name):
-                continue
-            rows = _number(book.get_sheet_by_name(sheet.name).to_python(skip_empty_area=False))
-            if only is None and rows and sheet.visible != SheetVisibleEnum.Visible:
-                collected.drop(f"{file.name}:{sheet.name}", "hidden sheet (see --sheet)")
-            else:
-                yield sheet.name, rows
-    except CalamineError as error:
-        raise UserError(f"{file}: not an Excel workbook: {' '.join(str(error).split())}") from error
+    for name, visible, cells in read_workbook(file, only):
+        rows = _number(cells)
+        if only is None and rows and not visible:
+            collected.drop(f"{file.name}:{name}", "hidden sheet (see --sheet)")
+        else:
+            yield name, rows
 
 
 def _number(rows: Sequence[list[Any]]) -> Cells:
