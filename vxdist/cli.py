@@ -82,7 +82,7 @@ def _main(arguments: list[str]) -> int:
 
         drop_output()
         return STOPPED
-    except (UserError, ModuleNotFoundError, OSError) as error:
+    except (UserError, ModuleNotFoundError, OSError, MemoryError) as error:
         message = _describe(error)
         if message is None:
             raise
@@ -103,6 +103,8 @@ def _describe(error: Exception) -> str | None:
             f"the Python package {error.name} is not installed; install vxdist with its extra "
             f"`{extra}` (see the README)"
         )
+    if isinstance(error, MemoryError):
+        return "this machine has too little memory for that; `vxdist estimate` says what it takes"
     return describe_disk(error) if isinstance(error, OSError) else None
 
 

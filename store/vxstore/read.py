@@ -24,6 +24,7 @@ from vxstore.io.metadata import (
 from vxstore.io.storage import find_storage
 from vxstore.names import names_on_disk
 from vxstore.schema import FORMAT_NAME, FORMAT_VERSION
+from vxstore.sizes import check_sizes
 from vxstore.text import clean
 
 STATE_CREATING = "creating"
@@ -205,6 +206,7 @@ class Store:
         store = arrays.zarr_store(self.path, whole=whole)
         what = f"{self.path}/{group}".rstrip("/")
         dataset = _open_group(what, store, group)
+        check_sizes(what, dataset)
         num_experts = experts.count_experts(root["attributes"])
         if group in ("", "record"):
             experts.check_layout(what, dataset, num_experts)

@@ -12,6 +12,23 @@ def clean(text: object) -> str:
     return UNSAFE.sub("", re.sub(r"[\t\n\r\u2028\u2029]+", " ", str(text)))
 
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""How a cell begins that a spreadsheet computes, half and full width (OWASP, CSV injection)."""
+
+
+def as_cell(text: str, *, numbers: bool = False) -> str:
+    """`text` as a cell of a CSV file that no spreadsheet computes: an apostrophe before a formula.
+
+    With `numbers`, a text that is a number, as in a list of one, is left as it is.
+    """
+    if not text.lstrip(" \u00a0\u3000").startswith(_FORMULA):
+        return text
+    return text if numbers and _NUMBER.fullmatch(text) else f"'{text}"
+
+
+_NUMBER = re.compile(r"[-+]?\d+(\.\d+)?([eE][-+]?\d+)?( [-+]?\d+(\.\d+)?([eE][-+]?\d+)?)*")
+
+
 def plural(count: int, noun: str, nouns: str | None = None) -> str:
     """`1 part`, `2 parts`; `nouns` where the plural is not made with an s."""
     return f"{count:,} {noun if count == 1 else nouns or f'{noun}s'}"

@@ -46,6 +46,9 @@ def _main(argv: Sequence[str] | None) -> int:
 
         print(f"error: {clean(error)}", file=sys.stderr)
         return USER_ERROR
+    except MemoryError:
+        print("error: this machine has too little memory for that question", file=sys.stderr)
+        return USER_ERROR
     except BrokenPipeError:  # the reader, such as `head`, has left
         from vxstore.cli.output import drop_output
 

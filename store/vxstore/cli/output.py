@@ -18,7 +18,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from vxstore.text import UNSAFE, clean
+from vxstore.text import UNSAFE, as_cell, clean
 
 TINY = 1e-4
 """Smaller numbers are written with an exponent: six decimals would hide them."""
@@ -64,7 +64,7 @@ def _finite(data: Any) -> Any:
 def print_csv(header: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
     """Full precision; missing values are empty; list items are separated by spaces."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow([clean(name) for name in header])
+    writer.writerow([as_cell(clean(name)) for name in header])
     writer.writerows([_csv_cell(item) for item in row] for row in rows)
 
 
@@ -76,10 +76,12 @@ def print_csv_table(table: pd.DataFrame) -> None:
 
 def _csv_cell(item: Any) -> str:
     if isinstance(item, list | tuple):
-        return " ".join(map(_csv_cell, item))
+        return as_cell(" ".join(clean(_csv_cell(one)) for one in item), numbers=True)
     if item is None or (isinstance(item, float) and math.isnan(item)):
         return ""
-    return repr(float(item)) if isinstance(item, float) else clean(item)
+    if isinstance(item, float):
+        return repr(float(item))
+    return as_cell(clean(item)) if isinstance(item, str) else clean(item)
 
 
 def print_wrapped(console: Console, text: str) -> None:

@@ -15,10 +15,14 @@ from numpy.typing import NDArray
 from vxstore.claims import selected_with_claim
 from vxstore.declared import SELECTED
 from vxstore.errors import StoreError
+from vxstore.query import bounds
 from vxstore.query.lookup import Score, open_score
 from vxstore.query.ranking import Bools, Floats, layer_blocks, numbers, selections, took_part
 from vxstore.read import Store
 from vxstore.schema import POOLED
+
+PAIR_BYTES = 2 * (8 + 3)
+"""What two sides hold of a neuron, for one value and language: a number, and three of bool."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +67,7 @@ def compare(
     languages = _common(a, b, "language", _recorded(a), _recorded(b))
     if set(a.languages) == set(b.languages) and POOLED in a.languages:
         languages.append(POOLED)
-    side_a, side_b = (_read(score, values, languages) for score in (a, b))
-    by_value = a.ranking.by_value or b.ranking.by_value
+    selection, agreement = _compare(a, b, values, languages)
     return {
         "store_a": store_a.path,
         "score_a": a.name,
@@ -74,9 +77,31 @@ def compare(
         "ranked_by_b": b.ranking.array,
         "only_a": _only(a, b),
         "only_b": _only(b, a),
-        "selection": _overlap(side_a, side_b, values, languages),
-        "ranking": _agreement(side_a, side_b, values, languages, by_value=by_value),
+        "selection": pd.DataFrame(selection),
+        "ranking": pd.DataFrame(agreement),
     }
+
+
+def _compare(
+    a: Score, b: Score, values: Sequence[str], languages: Sequence[str]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows of the two tables, made of as many values of one language at a time as memory may hold:
+    a rank correlation needs all neurons at once.
+    """
+    by_value = a.ranking.by_value or b.ranking.by_value
+    neurons = a.data.sizes["layer"] * a.data.sizes["neuron"]
+    bounds.require_memory(a.store.path, "comparing", PAIR_BYTES * neurons, "compare with xarray")
+    step = max(1, bounds.MOST_BYTES // max(1, PAIR_BYTES * neurons))
+    selection: list[dict[str, Any]] = []
+    agreement: list[dict[str, Any]] = []
+    for language in languages:
+        for first in range(0, len(values), step):
+            some = values[first : first + step]
+            side_a, side_b = (_read(score, some, [language]) for score in (a, b))
+            selection += _overlap(side_a, side_b, some, [language])
+            if by_value or first == 0:
+                agreement += _agreement(side_a, side_b, some, [language], by_value=by_value)
+    return selection, agreement
 
 
 def _refuse_other_model(a: Store, b: Store) -> None:
@@ -153,7 +178,9 @@ def _read(score: Score, values: Sequence[str], languages: Sequence[str]) -> _Sid
     )
 
 
-def _overlap(a: _Side, b: _Side, values: Sequence[str], languages: Sequence[str]) -> pd.DataFrame:
+def _overlap(
+    a: _Side, b: _Side, values: Sequence[str], languages: Sequence[str]
+) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for g, language in enumerate(languages):
         for v, value in enumerate(values):
@@ -171,7 +198,7 @@ def _overlap(a: _Side, b: _Side, values: Sequence[str], languages: Sequence[str]
             claimed = [side.claimed_GVLN for side in (a, b)]
             of_cell = [None if of is None else of[g, v] for of in claimed]
             rows[-1] |= {f"claimed_{side}": number for side, number in _count(*of_cell).items()}
-    return pd.DataFrame(rows)
+    return rows
 
 
 def _count(a_LN: Bools | None, b_LN: Bools | None) -> dict[str, int]:
@@ -183,7 +210,7 @@ def _count(a_LN: Bools | None, b_LN: Bools | None) -> dict[str, int]:
 
 def _agreement(
     a: _Side, b: _Side, values: Sequence[str], languages: Sequence[str], *, by_value: bool
-) -> pd.DataFrame:
+) -> list[dict[str, Any]]:
     """Rank correlations of each language; of each value too, if either score ranks by value."""
     rows = []
     for g, language in enumerate(languages):
@@ -201,7 +228,7 @@ def _agreement(
                     "passed_spearman": spearman(key_a_LN[passed_LN], key_b_LN[passed_LN]),
                 }
             )
-    return pd.DataFrame(rows)
+    return rows
 
 
 def _ranking(of_value_VLN: NDArray[Any], v: int) -> NDArray[Any]:

@@ -16,6 +16,7 @@ from vxstore.claims import ORDER, Claims, find_levels
 from vxstore.declared import SELECTED
 from vxstore.errors import StoreError
 from vxstore.io.metadata import OTHERS, read_root
+from vxstore.query.bounds import require_rows
 from vxstore.query.claimed import level_columns
 from vxstore.query.dilemmas import dilemma_rows
 from vxstore.query.effects import effect_rows
@@ -121,12 +122,15 @@ def selected_rows(
     found = open_score(store, score)
     values = pick(store, "value", values, found.values, found.values)
     languages = pick(store, "language", languages, found.languages, found.recorded)
-    blocks = list(_selected_blocks(found, values, languages))
-    rows = pd.DataFrame({key: np.concatenate([b[key] for b in blocks]) for key in blocks[0]})
-    rows = rows.sort_values(["language", "value"], kind="stable", ignore_index=True)
-    rows["language"] = _labels(rows.language, languages)
-    rows["value"] = _labels(rows.value, values)
-    return rows
+    blocks, rows = [], 0
+    for block in _selected_blocks(found, values, languages):
+        blocks.append(block)
+        require_rows(store.path, rows := rows + len(block["neuron"]))
+    table = pd.DataFrame({key: np.concatenate([b[key] for b in blocks]) for key in blocks[0]})
+    table = table.sort_values(["language", "value"], kind="stable", ignore_index=True)
+    table["language"] = _labels(table.language, languages)
+    table["value"] = _labels(table.value, values)
+    return table
 
 
 def _selected_blocks(

@@ -13,7 +13,7 @@ import pandas as pd
 
 from vxstore.errors import StoreError
 from vxstore.io.scratch import write_whole
-from vxstore.text import clean
+from vxstore.text import as_cell, clean
 
 ENDINGS = (".parquet", ".csv", ".json")
 
@@ -48,8 +48,8 @@ def write_json(out: str, content: Mapping[str, Any]) -> None:
 def write_rows(out: str, ending: str, blocks: Iterable[pd.DataFrame]) -> int:
     """Write tables of the same columns one after another; returns the number of rows.
 
-    CSV has full precision, and no control characters in names and labels; Parquet has a row group
-    per table.
+    CSV has full precision, no control characters in names and labels, and an apostrophe before
+    those that a spreadsheet would take for a formula; Parquet has a row group per table.
     """
     with _whole(out) as partial:
         write = _write_parquet if ending == ".parquet" else _write_csv
@@ -60,13 +60,18 @@ def _write_csv(partial: Path, blocks: Iterable[pd.DataFrame]) -> int:
     rows = 0
     with partial.open("w", encoding="utf-8", errors="backslashreplace", newline="") as opened:
         for number, block in enumerate(blocks):
-            labels = block.select_dtypes("category")
-            cleaned = {str(name): labels[name].map(clean).astype(object) for name in labels}
-            block.assign(**cleaned).rename(columns=clean).to_csv(
+            labels = block.select_dtypes(["category", "object", "string"])
+            cleaned = {str(name): labels[name].map(_cell).astype(object) for name in labels}
+            block.assign(**cleaned).rename(columns=_cell).to_csv(
                 opened, index=False, header=number == 0, lineterminator="\n"
             )
             rows += len(block)
     return rows
+
+
+def _cell(item: Any) -> Any:
+    """A text as a cell that no spreadsheet computes; numbers as they are."""
+    return as_cell(clean(item)) if isinstance(item, str) else item
 
 
 def _write_parquet(partial: Path, blocks: Iterable[pd.DataFrame]) -> int:

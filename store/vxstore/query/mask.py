@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from vxstore.declared import SELECTED
 from vxstore.experts import count_experts
 from vxstore.mask_file import MASK_FORMAT, MASK_VERSION
+from vxstore.query.bounds import require_memory, require_rows
 from vxstore.query.lookup import open_score, pick, reading
 from vxstore.read import Store
 
@@ -29,8 +30,11 @@ def mask(
     found = open_score(store, score)
     values = pick(store, "value", values, found.values, found.values)
     languages = pick(store, "language", languages, found.languages, found.recorded)
+    size = found.data[SELECTED].nbytes
+    require_memory(store.path, SELECTED, size, "export .csv, or fewer values")
     with reading(store, SELECTED):
         selected = found.data[SELECTED].load().sel(value=values, language=languages)
+    require_rows(store.path, int(selected.sum()))
     num_experts = count_experts(store.attrs)
     selected_VGLN = selected.transpose("value", "language", "layer", "neuron").values
     return {

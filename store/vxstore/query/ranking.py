@@ -4,7 +4,6 @@ L: layer, N: neuron, V: value (1 long where all values share one ranking), G: la
 the neurons found.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,12 +12,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from vxstore.declared import SELECTED, Ranking, require_labels
+from vxstore.query.bounds import require_memory
 from vxstore.query.lookup import Score, open_root, reading
 from vxstore.quotients import quotient
 from vxstore.text import listing
 
-BLOCK_BYTES = 64 << 20
-"""Aim for the size of the layers of one array in memory."""
+BLOCK_BYTES = 128 << 20
+"""Aim for the size of the layers of all arrays in memory; half the bound is for one layer."""
 COLUMNS = (
     "language", "value", "layer", "neuron", "expert", "unit", "token_count", "routed_count",
     "active_count", "probability", "mean_activation", "mean_other_probability", "value_count",
@@ -39,10 +39,13 @@ def column(array: str) -> str:
 def layer_blocks(score: Score, *names: str) -> Iterator[tuple[int, xr.Dataset]]:
     """These arrays of a score, as many layers at a time as `BLOCK_BYTES` hold; first layer, block.
 
-    Raises StoreError if a chunk is damaged.
+    Raises StoreError if a chunk is damaged, or one layer is too much.
     """
-    sizes = [score.data.sizes[dim] for dim in ("neuron", "value", "language")]
-    step = max(1, BLOCK_BYTES // (8 * max(1, math.prod(sizes))))
+    layer = sum(score.data[name].nbytes for name in names) // max(1, score.data.sizes["layer"])
+    require_memory(
+        score.store.path, f"one layer of {listing(names)}", 2 * layer, "read them with xarray"
+    )
+    step = max(1, BLOCK_BYTES // max(1, layer))
     for first in range(0, score.data.sizes["layer"], step):
         with reading(score.store, listing(names, "or")):
             block = score.data[list(names)].isel(layer=slice(first, first + step)).load()

@@ -5,7 +5,7 @@ L: layer, N: neuron, V: value, G: language, K: one of the neurons found.
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from vxstore import experts
 from vxstore.claims import LISTED, ORDER, Claim, Claims, find_levels, has_claim
 from vxstore.declared import SELECTED, Ranking
+from vxstore.query.candidates import Candidates, joined
 from vxstore.query.claimed import T_VALUE, level_columns, require_claim
 from vxstore.query.lookup import Score, open_score, require_known
 from vxstore.query.ranking import (
@@ -31,23 +32,6 @@ from vxstore.query.ranking import (
     took_part,
 )
 from vxstore.read import Store
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Candidates:
-    """Neurons of one language, by layer and neuron; `member_KV` are the values they belong to.
-
-    `number_K` is what the score ranks by, `ranked_K` whether it ranks the neuron; `shown_K` holds
-    further numbers, by the array they are from: the best over values.
-    """
-
-    layer_K: NDArray[np.int64]
-    neuron_K: NDArray[np.int64]
-    member_KV: Bools
-    number_K: Floats
-    ranked_K: Bools
-    level_K: NDArray[np.int8]
-    shown_K: Mapping[str, Floats]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,8 +89,8 @@ def top(
         require_known(store, "language", language, found.languages)
     wanted = found.recorded if language is None else [language]
     asked = _ask(found, None if value is None else found.values.index(value), level)
-    candidates = _candidates(found, wanted, asked)
-    by_t = T_VALUE in asked.shown and not all(of.ranked_K.all() for of in candidates)
+    candidates, all_ranked = _candidates(found, wanted, asked, k)
+    by_t = T_VALUE in asked.shown and not all_ranked
     frames = [
         _first(found, name, chosen, asked, k, by_t=by_t)
         for name, chosen in zip(wanted, candidates, strict=True)
@@ -124,18 +108,45 @@ def _ask(score: Score, at: int | None, level: int) -> _Asked:
     return _Asked(at=at, claim=claim, claims=score.claims, ranking=ranking, shown=shown)
 
 
-def _candidates(score: Score, languages: Sequence[str], asked: _Asked) -> list[_Candidates]:
-    """The neurons of each language."""
+def _candidates(
+    score: Score, languages: Sequence[str], asked: _Asked, k: int
+) -> tuple[list[Candidates], bool]:
+    """Of the neurons of each language, those that may be among the first `k`; and whether the score
+    ranks all of them.
+
+    Of a selection of all neurons, which no memory need hold, only these are kept from block to
+    block.
+    """
     language_G = [score.languages.index(name) for name in languages]
-    pieces: list[list[_Candidates]] = [[] for _ in languages]
+    kept: list[Candidates | None] = [None for _ in languages]
+    all_ranked = True
     for first, block in layer_blocks(score, *asked.arrays):
-        for found, g in zip(pieces, language_G, strict=True):
+        for n, g in enumerate(language_G):
             piece = _of_block(block.isel(language=[g]), asked)
-            found.append(dataclasses.replace(piece, layer_K=piece.layer_K + first))
-    return [_joined(found) for found in pieces]
+            all_ranked &= bool(piece.ranked_K.all())
+            piece = dataclasses.replace(piece, layer_K=piece.layer_K + first)
+            before = kept[n]
+            kept[n] = _first_of(piece if before is None else joined(before, piece), asked, k)
+    return [of for of in kept if of is not None], all_ranked
 
 
-def _of_block(block: xr.Dataset, asked: _Asked) -> _Candidates:
+def _first_of(found: Candidates, asked: _Asked, k: int) -> Candidates:
+    """The first `k` by the score, and the first `k` by t, in the order that they are in."""
+    keys = [
+        _key(found, asked, by_t=by_t)
+        for by_t in (False, True)
+        if T_VALUE in asked.shown or not by_t
+    ]
+    first = [np.argsort(key, kind="stable")[:k] for key in keys]
+    return found.take(np.unique(np.concatenate(first)))
+
+
+def _key(found: Candidates, asked: _Asked, *, by_t: bool) -> Floats:
+    """Lowest for the neuron that is first."""
+    return -found.shown_K[T_VALUE] if by_t else asked.ranking.sign * found.number_K
+
+
+def _of_block(block: xr.Dataset, asked: _Asked) -> Candidates:
     """The candidates of some layers of one language."""
     ranking, at = asked.ranking, asked.at
     claim = asked.claim
@@ -150,7 +161,7 @@ def _of_block(block: xr.Dataset, asked: _Asked) -> _Candidates:
     chosen_KV = member_KV if at is None else member_KV & (np.arange(member_KV.shape[1]) == at)
     ranked_KV = np.ones_like(chosen_KV) if claim is None else pick(took_part(block, ranking))
     level_KV = np.where(chosen_KV, pick(find_levels(block, asked.claims)), LISTED)
-    return _Candidates(
+    return Candidates(
         layer_K=layer_K,
         neuron_K=neuron_K,
         member_KV=member_KV,
@@ -166,17 +177,6 @@ def _of_block(block: xr.Dataset, asked: _Asked) -> _Candidates:
     )
 
 
-def _joined(pieces: Sequence[_Candidates]) -> _Candidates:
-    names = [field.name for field in dataclasses.fields(_Candidates) if field.name != "shown_K"]
-    return _Candidates(
-        **{n: np.concatenate([getattr(p, n) for p in pieces]) for n in names},
-        shown_K={
-            name: np.concatenate([piece.shown_K[name] for piece in pieces])
-            for name in pieces[0].shown_K
-        },
-    )
-
-
 def _best(number_KV: NDArray[Any], chosen_KV: Bools, sign: int) -> Floats:
     """Of the values chosen for each neuron, the number that is best: lowest if `sign` is 1."""
     key_KV = np.where(chosen_KV, sign * number_KV.astype(np.float64), np.nan)
@@ -184,11 +184,10 @@ def _best(number_KV: NDArray[Any], chosen_KV: Bools, sign: int) -> Floats:
 
 
 def _first(
-    score: Score, language: str, found: _Candidates, asked: _Asked, k: int, *, by_t: bool
+    score: Score, language: str, found: Candidates, asked: _Asked, k: int, *, by_t: bool
 ) -> pd.DataFrame:
     """`top` of one language."""
-    key_K = -found.shown_K[T_VALUE] if by_t else asked.ranking.sign * found.number_K
-    order_K = np.argsort(key_K, kind="stable")[:k]
+    order_K = np.argsort(_key(found, asked, by_t=by_t), kind="stable")[:k]
     layer_K, neuron_K = found.layer_K[order_K], found.neuron_K[order_K]
     level_K = found.level_K[order_K].astype(np.int64)
     table = pd.DataFrame(
