@@ -60,7 +60,10 @@ class Trial:
             print(f"warning: {found}; {self._advise()}", file=sys.stderr, flush=True)
 
     def _measure(self, model: PreTrainedModel) -> tuple[np.ndarray, torch.Tensor]:
-        """Probability of the answers (B,), and of each next token (B, W), on the CPU."""
+        """Probability of the answers (B,), and of each next token (B, W), on the CPU.
+
+        Raises UserError if one is not finite.
+        """
         lengths = [len(question.token_ids_T) for question in self.questions]
         mass_B = np.zeros(len(lengths))
         rows: dict[int, torch.Tensor] = {}
@@ -74,6 +77,11 @@ class Trial:
                 answers = [token for of in self.questions[n].answers for token in of]
                 mass_B[n] = float(probability_W[answers].sum())
                 rows[n] = probability_W
+        if not np.isfinite(mass_B).all():
+            raise UserError(
+                "evaluate: in a trial the intact model's probabilities are not finite (NaN or "
+                "infinite); try model.dtype float32, or check the weights"
+            )
         return mass_B, torch.stack([rows[n] for n in range(len(lengths))])
 
     def _describe(

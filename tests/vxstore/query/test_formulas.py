@@ -14,6 +14,8 @@ from vxstore.text import as_cell
 
 HARM = ("=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", " =1+1", "＝1+1", "\t=1", "\r=1")
 
+NUMBERS = {"active_count", "token_count", "mean_activation", "activation_sum"}
+
 
 @pytest.mark.parametrize("text", HARM)
 def test_what_a_spreadsheet_would_compute(text: str) -> None:
