@@ -1,6 +1,6 @@
 """How much a question to a store may hold in memory: a small file can declare, lawfully, a giant.
 
-FORMAT.md, "What a reader needs", says so to others.
+FORMAT.md, "Chunks and codecs", says so to others.
 """
 
 from vxstore.errors import StoreError
