@@ -122,15 +122,25 @@ def selected_rows(
     found = open_score(store, score)
     values = pick(store, "value", values, found.values, found.values)
     languages = pick(store, "language", languages, found.languages, found.recorded)
-    blocks, rows = [], 0
-    for block in _selected_blocks(found, values, languages):
-        blocks.append(block)
-        require_rows(store.path, rows := rows + len(block["neuron"]))
+    _require_few(found, values, languages)
+    blocks = list(_selected_blocks(found, values, languages))
     table = pd.DataFrame({key: np.concatenate([b[key] for b in blocks]) for key in blocks[0]})
     table = table.sort_values(["language", "value"], kind="stable", ignore_index=True)
     table["language"] = _labels(table.language, languages)
     table["value"] = _labels(table.value, values)
     return table
+
+
+def _require_few(score: Score, values: Sequence[str], languages: Sequence[str]) -> None:
+    """Raise StoreError if more is selected than is listed, before any of it is in a table."""
+    chosen: dict[str, Any] = {
+        "value": [score.values.index(name) for name in values],
+        "language": [score.languages.index(name) for name in languages],
+    }
+    rows = 0
+    for _, block in layer_blocks(score, SELECTED):
+        rows += int(selections(block.isel(chosen)).sum())
+        require_rows(score.store.path, rows)
 
 
 def _selected_blocks(

@@ -41,7 +41,8 @@ def test_cells_of_files_and_of_the_terminal(
         table = list(csv.DictReader(io.StringIO(text)))
         assert {row["value"] for row in table} == {f"'{value}", "calm"}
         for row in table:
-            for name in ("active_count", "token_count", "mean_activation"):
-                if name in row:
-                    float(row[name])  # numbers stay numbers, those below zero too
-    assert any(float(row["mean_activation"]) < 0 for row in table)
+            for name in NUMBERS & set(row):
+                float(row[name])  # numbers stay numbers
+    with (tmp_path / "a.csv").open(encoding="utf-8") as file:
+        sums = [float(row["activation_sum"]) for row in csv.DictReader(file)]
+    assert min(sums) < 0, "those below zero too"

@@ -99,8 +99,8 @@ def test_what_is_listed_is_bounded(
 
 @pytest.fixture(scope="module")
 def giant(tmp_path_factory: pytest.TempPathFactory, make_store: Callable[..., str]) -> Path:
-    """A store of 64 layers of a million neurons, three values and two languages; all selected, all
-    chunks alike. Its files are links to one another on disk: 400 million numbers in some MB."""
+    """A store of 16 layers of a million neurons, three values and two languages: all selected, all
+    chunks alike. 100 million numbers of each array in some MB."""
     path = Path(make_store())
     write_all_selected(str(path))
     root = json.loads((path / "zarr.json").read_text())
@@ -108,7 +108,7 @@ def giant(tmp_path_factory: pytest.TempPathFactory, make_store: Callable[..., st
         root["attributes"].pop(key, None)
     root.pop("consolidated_metadata", None)
     (path / "zarr.json").write_text(json.dumps(root))
-    layers, neurons = 64, 1 << 20
+    layers, neurons = 16, 1 << 20
     for group in (
         zarr.open_group(path, mode="r+"),
         zarr.open_group(path, mode="r+", path="scores/all"),
@@ -169,7 +169,8 @@ def test_questions_to_a_giant(command: str, giant: Path, tmp_path: Path) -> None
         timeout=250,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY)),
     )
-    assert done.returncode in (0, 2), done.stderr
+    listed = command in ("export", "null")  # too many, and not tested
+    assert done.returncode in ((0, 2) if listed else (0,)), done.stderr
     assert "Traceback" not in done.stderr
     assert "too little memory" not in done.stderr
     if done.returncode == 2:
