@@ -66,7 +66,8 @@ def test_the_store_opens_as_a_user_opens_it(store: Path) -> None:
 def test_the_same_again_does_no_model_work(store: Path, environ: dict[str, str]) -> None:
     said = start(["vxdist", "run", *DEMO, *SHORT, "--store", str(store)], environ)
     assert "all 72 parts are recorded already; no model work" in said
-    assert "evaluation/choice exists already; no model work" in said
+    for outcome in ("choice", "likelihood"):
+        assert f"evaluation/{outcome} exists already; no model work" in said
     assert "converting" not in said
 
 
@@ -108,10 +109,11 @@ def test_the_null_is_shown(store: Path) -> None:
 
 
 def test_the_effects_are_there(store: Path) -> None:
-    effect = vxstore.open(str(store)).effect("choice").load()
-    assert effect.mean_shift.shape == (2, 2, 2)
-    assert np.isfinite(effect.mean_shift).all()
-    assert (effect.masked_count > 0).all()
+    for outcome in ("choice", "likelihood"):
+        effect = vxstore.open(str(store)).effect(outcome).load()
+        assert effect.mean_shift.shape == (2, 2, 2)
+        assert np.isfinite(effect.mean_shift).all()
+        assert (effect.masked_count > 0).all()
     evaluation = vxstore.open(str(store)).evaluation("choice").load()
     assert (evaluation.option_mass.values > 0.05).all()  # it does answer with a letter
 
