@@ -158,7 +158,8 @@ def judge_attributed(
         for name in ("p_attributed", "warrant_r", "warrant_slope")
     }
     variance_MVG = np.full(shift_MVG.shape, np.nan)
-    for cell in np.ndindex(*shift_MVG.shape):
+    is_judged_MVG = ~np.isnan(shift_MVG) & (arrays["masked_count"] > 0)[:, None]
+    for cell in zip(*np.nonzero(is_judged_MVG), strict=True):
         of: Fit = fit(draw_MVGK[cell], predictions.draw_MVGK[cell])
         found["warrant_r"][cell], found["warrant_slope"][cell] = of.r, of.beta
         if of.warranted:
@@ -169,7 +170,7 @@ def judge_attributed(
     warrant = {
         "attribution": predictions.name,
         "sets": predictions.set_MVGR.shape[-1],
-        "cells": int(np.count_nonzero(~np.isnan(shift_MVG))),
+        "cells": int(np.count_nonzero(is_judged_MVG)),
         "warranted": int(np.count_nonzero(~np.isnan(found["p_attributed"]))),
     }
     return found, warrant, variance_MVG

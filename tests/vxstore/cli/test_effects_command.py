@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import vxstore
+from vxdist.evaluate.attributed import Predictions
 from vxstore import query
 from vxstore.io import arrays
 from vxstore.io.metadata import commit
@@ -152,8 +153,6 @@ class TestTable:
 def predicted(make_store: MakeStore, add_effects: AddEffects) -> str:
     """A store whose first cell is predicted as it was measured, and others wrongly: in turn with
     the sign changed, three times too far, and all alike. For reading only."""
-    from vxdist.evaluate.attributed import Predictions
-
     path, controls = make_store(), 8
     draw_MVGK = np.broadcast_to(0.125 * (-1) ** (1 + np.arange(controls)), (2, 2, 2, controls))
     draw_MVGK = draw_MVGK * np.array([[[1, -1], [3, 0]], [[1, 1], [1, 1]]])[..., None]
@@ -187,6 +186,22 @@ class TestMatchedSets:
         assert told["warrant"] == warrant
         assert told["cells"][0]["p_attributed"] == pytest.approx(1 / 10_001)
         assert told["cells"][1]["p_attributed"] is None
+
+    def test_a_mask_without_a_neuron_is_no_cell(
+        self, ask: Ask, make_store: MakeStore, add_effects: AddEffects
+    ) -> None:
+        path = make_store()
+        shape = (2, 2, 2, 8)
+        of = Predictions(
+            name="choice-all",
+            draw_MVGK=np.broadcast_to(0.125 * (-1) ** (1 + np.arange(8)), shape),
+            set_MVGR=np.zeros(shape),
+        )
+        add_effects(path, controls=8, predictions=of, empty=("zeal",))
+        out = ask("effects", path)
+        assert "is warranted in 4 of 4 cells" in " ".join(out.split())
+        tables = out.partition("among matched sets\n")[2]
+        assert re.search(r"^zeal +calm +- +- +- +- +- *$", tables, re.M)
 
     def test_two_evaluations(self, ask: Ask, predicted: str, evaluated: str) -> None:
         out = ask("effects", evaluated, predicted)
