@@ -41,7 +41,8 @@ soak: .venv/ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile --soak 2 -m long
 	$(BIN)/python -m pytest -n 2 --dist load --soak 10 tests/end_to_end/test_kills.py \
 		tests/end_to_end/test_broken_off.py tests/end_to_end/test_zombies.py \
-		tests/vxstore/check/test_corruption.py tests/vxstore/test_state_machine.py
+		tests/vxstore/check/test_corruption.py tests/vxstore/check/test_exchanges.py \
+		tests/vxstore/test_state_machine.py
 
 clean:
 	rm -rf .venv runs
