@@ -15,7 +15,6 @@ from zarr.storage import WrapperStore
 from vxstore.io import in_flight, lock
 from vxstore.io.storage import is_url
 
-
 LOOK_SECONDS = 0.1
 """Age of a look at the lock that still counts, at a URL: a look takes as long as a file there."""
 
