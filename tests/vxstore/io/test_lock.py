@@ -270,7 +270,7 @@ def test_what_a_killed_run_had_not_written_whole_is_removed(tmp_path: Path) -> N
 def test_a_file_system_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lock is taken by one all the same."""
 
-    def link(*_: object) -> None:
+    def link(*_: object, **__: object) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", link)
