@@ -144,7 +144,10 @@ def break_off(how: str, where: str) -> "object":
         if event != "open" and event not in TOUCHES:
             return
         path = arguments[0]
-        if not isinstance(path, str | os.PathLike) or not os.fspath(path).startswith(under):
+        if not isinstance(path, str | os.PathLike):
+            return
+        # A store's files are opened by their names in folders that are open already.
+        if os.path.isabs(path) and not os.fspath(path).startswith(under):
             return
         writes = event != "open" or bool(int(str(arguments[2] or 0)) & WRITING)
         if not writes and not str(path).endswith(".lock"):

@@ -5,6 +5,7 @@ the store over, and finished: it must not write a byte of what it had begun.
 """
 
 import asyncio
+import time
 from collections.abc import Iterable
 
 from zarr.abc.store import Store as ZarrStore
@@ -12,6 +13,10 @@ from zarr.core.buffer import Buffer
 from zarr.storage import WrapperStore
 
 from vxstore.io import in_flight, lock
+from vxstore.io.storage import is_url
+
+LOOK_SECONDS = 0.1
+"""Age of a look at the lock that still counts, at a URL: a look takes as long as a file there."""
 
 
 class FencedStore(WrapperStore[ZarrStore]):
@@ -23,12 +28,21 @@ class FencedStore(WrapperStore[ZarrStore]):
     def __init__(self, store: ZarrStore, path: str) -> None:
         super().__init__(store)
         self._path, self._run = path, lock.own_run(path)
+        self._looked = -LOOK_SECONDS if is_url(path) else None
 
     def _with_store(self, store: ZarrStore) -> "FencedStore":
         return FencedStore(store, self._path)
 
     async def _require(self) -> None:
-        # In a thread, as reading may take as long as the network does.
+        if self._looked is not None:
+            # A process that was stopped for longer looks again: this clock goes on meanwhile.
+            if time.monotonic() - self._looked < LOOK_SECONDS:
+                return
+            now = time.monotonic()
+            await asyncio.to_thread(lock.require, self._path, self._run)
+            self._looked = now
+            return
+        # In a thread, as a network file system may be slow too.
         await asyncio.to_thread(lock.require, self._path, self._run)
 
     async def set(self, key: str, value: Buffer) -> None:
