@@ -46,10 +46,9 @@ def _run(model: PreTrainedModel, batch: Batch, **settings: Any) -> torch.Tensor:
     return logits
 
 
-def log_likelihoods(
-    model: PreTrainedModel, batch: Batch, first: Sequence[int]
-) -> NDArray[np.float64]:
-    """Log-likelihood (Q,), in nats, of each text's tokens from number `first` on (at least 1)."""
+def log_likelihoods(model: PreTrainedModel, batch: Batch, first: Sequence[int]) -> torch.Tensor:
+    """Log-likelihood (Q,), in nats and float64, of each text's tokens from number `first` on (at
+    least 1); with their graph, if gradients are on."""
     device = batch.token_ids_BT.device
     spans = [
         (b, torch.as_tensor(place_T[start - 1 :], device=device))
@@ -57,13 +56,13 @@ def log_likelihoods(
     ]
     kept_K = torch.unique(torch.cat([place_T[:-1] for _, place_T in spans]))
     logits_BKW = _run(model, batch, logits_to_keep=kept_K)
-    found_Q = np.zeros(len(spans))
-    for q, (b, place_T) in enumerate(spans):
+    found = []
+    for b, place_T in spans:
         kept_T = torch.searchsorted(kept_K, place_T[:-1])
         log_p_TW = logits_BKW[b, kept_T].float().log_softmax(-1)
         next_T = batch.token_ids_BT[b, place_T[1:]]
-        found_Q[q] = float(log_p_TW.gather(-1, next_T[:, None]).double().sum())
-    return found_Q
+        found.append(log_p_TW.gather(-1, next_T[:, None]).double().sum())
+    return torch.stack(found)
 
 
 def compare(

@@ -157,7 +157,8 @@ class Likelihood:
         """The log-likelihood of each question's option."""
         from vxdist.asking.logits import log_likelihoods
 
-        found_B = log_likelihoods(model, batch, [question.first for question in questions])
+        first = [question.first for question in questions]
+        found_B = log_likelihoods(model, batch, first).cpu().numpy()
         after_B = np.array([question.after_dilemma for question in questions])
         characters_B = np.array([question.characters for question in questions], dtype=np.float64)
         return {
@@ -175,7 +176,7 @@ class Likelihood:
         self, model: "PreTrainedModel", batch: "Batch", questions: Sequence[OptionQuestion]
     ) -> "torch.Tensor":
         """What each question's option adds to the log-odds of its dilemma, (B,), as normalised."""
-        from vxdist.asking.graph import log_likelihoods
+        from vxdist.asking.logits import log_likelihoods
 
         found_B = log_likelihoods(model, batch, [question.first for question in questions])
         return found_B * found_B.new_tensor([self._weight(question) for question in questions])
