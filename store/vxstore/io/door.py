@@ -36,7 +36,10 @@ def write(root: Path, name: str, data: Any, *, exclusive: bool = False) -> None:
     steps = split_name(root, name)
     if not steps:
         raise StoreError(f"{root}: found no name of a file to write")
-    root.mkdir(parents=True, exist_ok=True)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:  # which says of `name` that it is there
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(root)) from None
     with _opened(root, steps[:-1], make=True) as folders:
         partial = _write_partial(folders[-1], steps[-1], data)
         at = {"src_dir_fd": folders[-1], "dst_dir_fd": folders[-1]}
