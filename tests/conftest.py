@@ -19,7 +19,7 @@ FAMILIES: dict[str, dict[str, Any]] = json.loads(
 )
 """Small configurations: three layers of 48 neurons, 512 tokens."""
 ONE_EACH = {
-    *("bloom", "ctrl", "falcon_h1", "gptj", "mpt", "nemotron", "persimmon", "phi", "phi3"),
+    *("bloom", "falcon_h1", "gptj", "mpt", "nemotron", "persimmon", "phi", "phi3"),
     *("qwen3_moe", "recurrent_gemma", "stablelm", "starcoder2", "xglm"),
 }
 """A family of each layout."""

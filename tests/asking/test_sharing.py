@@ -16,8 +16,9 @@ from vxdist.asking.logits import last_logits, log_likelihoods
 from vxdist.asking.sharing import can_share
 from vxdist.runtime.work import Batch, make_batch
 
-ALONE = {"bloom"}
-"""Families whose attention takes no mask of its own for each text."""
+ALONE = {"bloom", "falcon_h1", "mpt", "recurrent_gemma"}
+"""Families whose attention takes no mask of its own for each text, or that carry a state from token to
+token."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ GELU_TANH = (
     "vaultgemma"
 )
 GELU_ERF = "biogpt falcon gpt_neox gpt_neox_japanese mpt xglm"
-RELU = "ctrl opt"
+RELU = "opt"
 SQUARED_RELU = "arcee fuyu jais2 nanochat nemotron persimmon"
 PLAIN_ROUTERS = "flex_olmo mixtral olmoe qwen3_moe"
 """Families whose experts are those of the largest products with a matrix."""
@@ -48,7 +48,6 @@ FIRST: dict[str, Callable[[Any], Any]] = {
     "gated, feed_forward": lambda layer: layer.feed_forward.gate_proj,
     "gated, mlp_block": lambda layer: layer.mlp_block.gate_proj,
     "MPT": lambda layer: layer.ffn.up_proj,
-    "CTRL": lambda layer: layer.ffn[0],
     "experts": lambda layer: layer.mlp.experts,
 }
 """The module that reads what the neurons read."""

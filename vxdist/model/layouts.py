@@ -206,13 +206,6 @@ LAYOUTS = (
         families=("mpt",),
     ),
     Layout(
-        name="CTRL",
-        first=("ffn.0",),
-        activation="ffn.1",
-        output="ffn.2",
-        families=("ctrl",),
-    ),
-    Layout(
         name="experts",
         gated=True,
         first=("mlp.experts",),
