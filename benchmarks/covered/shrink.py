@@ -63,10 +63,10 @@ MORE: Mapping[str, Mapping[str, Any]] = {
     "minicpm3": {"head_dim": 8},
     "ministral": {"rope_parameters": ROPE},
     "qwen2": {"vocab_size": 520},
-    **dict.fromkeys(
-        ("qwen2_vl", "qwen2_5_vl"),
-        {"text_config": {"rope_parameters": ROPE | {"mrope_section": [2, 3, 3]}}},
-    ),
+    **{
+        name: {"text_config": {"rope_parameters": ROPE | {"mrope_section": [2, 3, 3]}}}
+        for name in ("qwen2_vl", "qwen2_5_vl")
+    },
     "youtu": {"head_dim": 8},
 }
 """What some types need besides."""
