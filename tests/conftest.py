@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 
-from vxdist.model.layouts import LAYOUTS
-
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 VALUES = ("kindness", "candour", "thrift")
@@ -20,8 +18,17 @@ FAMILIES: dict[str, dict[str, Any]] = json.loads(
     Path(__file__).with_name("data").joinpath("families.json").read_text()
 )
 """Small configurations: three layers of 48 neurons, 512 tokens."""
-ONE_EACH = {layout.families[-1] for layout in LAYOUTS}
+ONE_EACH = {
+    *("bloom", "falcon_h1", "gptj", "mpt", "nemotron", "persimmon", "phi", "phi3"),
+    *("qwen3_moe", "recurrent_gemma", "stablelm", "starcoder2", "xglm"),
+}
 """A family of each layout."""
+COMMON = {
+    *("apertus", "gemma3", "gemma4_text", "glm4", "gpt2", "gpt_neox", "llama", "minimax"),
+    *("mistral", "mixtral", "olmo2", "olmoe", "opt", "qwen2", "qwen3", "qwen3_5_text", "zaya"),
+    *ONE_EACH,
+}
+"""Families whose models are used most, or that differ most; the others are tested in a soak."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -52,19 +59,20 @@ def families() -> list[str]:
     return list(FAMILIES)
 
 
-@pytest.fixture(scope="session", params=FAMILIES)
+def _families(quick: set[str]) -> list[Any]:
+    """All families; those that are not quick are long."""
+    return [
+        pytest.param(name, marks=[] if name in quick else [pytest.mark.long]) for name in FAMILIES
+    ]
+
+
+@pytest.fixture(scope="session", params=_families(COMMON))
 def family(request: pytest.FixtureRequest) -> str:
-    """Every supported family in turn."""
+    """The most common families in turn; in a soak every one."""
     return str(request.param)
 
 
-@pytest.fixture(
-    scope="session",
-    params=[
-        pytest.param(name, marks=[] if name in ONE_EACH else [pytest.mark.long])
-        for name in FAMILIES
-    ],
-)
+@pytest.fixture(scope="session", params=_families(ONE_EACH))
 def layout_family(request: pytest.FixtureRequest) -> str:
     """One family of each layout in turn; in a soak every one."""
     return str(request.param)

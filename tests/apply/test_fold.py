@@ -29,7 +29,10 @@ from vxdist.output import Output
 TOKENS_BT = torch.randint(3, 512, (3, 11), generator=torch.Generator().manual_seed(1))
 LAYERS, NEURONS = 3, 48
 CUT = {0: np.array([0, 5, 30, 47]), 2: np.arange(24)}
-BIASED = "bloom codegen gpt2 gpt_bigcode gpt_neo gpt_neox gptj opt persimmon phi starcoder2 xglm"
+BIASED = (
+    "biogpt bloom codegen fuyu gpt-sw3 gpt2 gpt_bigcode gpt_neo gpt_neox gptj jais2 opt persimmon "
+    "phi starcoder2 xglm"
+)
 """Families whose down projection reads the activations alone, and has a bias."""
 
 

@@ -16,8 +16,12 @@ from vxdist.asking.logits import last_logits, log_likelihoods
 from vxdist.asking.sharing import can_share
 from vxdist.runtime.work import Batch, make_batch
 
-ALONE = {"bloom"}
-"""Families whose attention takes no mask of its own for each text."""
+ALONE = {
+    *("bamba", "bloom", "falcon_h1", "minimax", "mpt", "olmo_hybrid", "qwen3_5", "qwen3_5_text"),
+    *("recurrent_gemma", "zaya"),
+}
+"""Families whose attention takes no mask of its own for each text, or that carry a state from token
+to token."""
 
 
 @dataclass(frozen=True)

@@ -18,15 +18,22 @@ from vxdist.hooks.counter import Counter
 from vxdist.hooks.measures import choose
 from vxdist.hooks.selftest import check_hook_points
 from vxdist.model.hook_points import find_hook_points
-from vxdist.model.layouts import LAYOUTS
+from vxdist.model.layouts import LAYERS, LAYOUTS
 from vxstore.statistics import DEFAULT
 
 TOKENS_BT = torch.randint(3, 512, (3, 11), generator=torch.Generator().manual_seed(1))
 CPU = torch.device("cpu")
 
-GELU_TANH = "bloom codegen gemma gemma2 gemma3 gemma3_text gpt2 gpt_bigcode gpt_neo gptj phi"
-GELU_ERF = "falcon gpt_neox xglm"
-SQUARED_RELU = "arcee nemotron persimmon"
+GELU_TANH = (
+    "bloom codegen gemma gemma2 gemma3 gemma3_text gemma3n_text gemma4 gemma4_text gemma4_unified "
+    "gemma4_unified_text gpt-sw3 gpt2 gpt_bigcode gpt_neo gptj phi recurrent_gemma starcoder2 "
+    "vaultgemma"
+)
+GELU_ERF = "biogpt falcon gpt_neox gpt_neox_japanese mpt xglm"
+RELU = "opt"
+SQUARED_RELU = "arcee fuyu jais2 nanochat nemotron persimmon"
+PLAIN_ROUTERS = "flex_olmo mixtral olmoe qwen3_moe"
+"""Families whose experts are those of the largest products with a matrix."""
 
 FIRST: dict[str, Callable[[Any], Any]] = {
     "gated": lambda layer: layer.mlp.gate_proj,
@@ -38,7 +45,10 @@ FIRST: dict[str, Callable[[Any], Any]] = {
     "GPT-J": lambda layer: layer.mlp.fc_in,
     "Phi": lambda layer: layer.mlp.fc1,
     "OPT": lambda layer: layer.fc1,
-    "experts": lambda layer: layer.mlp.gate,
+    "gated, feed_forward": lambda layer: layer.feed_forward.gate_proj,
+    "gated, mlp_block": lambda layer: layer.mlp_block.gate_proj,
+    "MPT": lambda layer: layer.ffn.up_proj,
+    "experts": lambda layer: layer.mlp.experts,
 }
 """The module that reads what the neurons read."""
 
@@ -53,7 +63,7 @@ def xielu(layer: Any, x: torch.Tensor) -> torch.Tensor:
 
 def function_of(family: str, layer: Any) -> Callable[[torch.Tensor], torch.Tensor]:
     """The activation function that the family's papers and configurations name."""
-    if family in GELU_TANH.split() or family == "starcoder2":
+    if family in GELU_TANH.split():
         return partial(F.gelu, approximate="tanh")
     if family in GELU_ERF.split():
         return F.gelu
@@ -61,11 +71,26 @@ def function_of(family: str, layer: Any) -> Callable[[torch.Tensor], torch.Tenso
         return lambda x: F.relu(x).square()
     if family == "apertus":
         return partial(xielu, layer)
-    return F.relu if family == "opt" else F.silu
+    return F.relu if family in RELU.split() else F.silu
 
 
 def layers_of(decoder: Any) -> Any:
-    return decoder.h if hasattr(decoder, "h") else decoder.layers
+    return next(getattr(decoder, name) for name in LAYERS if hasattr(decoder, name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Read:
+    """What a block reads, and the experts of each token."""
+
+    read_TD: torch.Tensor
+    expert_TK: torch.Tensor | None
+
+    def of(self, counted_T: torch.Tensor) -> "Read":
+        expert_TK = self.expert_TK
+        return Read(
+            read_TD=self.read_TD[counted_T],
+            expert_TK=None if expert_TK is None else expert_TK[counted_T],
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,28 +101,34 @@ class Plain:
     routed_TN: torch.Tensor
 
 
-def recompute(family: str, layout: str, layer: Any, read_TD: torch.Tensor) -> Plain:
+def recompute(family: str, layout: str, layer: Any, read: Read) -> Plain:
     function = function_of(family, layer)
     if layout == "experts":
-        return recompute_experts(layer.mlp, read_TD)
+        return recompute_experts(family, layer.mlp, read)
     first = FIRST[layout](layer)
     # GPT-2's Conv1D keeps its weight the other way round.
-    hidden_TN = read_TD @ (first.weight if hasattr(first, "nx") else first.weight.T)
+    hidden_TN = read.read_TD @ (first.weight if hasattr(first, "nx") else first.weight.T)
     if first.bias is not None:
         hidden_TN = hidden_TN + first.bias
     if layout == "gated, fused":
         hidden_TN = hidden_TN[:, : hidden_TN.shape[1] // 2]
+    if family == "falcon_h1":
+        hidden_TN = hidden_TN * layer.feed_forward.gate_multiplier
     activation_TN = function(hidden_TN)
     return Plain(activation_TN=activation_TN, routed_TN=torch.ones_like(activation_TN).bool())
 
 
-def recompute_experts(mlp: Any, read_TD: torch.Tensor) -> Plain:
+def recompute_experts(family: str, mlp: Any, read: Read) -> Plain:
     """Token by token, expert by expert."""
-    num_experts, num_units, top = 4, 12, 2
-    activation_TN = torch.zeros(len(read_TD), num_experts * num_units)
+    num_experts, num_units = 4, 12
+    assert read.expert_TK is not None
+    activation_TN = torch.zeros(len(read.read_TD), num_experts * num_units)
     routed_TN = torch.zeros_like(activation_TN).bool()
-    for token, read_D in enumerate(read_TD):
-        for expert in (mlp.gate.weight @ read_D).topk(top).indices.tolist():
+    for token, read_D in enumerate(read.read_TD):
+        experts = set(read.expert_TK[token].tolist())
+        if family in PLAIN_ROUTERS.split():
+            assert experts == set((mlp.gate.weight @ read_D).topk(2).indices.tolist())
+        for expert in experts:
             gate_UD = mlp.experts.gate_up_proj[expert][:num_units]
             at = slice(expert * num_units, (expert + 1) * num_units)
             activation_TN[token, at] = F.silu(gate_UD @ read_D)
@@ -105,15 +136,15 @@ def recompute_experts(mlp: Any, read_TD: torch.Tensor) -> Plain:
     return Plain(activation_TN=activation_TN, routed_TN=routed_TN)
 
 
-def what_neurons_read(decoder: Any, layout: str) -> list[torch.Tensor]:
+def what_neurons_read(decoder: Any, layout: str) -> list[Read]:
     """What each feed-forward block reads, in a run of its own."""
-    seen: list[torch.Tensor] = []
-    handles = [
-        FIRST[layout](layer).register_forward_pre_hook(
-            lambda _, args: seen.append(args[0].reshape(-1, args[0].shape[-1]))
-        )
-        for layer in layers_of(decoder)
-    ]
+    seen: list[Read] = []
+
+    def see(_: Any, args: tuple[torch.Tensor, ...]) -> None:
+        read_TD = args[0].reshape(-1, args[0].shape[-1])
+        seen.append(Read(read_TD=read_TD, expert_TK=args[1] if layout == "experts" else None))
+
+    handles = [FIRST[layout](layer).register_forward_pre_hook(see) for layer in layers_of(decoder)]
     decoder(input_ids=TOKENS_BT, use_cache=False)
     for handle in handles:
         handle.remove()
@@ -122,6 +153,14 @@ def what_neurons_read(decoder: Any, layout: str) -> list[torch.Tensor]:
 
 def test_every_family_is_tested(families: list[str]) -> None:
     assert sorted(f for layout in LAYOUTS for f in layout.families) == sorted(families)
+
+
+def test_a_family_of_each_layout_is_quick() -> None:
+    """conftest.py names them; the others are long."""
+    from tests.conftest import ONE_EACH
+
+    for layout in LAYOUTS:
+        assert ONE_EACH & set(layout.families), layout.name
 
 
 def test_counts_equal_a_plain_recomputation(family: str, make_model: Callable[[str], Any]) -> None:
@@ -133,8 +172,8 @@ def test_counts_equal_a_plain_recomputation(family: str, make_model: Callable[[s
     counted_T = torch.arange(TOKENS_BT.numel()) % 4 != 0
     reads = what_neurons_read(decoder, hook_points.layout.name)
     plain = [
-        recompute(family, hook_points.layout.name, layer, read_TD[counted_T])
-        for layer, read_TD in zip(layers_of(decoder), reads, strict=True)
+        recompute(family, hook_points.layout.name, layer, read.of(counted_T))
+        for layer, read in zip(layers_of(decoder), reads, strict=True)
     ]
     plain_LTN = torch.stack([p.activation_TN for p in plain])
     routed_LTN = torch.stack([p.routed_TN for p in plain])
@@ -147,7 +186,7 @@ def test_counts_equal_a_plain_recomputation(family: str, make_model: Callable[[s
     counts = counter.take()
     active_LN = counts.statistics["active_count"]
     assert 0 < active_LN.sum() < plain_LTN.numel()
-    is_relu = family == "opt" or family in SQUARED_RELU.split()
+    is_relu = family in (RELU + " " + SQUARED_RELU).split()
     near_LTN = (plain_LTN.abs() < 1e-5) & (plain_LTN != 0)
     unsure_LN = near_LTN.any(dim=1).numpy() & (not is_relu)
     expected_LN = (plain_LTN > 0).sum(1).numpy()
@@ -163,7 +202,8 @@ def test_counts_equal_a_plain_recomputation(family: str, make_model: Callable[[s
     if hook_points.num_experts:
         assert counts.routed_LE is not None
         np.testing.assert_array_equal(counts.routed_LE.repeat(12, axis=1), routed_LN.numpy())
-        assert (counts.routed_LE.sum(1) == 2 * int(counted_T.sum())).all()
+        per_token = hook_points.experts_per_token
+        assert (counts.routed_LE.sum(1) == per_token * int(counted_T.sum())).all()
     else:
         assert counts.routed_LE is None
 

@@ -8,12 +8,14 @@ In every layout below that function is a module of its own, so a hook sees the a
 import re
 from dataclasses import dataclass
 
-LAYERS = ("layers", "h")
+LAYERS = ("layers", "h", "blocks")
 """Attribute names that decoders use for their list of layers."""
 ROUTERS = ("mlp.gate", "mlp.router")
 """Modules that route tokens to experts."""
 NOT_FEED_FORWARD = re.compile(
     r"attn|attention|conv1d"
+    # State-space and recurrent layers beside, or in place of, attention.
+    r"|^mamba\.|^temporal_block\."
     # Gemma 3n and 4: predictions between streams, low-rank residuals, embeddings for each layer.
     r"|^altup\.|^laurel\.|^per_layer_(input_gate|projection)\."
 )
@@ -53,23 +55,45 @@ LAYOUTS = (
         families=(
             "cohere",
             "cohere2",
+            "cwm",
+            "diffllama",
+            "doge",
+            "ernie4_5",
+            "exaone4",
             "gemma",
             "gemma2",
             "gemma3",
             "gemma3_text",
+            "gemma3n_text",
+            "gemma4",
+            "gemma4_text",
+            "gemma4_unified",
+            "gemma4_unified_text",
             "granite",
+            "granite_swa",
+            "helium",
+            "hunyuan_v1_dense",
+            "hyperclovax",
+            "internlm3",
+            "iquestcoder",
             "llama",
+            "minicpm3",
             "ministral",
             "ministral3",
             "mistral",
             "olmo",
             "olmo2",
             "olmo3",
+            "olmo_hybrid",
             "qwen2",
             "qwen3",
+            "qwen3_5",
+            "qwen3_5_text",
             "seed_oss",
             "smollm3",
             "stablelm",
+            "vaultgemma",
+            "youtu",
         ),
     ),
     Layout(
@@ -78,28 +102,66 @@ LAYOUTS = (
         first=("mlp.gate_up_proj",),
         activation="mlp.activation_fn",
         output="mlp.down_proj",
-        families=("glm", "glm4", "phi3"),
+        families=(
+            "glm",
+            "glm4",
+            "phi3",
+            "phi4_multimodal",
+        ),
+    ),
+    Layout(
+        name="gated, feed_forward",
+        gated=True,
+        first=("feed_forward.gate_proj", "feed_forward.up_proj"),
+        activation="feed_forward.act_fn",
+        output="feed_forward.down_proj",
+        families=("bamba", "falcon_h1"),
+    ),
+    Layout(
+        name="gated, mlp_block",
+        gated=True,
+        first=("mlp_block.gate_proj", "mlp_block.up_proj"),
+        activation="mlp_block.act_fn",
+        output="mlp_block.down_proj",
+        families=("recurrent_gemma",),
     ),
     Layout(
         name="up and down",
         first=("mlp.up_proj",),
         activation="mlp.act_fn",
         output="mlp.down_proj",
-        families=("apertus", "arcee", "nemotron"),
+        families=(
+            "apertus",
+            "arcee",
+            "jais2",
+            "nemotron",
+        ),
     ),
     Layout(
         name="GPT-2",
         first=("mlp.c_fc",),
         activation="mlp.act",
         output="mlp.c_proj",
-        families=("gpt2", "gpt_bigcode", "gpt_neo", "starcoder2"),
+        families=(
+            "gpt-sw3",
+            "gpt2",
+            "gpt_bigcode",
+            "gpt_neo",
+            "starcoder2",
+        ),
     ),
     Layout(
         name="GPT-NeoX",
         first=("mlp.dense_h_to_4h",),
         activation="mlp.act",
         output="mlp.dense_4h_to_h",
-        families=("falcon", "gpt_neox", "persimmon"),
+        families=(
+            "falcon",
+            "fuyu",
+            "gpt_neox",
+            "gpt_neox_japanese",
+            "persimmon",
+        ),
     ),
     Layout(
         name="BLOOM",
@@ -120,14 +182,28 @@ LAYOUTS = (
         first=("mlp.fc1",),
         activation="mlp.activation_fn",
         output="mlp.fc2",
-        families=("phi",),
+        families=(
+            "nanochat",
+            "phi",
+        ),
     ),
     Layout(
         name="OPT",
         first=("fc1",),
         activation="activation_fn",
         output="fc2",
-        families=("opt", "xglm"),
+        families=(
+            "biogpt",
+            "opt",
+            "xglm",
+        ),
+    ),
+    Layout(
+        name="MPT",
+        first=("ffn.up_proj",),
+        activation="ffn.act",
+        output="ffn.down_proj",
+        families=("mpt",),
     ),
     Layout(
         name="experts",
@@ -135,7 +211,18 @@ LAYOUTS = (
         first=("mlp.experts",),
         activation="mlp.experts.act_fn",
         output="mlp.experts",
-        families=("mixtral", "olmoe", "qwen3_moe"),
+        families=(
+            "cohere2_moe",
+            "flex_olmo",
+            "mellum",
+            "minimax",
+            "minimax_m2",
+            "mixtral",
+            "olmoe",
+            "phimoe",
+            "qwen3_moe",
+            "zaya",
+        ),
         experts=True,
     ),
 )

@@ -24,6 +24,7 @@ from vxdist.errors import Stopped, UserError
 from vxdist.model.activation import find_fault, is_fixed
 from vxdist.model.checkpoint import compare, find_gaps, read_tensors, refuse_gaps
 from vxdist.model.hook_points import find_hook_points
+from vxdist.model.language import build, class_of, read_template
 from vxdist.model.sizes import check_buffers
 from vxdist.model.source import ModelSource
 
@@ -91,9 +92,7 @@ def build_without_weights(source: ModelSource) -> PreTrainedModel:
     config = _read_config(source)
     with torch.device("meta"), _quiet():
         try:
-            model: PreTrainedModel = AutoModelForCausalLM.from_config(
-                config, trust_remote_code=source.own_code
-            )
+            model: PreTrainedModel = build(config, own_code=source.own_code)
         except Exception as error:
             raise UserError(_why_not_built(source, config, error)) from error
     check_buffers(source.name, model)
@@ -104,12 +103,8 @@ def _why_not_built(source: ModelSource, config: Any, error: Exception) -> str:
     name = f"model.path: {source.name} ({config.model_type})"
     if isinstance(error, ImportError):
         return f"{name} needs a Python package that is not installed: {_line(error)}"
-    if type(config) in AutoModelForImageTextToText._model_mapping:
-        return (
-            f"{name} is a model of images and text, whose language model transformers does not "
-            "load alone; vxdist needs a decoder-only language model"
-        )
-    if type(config) not in AutoModelForCausalLM._model_mapping:
+    known = AutoModelForCausalLM._model_mapping, AutoModelForImageTextToText._model_mapping
+    if not any(type(config) in mapping for mapping in known):
         return (
             f"{name} is not a causal language model that transformers knows; vxdist needs a "
             "decoder-only model"
@@ -162,6 +157,7 @@ def load_tokenizer(source: ModelSource) -> Any:
             )
             # What its settings hold shows only in use.
             tokenizer.decode(tokenizer("A b.")["input_ids"])
+            tokenizer.chat_template = tokenizer.chat_template or read_template(source.directory)
         except BaseException as error:
             # A panic of the library, which is not in Python, is no Exception.
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
@@ -201,11 +197,11 @@ def load_model(source: ModelSource, config: ModelConfig) -> PreTrainedModel:
     """
     with _quiet():
         try:
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = class_of(_read_config(source)).from_pretrained(
                 source.directory,
                 dtype=getattr(torch, config.dtype),
                 use_safetensors=True,
-                trust_remote_code=source.own_code,
+                **({"trust_remote_code": True} if source.own_code else {}),
                 # Experts run one after the other, so that the hooks know which one is running.
                 experts_implementation="eager",
                 output_loading_info=True,

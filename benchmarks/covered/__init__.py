@@ -1,0 +1,1 @@
+"""What of transformers' model types vxdist supports, proven on small models of each."""

@@ -1,0 +1,82 @@
+"""The language model of a model of images and text, without the rest of it.
+
+transformers knows such a model as a whole only. A subclass of it drops the towers when it is made,
+before a weight is read, so that they take no memory; what is left computes what the whole computes
+of text alone, and keeps the whole's names of tensors.
+"""
+
+import functools
+import re
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+from vxdist.model.sizes import read_json
+
+LANGUAGE = ("language_model", "text_model")
+"""What such models call their language model."""
+TOWER = re.compile(
+    r"vis(ion|ual)|image|video|audio|projector|connector|aligner|embedder|embed_(vision|audio)|"
+    r"generation|vqmodel"
+)
+"""Names of other parts, which only images, sound and video reach."""
+
+
+def class_of(config: Any) -> Any:
+    """What builds and loads a model of this configuration.
+
+    AutoModelForCausalLM, unless only AutoModelForImageTextToText knows it.
+    """
+    if type(config) in AutoModelForCausalLM._model_mapping:
+        return AutoModelForCausalLM
+    if type(config) not in AutoModelForImageTextToText._model_mapping:
+        return AutoModelForCausalLM  # which says what is wrong
+    whole = AutoModelForImageTextToText._model_mapping[type(config)]
+    return _without_towers(whole)
+
+
+def build(config: Any, *, own_code: bool) -> Any:
+    """A model of this configuration, without the weights of a checkpoint."""
+    chosen = class_of(config)
+    if chosen is AutoModelForCausalLM:
+        return chosen.from_config(config, trust_remote_code=own_code)
+    return chosen._from_config(config)
+
+
+def read_template(folder: Path) -> str | None:
+    """The chat template in the file where processors of images and text used to keep it."""
+    file = folder / "chat_template.json"
+    if not file.is_file():
+        return None
+    found = read_json(file).get("chat_template")
+    return found if isinstance(found, str) else None
+
+
+@functools.cache
+def _without_towers(whole: Any) -> Any:
+    """A subclass of `whole` that drops its towers when it is made."""
+
+    def make(self: Any, config: Any, *args: Any, **options: Any) -> None:
+        whole.__init__(self, config, *args, **options)
+        for name in _drop_towers(self):
+            ignored = set(self._keys_to_ignore_on_load_unexpected or ())
+            # Checkpoints name the towers with or without the model around them.
+            ignored.add(rf"^(model\.)?{re.escape(name)}\.")
+            self._keys_to_ignore_on_load_unexpected = ignored
+
+    return type(whole.__name__, (whole,), {"__init__": make, "__module__": whole.__module__})
+
+
+def _drop_towers(model: Any) -> list[str]:
+    """Set the towers beside a language model to None; returns their names."""
+    around: nn.Module = model.base_model
+    if not any(isinstance(getattr(around, name, None), nn.Module) for name in LANGUAGE):
+        return []
+    names = [
+        name for name, _ in around.named_children() if name not in LANGUAGE and TOWER.search(name)
+    ]
+    for name in names:
+        setattr(around, name, None)
+    return names
