@@ -68,6 +68,7 @@ MORE: Mapping[str, Mapping[str, Any]] = {
         for name in ("qwen2_vl", "qwen2_5_vl")
     },
     "youtu": {"head_dim": 8},
+    "zaya": {"num_experts_per_tok": 1},
 }
 """What some types need besides."""
 
