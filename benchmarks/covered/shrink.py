@@ -52,8 +52,8 @@ MORE: Mapping[str, Mapping[str, Any]] = {
     "dots1": {"n_shared_experts": 1, "first_k_dense_replace": 1},
     "falcon": {"num_kv_heads": 4},
     "gpt_neo": {"attention_types": [[["global", "local"], 2]]},
-    "hunyuan_v1_dense": {"rope_parameters": ROPE},
-    "hunyuan_v1_moe": {"rope_parameters": ROPE},
+    "hunyuan_v1_dense": {"head_dim": 16, "rope_parameters": ROPE},
+    "hunyuan_v1_moe": {"head_dim": 16, "rope_parameters": ROPE},
     "hunyuan_vl": {"text_config": {"rope_parameters": ROPE}},
     "lfm2_moe": {
         "layer_types": ["conv", "full_attention", "conv", "full_attention"],
@@ -61,13 +61,15 @@ MORE: Mapping[str, Mapping[str, Any]] = {
     },
     "mamba2": {"num_heads": 8, "head_dim": 16, "expand": 2},
     "minicpm3": {"head_dim": 8},
-    "ministral": {"rope_parameters": ROPE},
+    "ministral": {"head_dim": 16, "rope_parameters": ROPE},
+    "nemotron": {"head_dim": 16},
     "qwen2": {"vocab_size": 520},
     **{
         name: {"text_config": {"rope_parameters": ROPE | {"mrope_section": [2, 3, 3]}}}
         for name in ("qwen2_vl", "qwen2_5_vl")
     },
     "youtu": {"head_dim": 8},
+    "zaya": {"num_experts_per_tok": 1},
 }
 """What some types need besides."""
 

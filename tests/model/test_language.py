@@ -31,6 +31,7 @@ QWEN_TOWER = {
     "out_hidden_size": 32, "num_position_embeddings": 16, "deepstack_visual_indexes": [0],
 }  # fmt: skip
 CONFIGS: dict[str, dict[str, Any]] = {
+    "gemma3": {"text_config": TEXT, "vision_config": TOWER},
     "internvl": {
         "text_config": {"model_type": "qwen2", **TEXT},
         "vision_config": TOWER | {"image_size": [28, 28], "patch_size": [14, 14]},
@@ -56,7 +57,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         for name in ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
     },
 }
-QUICK = ("llava", "qwen2_5_vl", "qwen3_vl")
+QUICK = ("gemma3", "llava", "qwen2_5_vl", "qwen3_vl")
 MANY = [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.long]) for n in CONFIGS]
 
 

@@ -27,13 +27,15 @@ TOWER = re.compile(
 def class_of(config: Any) -> Any:
     """What builds and loads a model of this configuration.
 
-    AutoModelForCausalLM, unless only AutoModelForImageTextToText knows it.
+    AutoModelForCausalLM, unless that does not know it, or knows the whole with its towers.
     """
-    if type(config) in AutoModelForCausalLM._model_mapping:
+    kind = type(config)
+    if kind not in AutoModelForImageTextToText._model_mapping:
+        return AutoModelForCausalLM  # which says what is wrong, if it does not know it either
+    whole = AutoModelForImageTextToText._model_mapping[kind]
+    causal = AutoModelForCausalLM._model_mapping
+    if kind in causal and causal[kind] is not whole:
         return AutoModelForCausalLM
-    if type(config) not in AutoModelForImageTextToText._model_mapping:
-        return AutoModelForCausalLM  # which says what is wrong
-    whole = AutoModelForImageTextToText._model_mapping[type(config)]
     return _without_towers(whole)
 
 
