@@ -57,7 +57,6 @@ LAYOUTS = (
             "cohere2",
             "cwm",
             "diffllama",
-            "doge",
             "ernie4_5",
             "exaone4",
             "gemma",
