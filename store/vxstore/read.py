@@ -1,5 +1,6 @@
 """Opening a store, and refusing what is not one, not finished, or newer than this reader."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from vxstore.io.metadata import (
     read_group,
     read_root,
 )
+from vxstore.io.one_run import RUN
 from vxstore.io.storage import find_storage
 from vxstore.names import names_on_disk
 from vxstore.schema import FORMAT_NAME, FORMAT_VERSION, SEAL
@@ -31,7 +33,7 @@ from vxstore.text import clean
 
 STATE_CREATING = "creating"
 STATE_RECORDING = "recording"
-UNSHOWN = (OWN, OTHERS, *VOUCHING)
+UNSHOWN = (OWN, OTHERS, RUN, *VOUCHING)
 """Attributes that are about the storage, and not about what is stored."""
 STAGES = {"scores": "reduce", "evaluation": "evaluate", "attribution": "attribute"}
 """The stage that makes each kind of group."""
@@ -213,7 +215,9 @@ class Store:
         check_sizes(what, dataset)
         if "sealed" in dataset:
             dataset = dataset.drop_vars(SEAL, errors="ignore")
-        dataset.attrs = {key: of for key, of in dataset.attrs.items() if key not in UNSHOWN}
+        dataset.attrs = _shown(dataset.attrs)
+        for variable in dataset.variables.values():
+            variable.attrs = _shown(variable.attrs)
         num_experts = experts.count_experts(root["attributes"])
         if group in ("", "record"):
             experts.check_layout(what, dataset, num_experts)
@@ -221,6 +225,10 @@ class Store:
         if group == "record":
             dataset = cluster_labels.as_coordinate(what, dataset)
         return _for_users(dataset, group, root["attributes"]["format_version"])
+
+
+def _shown(attrs: Mapping[Any, Any]) -> dict[Any, Any]:
+    return {key: of for key, of in attrs.items() if key not in UNSHOWN}
 
 
 def _open_group(what: str, store: ZarrStore, group: str) -> xr.Dataset:

@@ -43,7 +43,8 @@ def test_a_store_of_llama_70b_with_768_parts() -> None:
         outcome=Choice,
         assume=Assumptions(),
     )
-    assert sum(group.objects for group in groups) == written["store"]["objects"]
+    seals = written["parts"] + 1  # one each, and their metadata: that store is older than they are
+    assert sum(group.objects for group in groups) == written["store"]["objects"] + seals
     size = sum(group.on_disk for group in groups)
     assert size == pytest.approx(written["store"]["bytes"], rel=0.01)
 
