@@ -81,14 +81,16 @@ def _check_draws(path: str) -> None:
     """Evaluations whose draws are chosen otherwise, and so are other neurons, share no curve."""
     from vxdist.evaluate.doses import find_members
     from vxstore.io import arrays
+    from vxstore.io.metadata import commit
 
     store = vxstore.open(path)
     assert list(find_members(store, "double")) == ["choice", "half", "double"]
-    half, choice = (
-        arrays.open_group(path, f"evaluation/{n}", mode="r+") for n in ("half", "choice")
-    )
+    names = ("evaluation/half", "evaluation/choice")
+    half, choice = (arrays.open_group(path, name, mode="r+") for name in names)
+    commit(path, {}, without=names)
     del half.attrs["draws"]  # an earlier version drew at random, and did not say so
     choice.attrs["draws"] = "quantiles"
+    commit(path, {})
     assert list(find_members(store, "double")) == ["none", "half", "double"]
     assert list(find_members(store, "choice")) == ["choice"]
 
