@@ -208,6 +208,7 @@ def test_two_ranks_give_what_one_gives(located: list[str]) -> None:
     assert not check(store_of(located)).findings
 
 
+@pytest.mark.long
 def test_killed_and_resumed(
     run_options: list[str], slow_folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

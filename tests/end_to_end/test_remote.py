@@ -74,6 +74,7 @@ def sealed(url: str) -> int:
         return 0
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("s3")
 def test_killed_and_resumed_on_s3(
     run_options: list[str],

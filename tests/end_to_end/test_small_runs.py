@@ -255,6 +255,7 @@ def test_sigterm_while_the_model_loads(
     assert main(["locate", *run_options]) == 0
 
 
+@pytest.mark.long
 def test_zero3_on_two_processes(run_options: list[str], tmp_path: Path) -> None:
     """Weights in shards, of locate and evaluate both; counts within 1e-4."""
     for stage in ("locate", "reduce", "evaluate"):

@@ -84,6 +84,7 @@ def test_draws_at_quantiles_are_of_what_is_attributed(
     assert effect(run, "choice").attrs["harm_of"] == "harm"
 
 
+@pytest.mark.long
 def test_doses_of_several(reduced: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A curve of each outcome of dilemmas, at the end of the run that completes it."""
     run = reduced.copied(tmp_path)

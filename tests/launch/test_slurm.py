@@ -120,6 +120,7 @@ def slow_options(slow_folder: Path, run_options: list[str], tmp_path: Path) -> l
     return ["--model.path", str(slow_folder), *fewer, *run_options[2:-1], store]
 
 
+@pytest.mark.long
 def test_all_four_stages_on_two_nodes(
     submit: Submit, run_options: list[str], tmp_path: Path
 ) -> None:

@@ -9,7 +9,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version
@@ -83,8 +83,7 @@ def meet(meeting: Meeting) -> TCPStore | None:
 
 
 def _meet(meeting: Meeting, store: TCPStore) -> None:
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    room = PrefixStore(f"vxdist/meeting/{attempt}", store)
+    room = PrefixStore(f"vxdist/meeting/{_attempt(os.environ)}", store)
     room.set(f"rank/{meeting.rank}", f"{version('vxdist')} {meeting.name}")
     room.add("count", 1)
     if meeting.rank == 0:
@@ -102,6 +101,20 @@ def _meet(meeting: Meeting, store: TCPStore) -> None:
         while room.add("read", 0) < room.add("count", 0) and time.monotonic() < until:
             _pause(meeting)
     raise UserError(reason)
+
+
+def _attempt(environ: Mapping[str, str]) -> str:
+    """What tells this meeting from earlier ones in the same store.
+
+    A store that rank 0 hosts is new each time; one that torchrun hosts is not. Restarts count for
+    the node whose rank failed, and not for the others, which are restarted with it.
+    """
+    return environ.get("TORCHELASTIC_RESTART_COUNT", "0") if _is_torchrun_s(environ) else "0"
+
+
+def _is_torchrun_s(environ: Mapping[str, str]) -> bool:
+    """Whether the store is hosted by torchrun, and not by rank 0."""
+    return environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
 
 def _await_all(meeting: Meeting, room: Store) -> str:
@@ -127,7 +140,7 @@ def _pause(meeting: Meeting) -> None:
 
 def _find(meeting: Meeting) -> TCPStore:
     """The store: hosted by torchrun, or else by rank 0."""
-    hosted = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    hosted = _is_torchrun_s(os.environ)
     is_host = meeting.rank == 0 and not hosted
     if not is_host:
         _await_host(meeting)

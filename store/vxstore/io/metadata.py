@@ -33,7 +33,7 @@ def read_document(storage: Storage, name: str, what: str) -> tuple[Document, byt
     """One zarr.json, and its bytes. Raises StoreError if it is not there or cannot be read."""
     size = storage.size(name)
     if size is None:
-        raise StoreError(f"{what} is missing")
+        raise StoreError(f"{what} is missing; restore it from a copy")
     if size > LARGEST_METADATA:
         raise StoreError(f"{what} has {size:,} bytes; expected at most {LARGEST_METADATA:,}")
     data = storage.read(name) or b""
@@ -99,7 +99,7 @@ def read_group(path: str, group: str, root: Document) -> dict[str, Document]:
         for name in digests:
             head, _, child = name.removesuffix(f"/{FILE}").rpartition("/")
             if head == group and storage.size(name) is None:
-                raise StoreError(f"{path}/{prefix}{child} is missing")
+                raise StoreError(f"{path}/{prefix}{child} is missing; restore it from a copy")
     check_one_run(path, of_group | {f"{prefix}{child}": doc for child, doc in arrays.items()})
     return arrays
 

@@ -217,5 +217,5 @@ class TestDescribe:
     def test_a_lost_array_is_told(self, make_store: MakeStore, lost: str) -> None:
         path = make_store()
         shutil.rmtree(Path(path) / lost)
-        with pytest.raises(StoreError, match=f"damaged in {lost}"):
+        with pytest.raises(StoreError, match=f"{lost}.* is missing; restore it"):
             query.describe(vxstore.open(path))
