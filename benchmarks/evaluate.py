@@ -112,7 +112,7 @@ def compare(outcome: str, arguments: Sequence[str], store: str) -> dict[str, Any
     name = f"bench-{outcome}"
     settings = ["--evaluate.outcome", outcome, "--evaluate.name", name, "--evaluate.controls", "0"]
     stage.EvaluateWork = Compared  # type: ignore[misc]
-    run_stages(parse("evaluate", [*arguments, *settings]), ["evaluate"], Output())
+    run_stages(parse("evaluate", [*arguments, *settings]), ["evaluate"], Output(shown=False))
     work = Compared.last
     seconds = work.ended - work.began - work.naive.seconds
     stored = open_store(store).evaluation(name)[OUTCOMES[outcome]].values[INTACT]
@@ -136,7 +136,9 @@ def prepare(arguments: Sequence[str], store: str) -> None:
     """A small record with scores, of which only the mask is used."""
     few = ["--corpus.stories_per_group", "2", "--reduce.selector", "vape", "--reduce.shuffles", "0"]
     run_stages(
-        parse("reduce", [*arguments, *few, "--store", store]), ["locate", "reduce"], Output()
+        parse("reduce", [*arguments, *few, "--store", store]),
+        ["locate", "reduce"],
+        Output(shown=False),
     )
 
 
