@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -204,6 +205,31 @@ def prompter(tokenizer: Any) -> Any:
     from vxdist.config import EvaluateConfig
 
     return Prompter(tokenizer, EvaluateConfig(), Today(date=date(2026, 1, 31), given=False))
+
+
+@pytest.fixture
+def killed_after(
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[[int], AbstractContextManager[None]]:
+    """Within, evaluate ends once so many conditions are written, as a kill would end it."""
+    from vxdist.errors import Stopped
+    from vxstore.evaluation import ConditionRecorder
+
+    @contextmanager
+    def killing(conditions: int) -> Iterator[None]:
+        real, writes = ConditionRecorder.write, []
+
+        def write(self: Any, condition: int, *data: Any) -> None:
+            writes.append(condition)
+            if len(writes) > conditions:
+                raise Stopped("killed")
+            real(self, condition, *data)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(ConditionRecorder, "write", write)
+            yield
+
+    return killing
 
 
 @pytest.fixture(scope="session")

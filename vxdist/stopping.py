@@ -18,8 +18,8 @@ from typing import Any
 
 from vxdist.errors import STOPPED, Stopped
 from vxdist.ranks import is_first_rank
+from vxstore.cli.signals import SIGNALS, Interrupted
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 AGAIN_SECONDS = {signal.SIGINT: 1.0, signal.SIGTERM: 5.0}
 """Signals that follow the first within this time are part of it: a launcher passes on the signal
 that a terminal, or a batch system, has sent to all processes already."""
@@ -29,14 +29,6 @@ RETRY_SECONDS = 0.02
 """Time until an exception that was dropped is raised again."""
 GRACE_SECONDS = 3.0
 """Time that the main thread has to stop after the second signal, before the process is ended."""
-
-
-class Interrupted(KeyboardInterrupt):
-    """A signal has come; no library catches it as an error of its own.
-
-    A class of its own, as Python would end by the signal itself, and not with our exit code, where
-    a plain KeyboardInterrupt has passed through `exec`, which many imports use.
-    """
 
 
 @contextlib.contextmanager

@@ -1,5 +1,7 @@
 """Log-odds in the store equal those of a plain forward of a model with columns zeroed."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from vxdist.asking.letters import letter_tokens
 from vxdist.asking.outcomes.choice import Choice, ChoiceSettings
 from vxdist.cli import main
 from vxdist.corpus import EvaluationItem
-from vxdist.errors import Stopped, UserError
+from vxdist.errors import UserError
 
 ITEM = EvaluationItem(
     id="x-en",
@@ -81,23 +83,14 @@ def test_an_evaluation_cut_short_goes_on(
     run_options: list[str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    killed_after: Callable[[int], AbstractContextManager[None]],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     from vxdist.evaluate import stage
-    from vxstore.evaluation import ConditionRecorder
 
     for name in ("locate", "reduce"):
         assert main([name, *run_options]) == 0
-    real_write, writes = ConditionRecorder.write, []
-
-    def killed_after_three(self: Any, condition: int, *data: Any) -> None:
-        writes.append(condition)
-        if len(writes) > 3:
-            raise Stopped("killed")
-        real_write(self, condition, *data)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ConditionRecorder, "write", killed_after_three)
+    with killed_after(3):
         assert main(["evaluate", *run_options]) == 3
     with monkeypatch.context() as patch:
         patch.setattr(stage, "finish", lambda *_: None)  # as if killed just before the end

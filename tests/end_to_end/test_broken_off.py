@@ -103,19 +103,22 @@ def kill_often(
     return table
 
 
+@pytest.fixture
+def commands(
+    server: Path, run_options: list[str], tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Command]:
+    """All commands, each prepared when its turn comes."""
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(VALUES, allow_unicode=True))
+    return prepare(server, run_options, tmp_path, request.getfixturevalue("serve")("steady"))
+
+
 @pytest.mark.long
 def test_killed_at_any_moment(
-    server: Path,
-    run_options: list[str],
-    tmp_path: Path,
-    request: pytest.FixtureRequest,
-    soak: int,
+    server: Path, commands: Iterator[Command], tmp_path: Path, soak: int
 ) -> None:
     """Nothing is silently wrong, and nothing is left behind."""
-    (tmp_path / "values.yaml").write_text(yaml.safe_dump(VALUES, allow_unicode=True))
-    address = request.getfixturevalue("serve")("steady")
     chance, table = random.Random(11), Table()
-    for command in prepare(server, run_options, tmp_path, address):
+    for command in commands:
         kills = KILLS.get(command.name, OTHERS) * soak
         table += kill_often(server, command, tmp_path / "under", kills, chance)
         print(*(f"{n:5} {what}" for what, n in table.items()), sep="\n", flush=True)
@@ -170,15 +173,9 @@ def test_a_few_stops(tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_stopped_at_any_moment(
-    server: Path,
-    run_options: list[str],
-    tmp_path: Path,
-    request: pytest.FixtureRequest,
-    soak: int,
+    server: Path, commands: Iterator[Command], tmp_path: Path, soak: int
 ) -> None:
     """The same of all commands."""
-    (tmp_path / "values.yaml").write_text(yaml.safe_dump(VALUES, allow_unicode=True))
-    address = request.getfixturevalue("serve")("steady")
     chance = random.Random(14)
-    for command in prepare(server, run_options, tmp_path, address):
+    for command in commands:
         stop_often(server, command, tmp_path / "under", 2 * soak, chance)

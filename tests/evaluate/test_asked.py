@@ -1,5 +1,7 @@
 """What is asked together, and what control draws are asked about."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,6 @@ import vxstore
 from vxdist.asking.outcomes import Traits
 from vxdist.asking.outcomes.choice import Choice
 from vxdist.asking.outcomes.likelihood import Likelihood
-from vxdist.errors import Stopped
 from vxstore.cli.main import main as vxstore_main
 from vxstore.evaluation import ConditionRecorder
 
@@ -38,23 +39,18 @@ def test_together_is_as_apart(
 
 
 def test_an_evaluation_that_began_apart_goes_on_apart(
-    evaluated: Any, reduced: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    reduced: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    killed_after: Callable[[int], AbstractContextManager[None]],
 ) -> None:
     """As of an earlier version, to the bit."""
     run = reduced.copied(tmp_path)
-    real, writes = ConditionRecorder.write, []
-
-    def write(self: Any, condition: int, *data: Any) -> None:
-        writes.append(condition)
-        if len(writes) > 2:
-            raise Stopped("killed")
-        real(self, condition, *data)
-
     with monkeypatch.context() as patch:
         patch.setattr(Choice, "traits", Traits())
         assert run.evaluate("--evaluate.name", "whole") == 0
-        patch.setattr(ConditionRecorder, "write", write)
-        assert run.evaluate("--evaluate.name", "cut") == 3
+        with killed_after(2):
+            assert run.evaluate("--evaluate.name", "cut") == 3
     assert run.evaluate("--evaluate.name", "cut") == 0
     np.testing.assert_array_equal(opened(run, "cut").log_odds, opened(run, "whole").log_odds)
 

@@ -4,6 +4,7 @@ import datetime
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import pytest
 import vxstore
 from vxdist.asking import identity
 from vxdist.cli import main
-from vxdist.errors import Stopped
 from vxstore.cli.main import main as vxstore_main
 from vxstore.evaluation import ConditionRecorder
 from vxstore.io import arrays
@@ -34,20 +34,11 @@ def options(run_options: list[str], model_folder: Path, tmp_path: Path) -> list[
 
 
 @pytest.fixture
-def cut_short(monkeypatch: pytest.MonkeyPatch) -> Cut:
+def cut_short(killed_after: Callable[[int], AbstractContextManager[None]]) -> Cut:
     """Evaluate, and end it after two conditions, as a kill would."""
 
     def cut(options: list[str]) -> None:
-        real, writes = ConditionRecorder.write, []
-
-        def write(self: Any, condition: int, *data: Any) -> None:
-            writes.append(condition)
-            if len(writes) > 2:
-                raise Stopped("killed")
-            real(self, condition, *data)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(ConditionRecorder, "write", write)
+        with killed_after(2):
             assert main(["evaluate", *options]) == 3
 
     return cut

@@ -6,9 +6,9 @@ What is not refused is what the file says: no weight is random, zero or another'
 import datetime
 import json
 import os
+import shutil
 import struct
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -166,13 +166,10 @@ CHAT = (
 
 
 @pytest.fixture(scope="session")
-def chat_folder(
-    tmp_path_factory: pytest.TempPathFactory, make_model: Callable[[str], Any], tokenizer: Any
-) -> Path:
+def chat_folder(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Path:
     """A small Llama whose tokenizer has a chat template, saved."""
-    folder = tmp_path_factory.mktemp("chat")
-    make_model("llama").save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    folder = tmp_path_factory.mktemp("chat") / "model"
+    shutil.copytree(model_folder, folder)
     (folder / "chat_template.jinja").write_text(CHAT)
     return folder
 

@@ -25,15 +25,14 @@ class Arrangement:
         shares: bool,
         tokens_per_batch: int,
         max_padding: float,
-        section: str = "evaluate",
     ) -> None:
         """A row holds one question, or with `shares` those that begin alike.
 
-        Raises UserError, naming the setting of `section`, if a question is longer than a batch.
+        Raises UserError, naming the setting of evaluate, if a question is longer than a batch.
         """
         self.shares, self.rows = shares, list[Row]()
         self.tokens_per_batch, self._max_padding = tokens_per_batch, max_padding
-        self._questions, self._section = questions, section
+        self._questions = questions
         self._dilemma_Q = np.array([question.at[0] for question in questions], dtype=np.intp)
         self._batches: dict[bytes, Batches] = {}
         self.batches(np.ones(self._dilemma_Q.max(initial=-1) + 1, dtype=bool))
@@ -60,7 +59,7 @@ class Arrangement:
                 [len(row) for row in rows],
                 tokens_per_batch=self.tokens_per_batch,
                 max_padding=self._max_padding,
-                section=self._section,
+                section="evaluate",
             )
             batches += [tuple(len(self.rows) + i for i in batch) for batch in packed]
             self.rows += [

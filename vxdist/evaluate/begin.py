@@ -17,6 +17,8 @@ from vxstore.text import plural
 
 KEY = "evaluate.name"
 """The setting that names an evaluation."""
+TRAITS = {"split": "split", "alternative": "alternative", "shares_prompts": "shares"}
+"""Attributes of an evaluation that say how its outcome differs, and the traits that they are."""
 
 
 def make_way(this: Run, identity: dict[str, Any]) -> None:
@@ -87,22 +89,13 @@ def _noun(this: Run) -> str:
 def _attributes(this: Run, identity: dict[str, Any]) -> dict[str, Any]:
     """Attributes of the evaluation: its identity, and what readers need beside it."""
     masks = {} if this.settings.masks is None else {"masks": this.settings.masks}
-    traits = {
-        "split": this.traits.split,
-        "alternative": this.traits.alternative,
-        "shares_prompts": this.traits.shares,
-    }
-    default = {
-        "split": Traits.split,
-        "alternative": Traits.alternative,
-        "shares_prompts": Traits.shares,
-    }
+    traits = {key: getattr(this.traits, trait) for key, trait in TRAITS.items()}
     return {
         **identity,
         "settings": identity["settings"] | masks,
         "effect_of": this.outcome.effect_of,
         "decision_boundary": this.outcome.decision_boundary,
         "mass_of": this.outcome.mass_of,
-        **{key: of for key, of in traits.items() if of != default[key]},
+        **{key: of for key, of in traits.items() if of != getattr(Traits, TRAITS[key])},
         "config": this.config.kept("model", "corpus", "evaluate", "trainer"),
     }

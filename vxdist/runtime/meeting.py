@@ -9,7 +9,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version
@@ -119,17 +119,34 @@ def _is_torchrun_s(environ: Mapping[str, str]) -> bool:
 
 def _await_all(meeting: Meeting, room: Store) -> str:
     """Wait for all ranks; why they must not go on, or nothing."""
+    late = _wait(
+        meeting,
+        lambda: room.add("count", 0) >= meeting.size,
+        lambda: _missing(room, meeting.size),
+    )
+    if late:
+        return late
+    here = [room.get(f"rank/{rank}").decode() for rank in range(meeting.size)]
+    return _compare_versions(meeting, here)
+
+
+def _wait(
+    meeting: Meeting,
+    is_done: Callable[[], bool],
+    missing: Callable[[], Sequence[int]],
+) -> str:
+    """Until it is done, now and then say which ranks are missing; nothing, or that it took too
+    long."""
     began = told = time.monotonic()
-    while room.add("count", 0) < meeting.size:
+    while not is_done():
         _pause(meeting)
         now = time.monotonic()
         if now - began > meeting.limit:
-            return _late(meeting, _missing(room, meeting.size))
+            return _late(meeting, missing())
         if now - told > ANNOUNCE_SECONDS:
             told = now
-            _announce(meeting, _missing(room, meeting.size))
-    here = [room.get(f"rank/{rank}").decode() for rank in range(meeting.size)]
-    return _compare_versions(meeting, here)
+            _announce(meeting, missing())
+    return ""
 
 
 def _pause(meeting: Meeting) -> None:
@@ -156,19 +173,15 @@ def _find(meeting: Meeting) -> TCPStore:
 
 def _await_host(meeting: Meeting) -> None:
     """Until somebody listens there: torch would tell of each attempt in thirty lines."""
-    began = told = time.monotonic()
-    while True:
-        with contextlib.suppress(OSError):
-            socket.create_connection((meeting.host, meeting.port), timeout=5).close()
-            return
-        stopping.check()
-        now = time.monotonic()
-        if now - began > meeting.limit:
-            raise UserError(_late(meeting, [0]))
-        if now - told > ANNOUNCE_SECONDS:
-            told = now
-            _announce(meeting, [0])
-        time.sleep(LOOK_SECONDS)
+    if late := _wait(meeting, lambda: _is_hosted(meeting), lambda: [0]):
+        raise UserError(late)
+
+
+def _is_hosted(meeting: Meeting) -> bool:
+    with contextlib.suppress(OSError):
+        socket.create_connection((meeting.host, meeting.port), timeout=5).close()
+        return True
+    return False
 
 
 def _missing(room: Store, size: int) -> list[int]:

@@ -119,6 +119,15 @@ def _opened(root: Path, steps: tuple[str, ...], *, make: bool) -> Iterator[list[
             os.close(folder)
 
 
+@contextlib.contextmanager
+def _opened_folder(above: int, name: str, root: Path) -> Iterator[int]:
+    folder = _open_folder(above, name, root)
+    try:
+        yield folder
+    finally:
+        os.close(folder)
+
+
 def _open_folder(above: int, name: str, root: Path) -> int:
     """Open a folder by its name in another. Raises StoreError if a link is in its place."""
     try:
@@ -136,11 +145,8 @@ def _remove(above: int, name: str, root: Path) -> None:
     if not stat.S_ISDIR(os.stat(name, dir_fd=above, follow_symlinks=False).st_mode):
         os.unlink(name, dir_fd=above)
         return
-    folder = _open_folder(above, name, root)
-    try:
+    with _opened_folder(above, name, root) as folder:
         _remove_below(folder, root)
-    finally:
-        os.close(folder)
     os.rmdir(name, dir_fd=above)
 
 
@@ -152,23 +158,17 @@ def _remove_below(folder: int, root: Path) -> None:
 def _refuse_mounts(folder: int, device: int, root: Path, levels: int) -> None:
     """Raise StoreError if part of what is below lies on another device, or is too deep."""
     for name in _folders(folder):
-        below = _open_folder(folder, name, root)
-        try:
+        with _opened_folder(folder, name, root) as below:
             if os.fstat(below).st_dev != device or not levels:
                 what = "is on another file system" if levels else "is too deep"
                 raise StoreError(f"{root}: the folder {name[:80]!r} {what}; nothing is removed")
             _refuse_mounts(below, device, root, levels - 1)
-        finally:
-            os.close(below)
 
 
 def _empty(folder: int, root: Path) -> None:
     for name in _folders(folder):
-        below = _open_folder(folder, name, root)
-        try:
+        with _opened_folder(folder, name, root) as below:
             _empty(below, root)
-        finally:
-            os.close(below)
         os.rmdir(name, dir_fd=folder)
     for name in os.listdir(folder):
         os.unlink(name, dir_fd=folder)
