@@ -10,17 +10,18 @@ from typing import Any
 
 import pytest
 
-from vxdist.model.layouts import LAYOUTS
+from vxdist.model.layouts import LAYOUTS, SEVERAL_BLOCKS
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 VALUES = ("kindness", "candour", "thrift")
 LANGUAGES = ("en", "zh")
-FAMILIES: dict[str, dict[str, Any]] = json.loads(
+CONFIGURATIONS: dict[str, dict[str, Any]] = json.loads(
     Path(__file__).with_name("data").joinpath("families.json").read_text()
 )
-"""Small configurations: three layers of 48 neurons, 512 tokens."""
-ONE_EACH = {layout.families[-1] for layout in LAYOUTS}
+FAMILIES = [name for name in CONFIGURATIONS if name not in SEVERAL_BLOCKS]
+"""Small models: three layers of 48 neurons, 512 tokens."""
+ONE_EACH = {layout.families[-1] for layout in LAYOUTS if layout.families}
 """A family of each layout."""
 
 
@@ -79,7 +80,7 @@ def make_model() -> Callable[[str], Any]:
         from transformers import AutoConfig, AutoModelForCausalLM
 
         torch.manual_seed(7)
-        config = AutoConfig.for_model(name, **FAMILIES[name])
+        config = AutoConfig.for_model(name, **CONFIGURATIONS[name])
         model = AutoModelForCausalLM.from_config(config, experts_implementation="eager").eval()
         for parameter in model.parameters():
             # Norms and biases stay as they are; wider weights make every layer matter.
@@ -228,7 +229,7 @@ def slow_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Pat
     folder = tmp_path_factory.mktemp("slow")
     torch.manual_seed(7)
     large = {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 8}
-    config = LlamaConfig(**{**FAMILIES["llama"], **large, "num_key_value_heads": 4})
+    config = LlamaConfig(**{**CONFIGURATIONS["llama"], **large, "num_key_value_heads": 4})
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -12,7 +12,7 @@ from vxdist.hooks.ablation import Ablation
 from vxdist.hooks.attribution import Attribution, attribute
 from vxdist.hooks.interventions import Affine
 from vxdist.model.hook_points import HookPoints, find_hook_points
-from vxdist.model.layouts import LAYOUTS
+from vxdist.model.layouts import LAYOUTS, SEVERAL_BLOCKS
 
 CPU = torch.device("cpu")
 IDS_BT = torch.randint(3, 500, (2, 9), generator=torch.Generator().manual_seed(1))
@@ -52,7 +52,9 @@ def scaled(model: Any, hook_points: HookPoints, layer: int, neuron: int, scale: 
     return found
 
 
-@pytest.mark.parametrize("family", [layout.families[-1] for layout in LAYOUTS])
+@pytest.mark.parametrize(
+    "family", [of.families[-1] for of in LAYOUTS if of.families] + [*SEVERAL_BLOCKS]
+)
 def test_it_is_the_derivative_of_ablating(family: str, make_model: Callable[[str], Any]) -> None:
     model = make_model(family)
     hook_points = find_hook_points(model.get_decoder())

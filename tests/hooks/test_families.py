@@ -128,12 +128,14 @@ def test_counts_equal_a_plain_recomputation(family: str, make_model: Callable[[s
     decoder = make_model(family).get_decoder()
     hook_points = find_hook_points(decoder)
     check_hook_points(decoder, hook_points, (1, 2, 3))
-    assert family in hook_points.layout.families
+    assert hook_points.alike
+    layout = hook_points.blocks[0].layout
+    assert family in layout.families
     assert (hook_points.num_layers, hook_points.num_neurons) == (3, 48)
     counted_T = torch.arange(TOKENS_BT.numel()) % 4 != 0
-    reads = what_neurons_read(decoder, hook_points.layout.name)
+    reads = what_neurons_read(decoder, layout.name)
     plain = [
-        recompute(family, hook_points.layout.name, layer, read_TD[counted_T])
+        recompute(family, layout.name, layer, read_TD[counted_T])
         for layer, read_TD in zip(layers_of(decoder), reads, strict=True)
     ]
     plain_LTN = torch.stack([p.activation_TN for p in plain])
@@ -190,7 +192,7 @@ def test_masking_equals_zeroing_the_down_projection(
     mask.ablate(off)
     masked = masked_model(input_ids=TOKENS_BT, use_cache=False).logits
     for layer, neurons in off.items():
-        cut_columns(find_hook_points(cut_model.get_decoder()).outputs[layer], neurons)
+        cut_columns(find_hook_points(cut_model.get_decoder()).blocks[layer].output, neurons)
     cut = cut_model(input_ids=TOKENS_BT, use_cache=False).logits
     assert not torch.allclose(plain, masked, atol=1e-4)
     torch.testing.assert_close(masked, cut, atol=1e-4, rtol=1e-4)
@@ -208,7 +210,7 @@ def cut_columns(output: Any, neurons: np.ndarray) -> None:
     columns[:, neurons] = 0
 
 
-@pytest.mark.parametrize("name", ["bitnet", "qwen2_moe", "deepseek_v3", "gpt_oss"])
+@pytest.mark.parametrize("name", ["bitnet", "gpt_oss"])
 def test_what_only_looks_alike_is_refused(name: str) -> None:
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -216,15 +218,11 @@ def test_what_only_looks_alike_is_refused(name: str) -> None:
 
     small = {
         "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
-        "num_attention_heads": 4, "num_key_value_heads": 4, "moe_intermediate_size": 8,
-        "num_experts": 4, "n_routed_experts": 4, "num_local_experts": 4, "num_experts_per_tok": 2,
-        "shared_expert_intermediate_size": 8, "first_k_dense_replace": 1, "n_group": 1,
-        "topk_group": 1,
+        "num_attention_heads": 4, "num_key_value_heads": 4, "num_local_experts": 4,
+        "num_experts_per_tok": 2,
     }  # fmt: skip
     torch.manual_seed(7)
     config = AutoConfig.for_model(name, **small)
     model = AutoModelForCausalLM.from_config(config, experts_implementation="eager").eval()
-    with pytest.raises(
-        UserError, match=r"not supported: |beside its routed|not a sum over its neurons"
-    ):
+    with pytest.raises(UserError, match=r"not supported: |not a sum over its neurons"):
         check_hook_points(model.get_decoder(), find_hook_points(model.get_decoder()), (1, 2, 3))

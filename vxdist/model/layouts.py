@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 LAYERS = ("layers", "h")
 """Attribute names that decoders use for their list of layers."""
-ROUTERS = ("mlp.gate", "mlp.router")
-"""Modules that route tokens to experts."""
+ROUTERS = ("mlp.gate", "mlp.router", "mlp.shared_expert_gate", "router")
+"""Modules that route tokens to experts, or weigh what the shared expert gives."""
 NOT_FEED_FORWARD = re.compile(
     r"attn|attention|conv1d"
     # Gemma 3n and 4: predictions between streams, low-rank residuals, embeddings for each layer.
@@ -130,6 +130,30 @@ LAYOUTS = (
         families=("opt", "xglm"),
     ),
     Layout(
+        name="gated, shared experts",
+        gated=True,
+        first=("mlp.shared_experts.gate_proj", "mlp.shared_experts.up_proj"),
+        activation="mlp.shared_experts.act_fn",
+        output="mlp.shared_experts.down_proj",
+        families=(),
+    ),
+    Layout(
+        name="gated, shared expert",
+        gated=True,
+        first=("mlp.shared_expert.gate_proj", "mlp.shared_expert.up_proj"),
+        activation="mlp.shared_expert.act_fn",
+        output="mlp.shared_expert.down_proj",
+        families=(),
+    ),
+    Layout(
+        name="gated, shared MLP",
+        gated=True,
+        first=("mlp.shared_mlp.gate_proj", "mlp.shared_mlp.up_proj"),
+        activation="mlp.shared_mlp.act_fn",
+        output="mlp.shared_mlp.down_proj",
+        families=(),
+    ),
+    Layout(
         name="experts",
         gated=True,
         first=("mlp.experts",),
@@ -138,4 +162,18 @@ LAYOUTS = (
         families=("mixtral", "olmoe", "qwen3_moe"),
         experts=True,
     ),
+    Layout(
+        name="experts beside the block",
+        gated=True,
+        first=("experts",),
+        activation="experts.act_fn",
+        output="experts",
+        families=(),
+        experts=True,
+    ),
 )
+"""In this order blocks of one layer are numbered: dense ones before routed experts."""
+
+SEVERAL_BLOCKS = ("deepseek_v3", "glm4_moe", "gemma4_text", "qwen2_moe")
+"""Model types tested whose layers differ, or have several blocks. Their neurons can be ablated and
+attributed in memory; a store holds layers of one block each, all alike."""

@@ -22,6 +22,7 @@ from transformers.utils import logging
 from vxdist.config import ModelConfig
 from vxdist.errors import Stopped, UserError
 from vxdist.model.activation import find_fault, is_fixed
+from vxdist.model.blocks import HookPoints
 from vxdist.model.checkpoint import compare, find_gaps, read_tensors, refuse_gaps
 from vxdist.model.hook_points import find_hook_points
 from vxdist.model.sizes import check_buffers
@@ -62,24 +63,42 @@ def describe_model(source: ModelSource) -> ModelShape:
     model = build_without_weights(source)
     weights = check_whole(source, model)
     hook_points = find_hook_points(model.get_decoder())
-    function = hook_points.activations[0]
-    fault = find_fault(function, hook_points.num_units) if is_fixed(function) else None
+    _refuse_several_blocks(source, hook_points)
+    block = hook_points.blocks[0]
+    fault = find_fault(block.activation, block.num_units) if is_fixed(block.activation) else None
     if fault is not None:
         raise UserError(f"model.path: the activation function of {source.name}: {fault}")
     embedding: Any = model.get_input_embeddings()
     return ModelShape(
         architecture=type(model).__name__,
-        activation=type(hook_points.activations[0]).__name__,
-        layout=hook_points.layout.name,
-        activation_at=hook_points.layout.activation,
-        output_at=hook_points.layout.output,
+        activation=type(block.activation).__name__,
+        layout=block.layout.name,
+        activation_at=block.layout.activation,
+        output_at=block.layout.output,
         num_layers=hook_points.num_layers,
         num_neurons=hook_points.num_neurons,
         num_experts=hook_points.num_experts,
-        experts_per_token=hook_points.experts_per_token,
+        experts_per_token=block.experts_per_token,
         vocabulary=int(embedding.weight.shape[0]),
         max_length=getattr(model.config.get_text_config(), "max_position_embeddings", None),
         weights=weights,
+    )
+
+
+def _refuse_several_blocks(source: ModelSource, hook_points: HookPoints) -> None:
+    """Raise UserError if a store could not hold the model's neurons."""
+    if hook_points.alike:
+        return
+    described = [
+        ", ".join(of.layout.output for of in hook_points.of_layer(n)) or "none"
+        for n in range(hook_points.num_layers)
+    ]
+    differ = next((n for n, text in enumerate(described) if text != described[0]), None)
+    there = f"layer 0 has {described[0]}"
+    there += f", and layer {differ} has {described[differ]}" if differ else ""
+    raise UserError(
+        f"model.path: {source.name} has several feed-forward blocks in a layer, or layers that "
+        f"differ ({there}), which a store cannot hold; vxdist.ablate works on the loaded model"
     )
 
 
