@@ -8,6 +8,7 @@ A mask file is one JSON object:
     model_fingerprint  SHA-256 of its weights, as in the store; "" if not known
     layers, neurons    how many decoder layers the model has, and neurons each of them
     score              name of the score that selected the neurons
+    blocks             as the attribute of the store, if it has that; see store/FORMAT.md
     experts            experts of each layer, if the model has any: neuron n is unit n % U of
                        expert n // U, of U = neurons / experts units each
     masks              {value: {language: {layer: [neuron, ...]}}}

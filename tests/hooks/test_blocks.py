@@ -262,7 +262,7 @@ def test_a_block_that_bypasses_its_neurons_is_named(make_model: Callable[[str], 
         check_hook_points(decoder, find_hook_points(decoder), TOKENS)
 
 
-def test_commands_refuse_what_a_store_cannot_hold(
+def test_commands_refuse_what_they_do_not_record(
     make_model: Callable[[str], Any], tmp_path: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_model("deepseek_v3").save_pretrained(tmp_path)

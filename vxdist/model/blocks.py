@@ -100,6 +100,16 @@ class HookPoints:
             (block.layout, block.size) == (first.layout, first.size) for block in self.blocks
         )
 
+    def describe(self) -> str:
+        """For messages: the blocks of the first layer, and of another that differs."""
+        described = [
+            ", ".join(of.layout.output for of in self.of_layer(n)) or "none"
+            for n in range(self.num_layers)
+        ]
+        differ = next((n for n, text in enumerate(described) if text != described[0]), None)
+        there = f"layer 0 has {described[0]}"
+        return there + (f", and layer {differ} has {described[differ]}" if differ else "")
+
     def of_layer(self, layer: int) -> Sequence[Block]:
         """The blocks of a layer, which may have none."""
         return self._of_layer.get(layer, ())

@@ -176,4 +176,4 @@ LAYOUTS = (
 
 SEVERAL_BLOCKS = ("deepseek_v3", "glm4_moe", "gemma4_text", "qwen2_moe")
 """Model types tested whose layers differ, or have several blocks. Their neurons can be ablated and
-attributed in memory; a store holds layers of one block each, all alike."""
+attributed in memory; `vxdist locate` does not record them yet."""

@@ -86,19 +86,13 @@ def describe_model(source: ModelSource) -> ModelShape:
 
 
 def _refuse_several_blocks(source: ModelSource, hook_points: HookPoints) -> None:
-    """Raise UserError if a store could not hold the model's neurons."""
+    """Raise UserError unless the layers have one block each, all alike."""
     if hook_points.alike:
         return
-    described = [
-        ", ".join(of.layout.output for of in hook_points.of_layer(n)) or "none"
-        for n in range(hook_points.num_layers)
-    ]
-    differ = next((n for n, text in enumerate(described) if text != described[0]), None)
-    there = f"layer 0 has {described[0]}"
-    there += f", and layer {differ} has {described[differ]}" if differ else ""
     raise UserError(
         f"model.path: {source.name} has several feed-forward blocks in a layer, or layers that "
-        f"differ ({there}), which a store cannot hold; vxdist.ablate works on the loaded model"
+        f"differ ({hook_points.describe()}), which the commands do not record yet; vxdist.ablate "
+        "works on the loaded model"
     )
 
 

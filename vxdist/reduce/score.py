@@ -20,6 +20,7 @@ from vxdist.reduce.selectors import Selection, Selector
 from vxdist.reduce.selectors.vape import Vape, VapeSettings
 from vxdist.reduce.testing import TESTS, Testing
 from vxdist.reduce.vape_null import Listing
+from vxstore.blocks import BLOCKS
 from vxstore.defaults import DEFAULT_SELECTOR
 from vxstore.errors import StoreError
 from vxstore.experts import share
@@ -61,6 +62,7 @@ def write_score(
     selector.check()
     testing.check()
     store = open_store(path)
+    _refuse_blocks(store)
     identity = _identify(name, selector, kind, testing)
     group = f"scores/{name}"
     absent = {"selector": DEFAULT_SELECTOR, "testing": identity["testing"]}
@@ -157,6 +159,15 @@ def _thresholds_of(store: Store, name: str, selector: Selector) -> Thresholds:
                 f"{recorded[key]}, and it is always {fixed} now. Choose another reduce.name"
             )
     return dict(attrs.get("thresholds", {}))
+
+
+def _refuse_blocks(store: Store) -> None:
+    """Raise UserError if layers differ: fractions and quantiles would be of padding too."""
+    if BLOCKS in store.attrs:
+        raise UserError(
+            f"{store.path}: its layers differ, or have several feed-forward blocks, and this "
+            "vxdist does not score such a store; export its counts with `vxstore export`"
+        )
 
 
 def _check_root(path: str, root: xr.Dataset, selector: Selector) -> None:
