@@ -20,9 +20,6 @@ import xarray as xr
 import zarr
 
 import vxstore
-from vxdist.errors import UserError
-from vxdist.reduce.score import write_score
-from vxdist.reduce.selectors.vape import Vape, VapeSettings
 from vxstore import read
 from vxstore.blocks import Block, Blocks, read_blocks
 from vxstore.check.store import check
@@ -350,11 +347,6 @@ def test_places_that_are_not_those_of_the_blocks(path: str, tmp_path: Path) -> N
     unit[0, 0] = 3
     found = [(finding.array, finding.what) for finding in check(copy).findings]
     assert ("unit", "not those of the blocks") in found
-
-
-def test_it_is_not_scored(path: str) -> None:
-    with pytest.raises(UserError, match="layers differ, or have several feed-forward blocks"):
-        write_score(path, "vape", Vape(VapeSettings()))
 
 
 def test_the_witness_of_format_4() -> None:

@@ -20,7 +20,6 @@ from vxdist.reduce.selectors import Selection, Selector
 from vxdist.reduce.selectors.vape import Vape, VapeSettings
 from vxdist.reduce.testing import TESTS, Testing
 from vxdist.reduce.vape_null import Listing
-from vxstore.blocks import BLOCKS
 from vxstore.defaults import DEFAULT_SELECTOR
 from vxstore.errors import StoreError
 from vxstore.experts import share
@@ -62,7 +61,6 @@ def write_score(
     selector.check()
     testing.check()
     store = open_store(path)
-    _refuse_blocks(store)
     identity = _identify(name, selector, kind, testing)
     group = f"scores/{name}"
     absent = {"selector": DEFAULT_SELECTOR, "testing": identity["testing"]}
@@ -89,7 +87,8 @@ def write_score(
     about = reading.untested
     if found is not None:
         about = found.conclude(selections)
-        about |= found.compare_languages(path, group, selections, _activity(counts[-1]), labels)
+        activity_LN, exists_LN = _activity(counts[-1]), counts[-1].exists()
+        about |= found.compare_languages(path, group, selections, activity_LN, exists_LN, labels)
     thresholds = {name: dict(of.thresholds) for name, of in zip(languages, selections, strict=True)}
     about["thresholds"] = thresholds
     kept = {} if config is None else {"config": dict(config)}
@@ -159,15 +158,6 @@ def _thresholds_of(store: Store, name: str, selector: Selector) -> Thresholds:
                 f"{recorded[key]}, and it is always {fixed} now. Choose another reduce.name"
             )
     return dict(attrs.get("thresholds", {}))
-
-
-def _refuse_blocks(store: Store) -> None:
-    """Raise UserError if layers differ: fractions and quantiles would be of padding too."""
-    if BLOCKS in store.attrs:
-        raise UserError(
-            f"{store.path}: its layers differ, or have several feed-forward blocks, and this "
-            "vxdist does not score such a store; export its counts with `vxstore export`"
-        )
 
 
 def _check_root(path: str, root: xr.Dataset, selector: Selector) -> None:
