@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from vxdist.model.layouts import Layout
+from vxstore.blocks import Block as RecordedBlock
+from vxstore.blocks import Blocks
 
 Integers = NDArray[np.integer[Any]]
 
@@ -100,15 +102,10 @@ class HookPoints:
             (block.layout, block.size) == (first.layout, first.size) for block in self.blocks
         )
 
-    def describe(self) -> str:
-        """For messages: the blocks of the first layer, and of another that differs."""
-        described = [
-            ", ".join(of.layout.output for of in self.of_layer(n)) or "none"
-            for n in range(self.num_layers)
-        ]
-        differ = next((n for n, text in enumerate(described) if text != described[0]), None)
-        there = f"layer 0 has {described[0]}"
-        return there + (f", and layer {differ} has {described[differ]}" if differ else "")
+    def recorded(self) -> Blocks:
+        """The blocks as a store describes them."""
+        layers = ([_recorded(of) for of in self.of_layer(n)] for n in range(self.num_layers))
+        return Blocks(tuple(map(tuple, layers)))
 
     def of_layer(self, layer: int) -> Sequence[Block]:
         """The blocks of a layer, which may have none."""
@@ -138,3 +135,10 @@ class HookPoints:
                 yield Placed(block, expert, at_N, unit_N[at_N])
         if found != len(number_N):
             raise ValueError(f"layer {layer}: {len(number_N) - found} neurons do not exist")
+
+
+def _recorded(block: Block) -> RecordedBlock:
+    per_token = block.experts_per_token or None
+    return RecordedBlock(
+        units=block.num_units, experts=block.num_experts, experts_per_token=per_token
+    )

@@ -22,11 +22,11 @@ from transformers.utils import logging
 from vxdist.config import ModelConfig
 from vxdist.errors import Stopped, UserError
 from vxdist.model.activation import find_fault, is_fixed
-from vxdist.model.blocks import HookPoints
 from vxdist.model.checkpoint import compare, find_gaps, read_tensors, refuse_gaps
 from vxdist.model.hook_points import find_hook_points
 from vxdist.model.sizes import check_buffers
 from vxdist.model.source import ModelSource
+from vxstore.blocks import Blocks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +42,12 @@ class ModelShape:
     """Name of the module that reads the activations."""
     num_layers: int
     num_neurons: int
-    """Number of neurons per layer, over all its experts."""
+    """Number of neurons per layer, over all its experts; of the layer that has most."""
     num_experts: int
-    """Number of experts per layer; 0 if the model is dense."""
+    """Number of routed experts per layer, of the layer that has most; 0 if the model is dense."""
     experts_per_token: int
+    blocks: Blocks | None
+    """The blocks of each layer, if layers differ or have several; None if all are alike."""
     vocabulary: int
     """Number of tokens that the model has embeddings for."""
     max_length: int | None
@@ -63,7 +65,6 @@ def describe_model(source: ModelSource) -> ModelShape:
     model = build_without_weights(source)
     weights = check_whole(source, model)
     hook_points = find_hook_points(model.get_decoder())
-    _refuse_several_blocks(source, hook_points)
     block = hook_points.blocks[0]
     fault = find_fault(block.activation, block.num_units) if is_fixed(block.activation) else None
     if fault is not None:
@@ -78,21 +79,11 @@ def describe_model(source: ModelSource) -> ModelShape:
         num_layers=hook_points.num_layers,
         num_neurons=hook_points.num_neurons,
         num_experts=hook_points.num_experts,
-        experts_per_token=block.experts_per_token,
+        experts_per_token=max(of.experts_per_token for of in hook_points.blocks),
+        blocks=None if hook_points.alike else hook_points.recorded(),
         vocabulary=int(embedding.weight.shape[0]),
         max_length=getattr(model.config.get_text_config(), "max_position_embeddings", None),
         weights=weights,
-    )
-
-
-def _refuse_several_blocks(source: ModelSource, hook_points: HookPoints) -> None:
-    """Raise UserError unless the layers have one block each, all alike."""
-    if hook_points.alike:
-        return
-    raise UserError(
-        f"model.path: {source.name} has several feed-forward blocks in a layer, or layers that "
-        f"differ ({hook_points.describe()}), which the commands do not record yet; vxdist.ablate "
-        "works on the loaded model"
     )
 
 
