@@ -21,7 +21,7 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = json.loads(
 )
 FAMILIES = [name for name in CONFIGURATIONS if name not in SEVERAL_BLOCKS]
 """Small models: three layers of 48 neurons, 512 tokens."""
-ONE_EACH = {layout.families[-1] for layout in LAYOUTS if layout.families}
+ONE_EACH = {layout.families[-1] for layout in LAYOUTS}
 """A family of each layout."""
 
 

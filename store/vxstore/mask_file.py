@@ -73,7 +73,7 @@ def read_masks(
                 continue
             by_layer = _get(file, by_language, f"masks.{value}", language)
             _fill(file, f"masks.{value}.{language}", by_layer, selected_LNVG[..., v, g])
-    _require_existing(file, store, selected_LNVG.any(axis=(2, 3)))
+    _require_existing(file, store, np.asarray(selected_LNVG.any(axis=(2, 3))))
     return selected_LNVG
 
 

@@ -52,9 +52,7 @@ def scaled(model: Any, hook_points: HookPoints, layer: int, neuron: int, scale: 
     return found
 
 
-@pytest.mark.parametrize(
-    "family", [of.families[-1] for of in LAYOUTS if of.families] + [*SEVERAL_BLOCKS]
-)
+@pytest.mark.parametrize("family", sorted({of.families[-1] for of in LAYOUTS} | {*SEVERAL_BLOCKS}))
 def test_it_is_the_derivative_of_ablating(family: str, make_model: Callable[[str], Any]) -> None:
     model = make_model(family)
     hook_points = find_hook_points(model.get_decoder())

@@ -130,7 +130,7 @@ def describe_run(
 
 def _describe_experts(shape: ModelShape) -> dict[str, int]:
     """Nothing of layers that differ, whose blocks say it."""
-    if shape.blocks is not None or not shape.num_experts:
+    if shape.blocks is not None or not shape.experts_per_token:
         return {}
     return {"experts_per_token": shape.experts_per_token}
 

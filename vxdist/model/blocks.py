@@ -28,7 +28,8 @@ class Block:
     """One feed-forward block: its activation function, and the module that reads its output.
 
     `layer` is the number of its layer, `name` what messages call it. `num_experts` is 0 if it is
-    dense: then every token is given to it, and to `experts_per_token` of its experts otherwise.
+    dense: then every token is given to it, and to `experts_per_token` of its experts otherwise (0:
+    not known).
     """
 
     layer: int

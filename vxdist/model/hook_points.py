@@ -12,7 +12,7 @@ from vxdist.model.layouts import LAYERS, LAYOUTS, NOT_FEED_FORWARD, ROUTERS, Lay
 
 __all__ = ["Block", "HookPoints", "find_hook_points"]
 
-PER_TOKEN = ("num_experts_per_tok", "top_k_experts")
+PER_TOKEN = ("num_experts_per_tok", "top_k_experts", "moe_topk", "moe_k")
 """What configurations call the number of experts that a token is routed to."""
 
 
@@ -169,5 +169,7 @@ def _width(output: nn.Module) -> tuple[int, int] | None:
 
 
 def _experts_per_token(decoder: Any) -> int:
+    """0 if the configuration does not say one number for all layers."""
     config = decoder.config.get_text_config()
-    return int(next(getattr(config, name) for name in PER_TOKEN if hasattr(config, name)))
+    found = [n for name in PER_TOKEN if isinstance(n := getattr(config, name, None), int)]
+    return found[0] if found else 0

@@ -135,7 +135,7 @@ LAYOUTS = (
         first=("mlp.shared_experts.gate_proj", "mlp.shared_experts.up_proj"),
         activation="mlp.shared_experts.act_fn",
         output="mlp.shared_experts.down_proj",
-        families=(),
+        families=("deepseek_v3", "glm4_moe"),
     ),
     Layout(
         name="gated, shared expert",
@@ -143,15 +143,7 @@ LAYOUTS = (
         first=("mlp.shared_expert.gate_proj", "mlp.shared_expert.up_proj"),
         activation="mlp.shared_expert.act_fn",
         output="mlp.shared_expert.down_proj",
-        families=(),
-    ),
-    Layout(
-        name="gated, shared MLP",
-        gated=True,
-        first=("mlp.shared_mlp.gate_proj", "mlp.shared_mlp.up_proj"),
-        activation="mlp.shared_mlp.act_fn",
-        output="mlp.shared_mlp.down_proj",
-        families=(),
+        families=("qwen2_moe",),
     ),
     Layout(
         name="experts",
@@ -168,12 +160,11 @@ LAYOUTS = (
         first=("experts",),
         activation="experts.act_fn",
         output="experts",
-        families=(),
+        families=("gemma4_text",),
         experts=True,
     ),
 )
 """In this order blocks of one layer are numbered: dense ones before routed experts."""
 
 SEVERAL_BLOCKS = ("deepseek_v3", "glm4_moe", "gemma4_text", "qwen2_moe")
-"""Model types tested whose layers differ, or have several blocks. Their neurons can be ablated and
-attributed in memory; `vxdist locate` does not record them yet."""
+"""Of these model types, those whose layers differ, or have several blocks."""

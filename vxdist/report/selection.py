@@ -35,7 +35,7 @@ class TopNeuron:
 
     @property
     def name(self) -> str:
-        """L12/N345, with experts L12/E3/U45, and where layers differ L12/B1/E3/U45 or L12/B0/U45."""
+        """L12/N345; with experts L12/E3/U45; where layers differ L12/B1/E3/U45 or L12/B0/U45."""
         if self.blocks is not None:
             place = self.blocks.place(self.layer, self.neuron)
             shown = "/".join(f"{name[0].upper()}{n}" for name, n in place.items() if n >= 0)
