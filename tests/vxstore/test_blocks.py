@@ -24,10 +24,12 @@ from vxstore import read
 from vxstore.blocks import Block, Blocks, read_blocks
 from vxstore.check.store import check
 from vxstore.cli.main import main
-from vxstore.errors import StoreError
+from vxstore.errors import StoreError, UserError
 from vxstore.experts import tokens_given
 from vxstore.finalise import finalise
 from vxstore.groups import write_group
+from vxstore.io.metadata import commit
+from vxstore.mask_file import read_mask
 from vxstore.query.clusters import clusters
 from vxstore.query.describe import describe
 from vxstore.query.export import count_rows
@@ -347,6 +349,23 @@ def test_places_that_are_not_those_of_the_blocks(path: str, tmp_path: Path) -> N
     unit[0, 0] = 3
     found = [(finding.array, finding.what) for finding in check(copy).findings]
     assert ("unit", "not those of the blocks") in found
+
+
+def test_masks_hold_neurons_that_exist(path: str, tmp_path: Path) -> None:
+    copy = str(shutil.copytree(path, tmp_path / "s.zarr"))
+    commit(copy, {"model_fingerprint": "f0"})
+    mask = {
+        "format": "vxdist-mask", "format_version": 1, "model": "tiny", "model_fingerprint": "f0",
+        "layers": 3, "neurons": 8, "masks": {"calm": {"zh": {"0": [4], "1": [7]}}},
+    }  # fmt: skip
+    file, store = tmp_path / "m.mask.json", vxstore.open(copy)
+    about: dict[str, Any] = {"value": "calm", "language": "zh", "shape_LN": (3, 8), "store": store}
+    file.write_text(json.dumps(mask))
+    assert np.argwhere(read_mask(str(file), **about)).tolist() == [[0, 4], [1, 7]]
+    mask["masks"]["calm"]["zh"]["0"] = [5]  # type: ignore[index]
+    file.write_text(json.dumps(mask))
+    with pytest.raises(UserError, match=r"layer 0: found neuron 5, expected one of its 5$"):
+        read_mask(str(file), **about)
 
 
 def test_the_witness_of_format_4() -> None:
