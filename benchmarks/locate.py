@@ -53,8 +53,8 @@ class Usual:
         self._on = False
         order = list(range(len(plan.stories)))
         self._batches = [order[n : n + USUAL_STORIES] for n in range(0, len(order), USUAL_STORIES)]
-        for layer, module in enumerate(hook_points.activations):
-            module.register_forward_hook(self._hook(layer))
+        for block in hook_points.blocks:
+            block.activation.register_forward_hook(self._hook(block.layer))
         self.seconds = 0.0
         self.tokens = 0
 

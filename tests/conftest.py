@@ -15,17 +15,20 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 VALUES = ("kindness", "candour", "thrift")
 LANGUAGES = ("en", "zh")
-FAMILIES: dict[str, dict[str, Any]] = json.loads(
+CONFIGURATIONS: dict[str, dict[str, Any]] = json.loads(
     Path(__file__).with_name("data").joinpath("families.json").read_text()
 )
-"""Small configurations: three layers of 48 neurons, 512 tokens."""
+SEVERAL_BLOCKS = ("deepseek_v3", "glm4_moe", "gemma4_text", "qwen2_moe")
+"""Families whose layers differ, or have several blocks."""
+FAMILIES = [name for name in CONFIGURATIONS if name not in SEVERAL_BLOCKS]
+"""The others, small: three layers of 48 neurons, 512 tokens."""
 ONE_EACH = {
     *("bloom", "falcon_h1", "gptj", "mpt", "nemotron", "persimmon", "phi", "phi3"),
     *("qwen3_moe", "recurrent_gemma", "stablelm", "starcoder2", "xglm"),
 }
 """A family of each layout."""
 COMMON = {
-    *("apertus", "gemma3", "gemma4_text", "glm4", "gpt2", "gpt_neox", "llama", "minimax"),
+    *("apertus", "gemma3", "gemma4_unified_text", "glm4", "gpt2", "gpt_neox", "llama", "minimax"),
     *("mistral", "mixtral", "olmo2", "olmoe", "opt", "qwen2", "qwen3", "qwen3_5_text", "zaya"),
     *ONE_EACH,
 }
@@ -88,7 +91,7 @@ def make_model() -> Callable[[str], Any]:
         from transformers import AutoConfig, AutoModelForCausalLM
 
         torch.manual_seed(7)
-        config = AutoConfig.for_model(name, **FAMILIES[name])
+        config = AutoConfig.for_model(name, **CONFIGURATIONS[name])
         model = AutoModelForCausalLM.from_config(config, experts_implementation="eager").eval()
         for parameter in model.parameters():
             # Norms and biases stay as they are; wider weights make every layer matter.
@@ -262,7 +265,7 @@ def slow_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Pat
     folder = tmp_path_factory.mktemp("slow")
     torch.manual_seed(7)
     large = {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 8}
-    config = LlamaConfig(**{**FAMILIES["llama"], **large, "num_key_value_heads": 4})
+    config = LlamaConfig(**{**CONFIGURATIONS["llama"], **large, "num_key_value_heads": 4})
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from vxdist.model.hook_points import HookPoints
+from vxdist.model.hook_points import Block, HookPoints
 
 FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "SiLUActivation": F.silu,
@@ -33,18 +34,23 @@ class Recorder:
     """What each block reads in one run, by hooks on the modules that read it."""
 
     def __init__(self, layers: Sequence[nn.Module], points: HookPoints) -> None:
-        self.reads: list[Read] = []
-        experts = points.num_experts
-        modules = [layer.get_submodule(points.layout.first[0]) for layer in layers]
+        self.reads: dict[int, Read] = {}
+        """By number of the block."""
         self._handles = [
-            m.register_forward_pre_hook(self._routed if experts else self._dense) for m in modules
+            layers[block.layer]
+            .get_submodule(block.layout.first[0])
+            .register_forward_pre_hook(self._hook(number, block))
+            for number, block in enumerate(points.blocks)
         ]
 
-    def _dense(self, _: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
-        self.reads.append((args[0].reshape(-1, args[0].shape[-1]).clone(), None))
+    def _hook(self, number: int, block: Block) -> Callable[..., None]:
+        def hook(_: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+            if number in self.reads:
+                raise ValueError(f"{block.name} ran twice")
+            expert_TK = args[1].clone() if block.num_experts else None
+            self.reads[number] = args[0].reshape(-1, args[0].shape[-1]).clone(), expert_TK
 
-    def _routed(self, _: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
-        self.reads.append((args[0].reshape(-1, args[0].shape[-1]).clone(), args[1].clone()))
+        return hook
 
     def remove(self) -> None:
         """Take the hooks off."""
@@ -52,37 +58,38 @@ class Recorder:
             handle.remove()
 
 
-def recompute(layer: nn.Module, points: HookPoints, read: Read) -> tuple[torch.Tensor, ...]:
-    """What goes into a layer's activation function and what comes out, each (T, N).
+def recompute(layer: nn.Module, block: Block, read: Read) -> tuple[torch.Tensor, ...]:
+    """What goes into a block's activation function and what comes out, each (T, N).
 
     Minus infinity and zero for experts that a token was not given.
     """
-    module = layer.get_submodule(points.layout.activation)
-    function = FUNCTIONS.get(type(module).__name__, module)
+    function = FUNCTIONS.get(type(block.activation).__name__, block.activation)
     read_TD, expert_TK = read
     if expert_TK is None:
-        hidden_TN = layer.get_submodule(points.layout.first[0])(read_TD)
+        hidden_TN = layer.get_submodule(block.layout.first[0])(read_TD)
         # Gate and up projection in one: the gate comes first.
-        hidden_TN = hidden_TN[:, : points.num_units]
+        hidden_TN = hidden_TN[:, : block.num_units]
         return hidden_TN, function(hidden_TN)
-    experts: Any = layer.get_submodule(points.layout.output)
-    hidden_TN = torch.full((len(read_TD), points.num_neurons), -torch.inf)
+    experts: Any = block.output
+    hidden_TN = torch.full((len(read_TD), block.num_neurons), -torch.inf)
     activation_TN = torch.zeros_like(hidden_TN)
     for token, read_D in enumerate(read_TD):
-        for expert in set(expert_TK[token].tolist()) & set(range(points.num_experts)):
-            hidden_U = experts.gate_up_proj[expert][: points.num_units] @ read_D
-            hidden_TN[token, points.neurons_of(expert)] = hidden_U
-            activation_TN[token, points.neurons_of(expert)] = function(hidden_U)
+        for expert in set(expert_TK[token].tolist()) & set(range(block.num_experts)):
+            hidden_U = experts.gate_up_proj[expert][: block.num_units] @ read_D
+            units = slice(expert * block.num_units, (expert + 1) * block.num_units)
+            hidden_TN[token, units] = hidden_U
+            activation_TN[token, units] = function(hidden_U)
     return hidden_TN, activation_TN
 
 
-def zero_column(output: Any, points: HookPoints, neurons: Sequence[int]) -> None:
-    """Set the weights that read these neurons to zero."""
-    for neuron in neurons:
-        expert, unit = divmod(neuron, points.num_units)
-        if points.num_experts:
-            output.down_proj.data[expert, :, unit] = 0
+def zero_column(points: HookPoints, layer: int, neurons: Sequence[int]) -> None:
+    """Set the weights that read these neurons of a layer to zero."""
+    for placed in points.place(layer, np.array(neurons)):
+        output: Any = placed.block.output
+        units = torch.from_numpy(placed.unit_N)
+        if placed.block.num_experts:
+            output.down_proj.data[placed.expert, :, units] = 0
         elif hasattr(output, "nx"):  # GPT-2's Conv1D keeps its weight the other way round
-            output.weight.data[unit] = 0
+            output.weight.data[units] = 0
         else:
-            output.weight.data[:, unit] = 0
+            output.weight.data[:, units] = 0

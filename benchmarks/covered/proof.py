@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
@@ -142,25 +143,30 @@ def _recompute(model: Any, points: HookPoints, batch_BT: torch.Tensor) -> torch.
     recorder = Recorder(layers, points)
     _logits(model, batch_BT)
     recorder.remove()
-    if len(recorder.reads) != points.num_layers:
-        raise Fault(f"{len(recorder.reads)} blocks ran, of {points.num_layers}")
-    reads = zip(layers, recorder.reads, strict=True)
-    found = [torch.stack(recompute(layer, points, read)) for layer, read in reads]
-    return torch.stack(found, dim=1)
+    if len(recorder.reads) != len(points.blocks):
+        raise Fault(f"{len(recorder.reads)} blocks ran, of {len(points.blocks)}")
+    found_2LTN = torch.zeros(2, points.num_layers, batch_BT.numel(), points.num_neurons)
+    found_2LTN[0] = -torch.inf  # of neurons that do not exist
+    for number, block in enumerate(points.blocks):
+        plain_2TN = torch.stack(recompute(layers[block.layer], block, recorder.reads[number]))
+        first = block.first_neuron
+        found_2LTN[:, block.layer, :, first : first + block.num_neurons] = plain_2TN
+    return found_2LTN
 
 
 def _check_mask(
     model: Any, points: HookPoints, batch_BT: torch.Tensor, plain_BTV: torch.Tensor
 ) -> None:
     """Law 5: a masked neuron is a zero column of the down projection."""
-    some = range(0, points.num_neurons, 3)
-    neurons = {0: list(some), points.num_layers - 1: list(some)}
+    exists_LN = points.exists()
+    layers = [points.blocks[0].layer, points.blocks[-1].layer]
+    neurons = {layer: np.flatnonzero(exists_LN[layer])[::3].tolist() for layer in layers}
     mask = Ablation(points, CPU)
     mask.ablate(neurons)
     masked_BTV = _logits(model, batch_BT)
     mask.remove()
     for layer, numbers in neurons.items():
-        zero_column(points.outputs[layer], points, numbers)
+        zero_column(points, layer, numbers)
     cut_BTV = _logits(model, batch_BT)
     if torch.allclose(plain_BTV, masked_BTV, atol=1e-4):
         raise Fault("masking a third of the neurons of two layers changes nothing")

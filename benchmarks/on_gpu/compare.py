@@ -111,8 +111,8 @@ class LapeSums:
         self._sums = [torch.zeros(shape, device=device) for _ in range(4)]
         self._active_LN = torch.zeros(shape, dtype=torch.int32, device=device)
         self._handles = [
-            module.register_forward_hook(self._hook(layer))
-            for layer, module in enumerate(hook_points.activations)
+            block.activation.register_forward_hook(self._hook(block.layer))
+            for block in hook_points.blocks
         ]
 
     def _hook(self, layer: int) -> Callable[..., None]:

@@ -15,7 +15,7 @@ import zarr
 from numpy.typing import NDArray
 
 from vxstore.begun import seals
-from vxstore.experts import count_experts, write_labels
+from vxstore.experts import write_labels
 from vxstore.io import arrays, lock
 from vxstore.io.digests import DATA, REVISION, digest_arrays, write_seal
 from vxstore.io.metadata import commit, next_revision, utc_now
@@ -79,7 +79,7 @@ def create_attribution(
         arrays.write_coordinate(group, dim, of_dim)
     for dim, length in zip(("layer", "neuron"), shape_LN, strict=True):
         arrays.write_coordinate(group, dim, range(length))
-    of_neuron = write_labels(group, shape_LN[1], count_experts(read_root_attrs(path)))
+    of_neuron = write_labels(group, shape_LN[1], read_root_attrs(path))
     coordinates = " ".join(("dilemma_value", "dilemma_language", *of_neuron))
     about = {"coordinates": coordinates, "created": utc_now()}
     vouched = {DATA: digest_arrays(arrays.written(group), group.path)}

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vxstore import begun
 from vxstore.begun import seals
-from vxstore.experts import count_experts, write_labels
+from vxstore.experts import write_labels
 from vxstore.io import arrays, lock
 from vxstore.io.digests import DATA, REVISION, digest_arrays, write_seal
 from vxstore.io.metadata import commit, next_revision, utc_now
@@ -72,8 +72,7 @@ def create_evaluation(
     _write_labels(group, conditions, dilemmas, value, {"language": languages, **labels})
     for dim, at in (("layer", 1), ("neuron", 2)):
         arrays.write_coordinate(group, dim, range(masked_CLNG.shape[at]))
-    num_experts = count_experts(root_attrs)
-    of_neuron = write_labels(group, masked_CLNG.shape[2], num_experts)
+    of_neuron = write_labels(group, masked_CLNG.shape[2], root_attrs)
     coordinates = " ".join(("kind", "mask", value, "dilemma_language", *of_neuron))
     about = {"coordinates": coordinates, "created": utc_now()}
     vouched = {DATA: digest_arrays(arrays.written(group), group.path)}

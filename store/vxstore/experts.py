@@ -14,6 +14,7 @@ import xarray as xr
 import zarr
 from numpy.typing import NDArray
 
+from vxstore.blocks import BLOCKS, PLACES, check_blocks, read_blocks, write_places
 from vxstore.errors import StoreError
 from vxstore.io import arrays
 from vxstore.schema import EXPERTS_VERSION, ArraySpec
@@ -43,12 +44,17 @@ Integers = NDArray[np.integer[Any]]
 
 
 def count_experts(attrs: Mapping[str, Any]) -> int:
-    """Experts of each layer, from the root's attributes; 0 in a dense store."""
-    return int(attrs.get("num_experts", 0))
+    """Routed experts of each layer, of the one that has most, from the root's attributes.
+
+    0 in a dense store.
+    """
+    blocks = read_blocks(attrs)
+    return int(attrs.get("num_experts", 0)) if blocks is None else blocks.num_experts
 
 
 def check_attrs(path: str, attrs: Mapping[str, Any]) -> None:
     """Raise StoreError if the attributes on experts cannot be, or are not of this format."""
+    check_blocks(path, attrs)
     version = attrs["format_version"]
     if version != EXPERTS_VERSION and "num_experts" not in attrs:
         return
@@ -90,8 +96,16 @@ def labels(name: str, num_neurons: int, num_experts: int) -> NDArray[np.int64]:
     return np.divmod(number_N, max(1, num_neurons // num_experts))[LABELS.index(name)]
 
 
-def write_labels(group: zarr.Group, num_neurons: int, num_experts: int) -> tuple[str, ...]:
-    """Write `expert` and `unit` along `neuron`; returns their names, none in a dense store."""
+def write_labels(
+    group: zarr.Group, num_neurons: int, root_attrs: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """Write `expert` and `unit` along `neuron`, and what `write_places` does where layers differ.
+
+    Returns their names: none in a dense store.
+    """
+    if (blocks := read_blocks(root_attrs)) is not None:
+        return write_places(group, blocks)
+    num_experts = count_experts(root_attrs)
     if not num_experts:
         return ()
     for name in LABELS:
@@ -100,8 +114,12 @@ def write_labels(group: zarr.Group, num_neurons: int, num_experts: int) -> tuple
     return LABELS
 
 
-def check_layout(what: str, dataset: xr.Dataset, num_experts: int) -> None:
+def check_layout(what: str, dataset: xr.Dataset, root_attrs: Mapping[str, Any]) -> None:
     """Raise StoreError unless `/` or `/record`, opened, has all that experts need, or nothing."""
+    if BLOCKS in root_attrs:
+        _check_places(what, dataset, root_attrs)
+        return
+    num_experts = count_experts(root_attrs)
     if not num_experts:
         if ROUTED in dataset.variables:
             raise StoreError(
@@ -119,41 +137,20 @@ def check_layout(what: str, dataset: xr.Dataset, num_experts: int) -> None:
         )
 
 
-def check_routed(
-    part: int,
-    routed_LE: Integers | None,
-    shape: tuple[int, ...],
-    token_count: int,
-    attrs: Mapping[str, Any],
-) -> None:
-    """Raise ValueError if the routed counts of a part with (layer, neuron) `shape` cannot be.
-
-    A dense store has none. With experts, 0 <= tokens routed to an expert <= tokens and, if the
-    root's attributes have `experts_per_token`, each token is routed to as many in each layer.
-    """
-    num_experts = count_experts(attrs)
-    if (routed_LE is not None) != bool(num_experts):
-        found = "none are given" if routed_LE is None else "routed counts are given"
-        raise ValueError(f"part {part}: the store has {num_experts} experts, and {found}")
-    if routed_LE is None:
-        return
-    if routed_LE.shape != (shape[0], num_experts):
-        raise ValueError(
-            f"part {part}: routed counts are of shape {routed_LE.shape}, expected "
-            f"{(shape[0], num_experts)}"
-        )
-    if routed_LE.min() < 0 or routed_LE.max() > token_count:
-        raise ValueError(
-            f"part {part}: routed counts from {routed_LE.min()} to {routed_LE.max()} do not lie "
-            f"within 0 and its {token_count} tokens"
-        )
-    per_token = attrs.get("experts_per_token")
-    total_L = routed_LE.sum(axis=1, dtype=np.int64)
-    if per_token is not None and (total_L != per_token * token_count).any():
-        layer = int(np.argmax(total_L != per_token * token_count))
-        raise ValueError(
-            f"part {part}: layer {layer} routed {total_L[layer]} times, expected {per_token} for "
-            f"each of its {token_count} tokens"
+def _check_places(what: str, dataset: xr.Dataset, root_attrs: Mapping[str, Any]) -> None:
+    """Raise StoreError unless the sizes are those of the blocks, and all neurons have places."""
+    blocks = read_blocks(root_attrs)
+    assert blocks is not None
+    routed = ("routed_expert", ROUTED) if blocks.num_experts else ()
+    missing = [name for name in (*PLACES, *routed) if name not in dataset.variables]
+    if missing:
+        raise StoreError(f"{what}: {', '.join(missing)} of its blocks are missing")
+    expected = (len(blocks.layers), blocks.num_neurons, blocks.num_experts)
+    found = tuple(dataset.sizes.get(dim, 0) for dim in ("layer", "neuron", "routed_expert"))
+    if found != expected or any(dataset[name].dims != ("layer", "neuron") for name in PLACES):
+        raise StoreError(
+            f"{what}: found {found} layers, neurons and routed experts, expected {expected} of its "
+            "blocks; its metadata are damaged"
         )
 
 
@@ -166,12 +163,17 @@ def tokens_given(root: xr.Dataset, layers: slice) -> NDArray[np.int64]:
     """Tokens that neurons were given, what their active counts are divided by.
 
     (layer, neuron, value, language), of `layers` of an opened root. In a dense store all neurons
-    are given all tokens, so layer and neuron are 1 long.
+    are given all tokens, so layer and neuron are 1 long; neurons that do not exist are given none.
     """
-    if ROUTED not in root:
-        return np.asarray(root.token_count.transpose("value", "language").values[None, None])
-    order = ("layer", "routed_expert", "value", "language")
-    routed_LEVG = root[ROUTED].isel(layer=layers).transpose(*order).values
+    blocks, routed_LEVG = read_blocks(root.attrs), None
+    token_VG = root.token_count.transpose("value", "language").values
+    if ROUTED in root:
+        order = ("layer", "routed_expert", "value", "language")
+        routed_LEVG = root[ROUTED].isel(layer=layers).transpose(*order).values
+    if blocks is not None:
+        return blocks.given(routed_LEVG, token_VG, layers)
+    if routed_LEVG is None:
+        return np.asarray(token_VG[None, None])
     return by_neuron(routed_LEVG, root.sizes["neuron"])
 
 
@@ -185,15 +187,46 @@ def share(count: NDArray[Any], among: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(np.divide(count, among, out=nothing, where=among > 0))
 
 
-def columns(attrs: Mapping[str, Any], num_neurons: int, neuron_K: Any) -> dict[str, Any]:
-    """Columns `expert` and `unit` of these neurons, or of one; none in a dense store."""
+def routed_expert(
+    attrs: Mapping[str, Any], num_neurons: int, layer: int, neuron: int
+) -> int | None:
+    """The expert whose routed tokens a neuron is given; None if it is given all of them.
+
+    Raises StoreError if the neuron does not exist.
+    """
+    if (blocks := read_blocks(attrs)) is not None:
+        return blocks.routed_expert(layer, neuron)
+    num_experts = count_experts(attrs)
+    return neuron * num_experts // num_neurons if num_experts else None
+
+
+def columns(
+    attrs: Mapping[str, Any], num_neurons: int, layer_K: Any, neuron_K: Any
+) -> dict[str, Any]:
+    """Columns `expert` and `unit` of these neurons, or of one; none in a dense store.
+
+    Where layers differ `block` comes first, and a dense block's expert is -1.
+    """
+    if (blocks := read_blocks(attrs)) is not None:
+        return blocks.place(layer_K, neuron_K)
     if not count_experts(attrs):
         return {}
     return dict(zip(LABELS, divmod(neuron_K, num_neurons // count_experts(attrs)), strict=True))
 
 
-def find_neuron(path: str, attrs: Mapping[str, Any], num_neurons: int, at: tuple[int, int]) -> int:
-    """The number of the neuron (expert, unit). Raises StoreError if there is none such."""
+def find_neuron(
+    path: str, attrs: Mapping[str, Any], num_neurons: int, layer: int, at: tuple[int, ...]
+) -> int:
+    """The number of the neuron (expert, unit) or, where layers differ, (block, expert, unit).
+
+    Raises StoreError if there is none such.
+    """
+    if (blocks := read_blocks(attrs)) is not None:
+        if len(at) != len(PLACES):
+            raise StoreError(f"{path}: found {at}, expected block, expert and unit of the neuron")
+        return blocks.find(path, layer, at)
+    if len(at) != len(LABELS):
+        raise StoreError(f"{path}: found {at}, expected expert and unit of the neuron")
     num_experts = count_experts(attrs)
     if not num_experts:
         raise StoreError(f"{path} has no experts; give the number of the neuron alone")

@@ -3,7 +3,7 @@
 P: part, L: layer, N: neuron (or expert, of routed counts), V: value, G: language.
 """
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import zarr
 from numpy.typing import NDArray
 
 from vxstore.begun import seals
+from vxstore.blocks import is_padded, read_blocks
 from vxstore.errors import StoreError
 from vxstore.experts import ROUTED, by_neuron, count_experts
 from vxstore.io import arrays, lock
@@ -20,6 +21,7 @@ from vxstore.io.storage import find_storage
 from vxstore.names import names_on_disk
 from vxstore.read import read_root_attrs
 from vxstore.recorded import Recorded, read_planned, recorded_arrays
+from vxstore.routing import wrong_totals
 from vxstore.statistics import recorded_names
 
 DAMAGE = (StoreError, ValueError, RuntimeError, OSError)
@@ -122,16 +124,20 @@ def forget_sums(path: str) -> None:
 class Parts:
     """Numbers that are one a part, all sealed; `cell_P` is its (value, language), by number.
 
-    `routed`, if given, is the array of routed counts: the tokens that neurons were given.
+    `attrs` are the root's. `routed`, if given, is the array of routed counts: the tokens that
+    neurons were given.
     """
 
     cell_P: Sequence[tuple[int, int]]
     token_count_P: NDArray[np.int64]
     story_count_P: NDArray[np.int64]
-    bounded: bool
-    has_experts: bool
-    experts_per_token: int | None
+    attrs: Mapping[str, Any]
     routed: zarr.Array[Any] | None = None
+
+    @property
+    def bounded(self) -> bool:
+        """Whether tokens are counted, so that a neuron is active on no more than there are."""
+        return bool(self.attrs.get("denominator", "tokens") == "tokens")
 
     def sum(self, count_P: NDArray[np.int64], shape: Sequence[int]) -> NDArray[np.int64]:
         """Sum by (value, language)."""
@@ -152,14 +158,11 @@ def read_parts(path: str) -> Parts:
         scalars[name] = read_scalars(arrays.get_array(record, name))
         if (scalars[name] < 0).any():
             raise lost(path, int(np.argmax(scalars[name] < 0)), name)
-    attrs = arrays.plain_attrs(root)
     return Parts(
         cell_P=read_cells(path, root, record),
         token_count_P=scalars["token_count"],
         story_count_P=scalars["story_count"],
-        bounded=attrs.get("denominator", "tokens") == "tokens",
-        has_experts=count_experts(attrs) > 0,
-        experts_per_token=attrs.get("experts_per_token"),
+        attrs=arrays.plain_attrs(root),
     )
 
 
@@ -246,20 +249,27 @@ def _is_sound(
     """Whether it obeys its law; lost chunks, which read as -1 or NaN, do not."""
     tokens = int(parts.token_count_P[part])
     if source.name == ROUTED:
-        if parts.experts_per_token is not None:
-            wanted = tokens * parts.experts_per_token
-            if (found_LN.sum(axis=1, dtype=np.int64) != wanted).any():
-                return False
+        if wrong_totals(parts.attrs, found_LN, tokens, layers).any():
+            return False
         return bool(source.law.holds(found_LN, tokens).all())
     if not parts.bounded:
         return bool(source.law.holds(found_LN).all())
-    if parts.routed is None or not source.law.asks_for_tokens:
-        return bool(source.law.holds(found_LN, tokens, exact=not parts.has_experts).all())
-    try:
-        routed_LE = np.asarray(parts.routed[part, layers])
-    except DAMAGE:
-        routed_LE = np.full((1, 1), -1)  # is reported as an array of its own
-    return bool(source.law.holds(found_LN, by_neuron(routed_LE, found_LN.shape[1])).all())
+    blocks = read_blocks(parts.attrs)
+    if blocks is not None and not is_padded(blocks, found_LN, source.law.empty, layers):
+        return False
+    routed_LE = None
+    if parts.routed is not None and source.law.asks_for_tokens:
+        try:
+            routed_LE = np.asarray(parts.routed[part, layers])
+        except DAMAGE:
+            routed_LE = None  # is reported as an array of its own
+    exact = routed_LE is not None or not count_experts(parts.attrs)
+    given_LN: NDArray[Any] | int = tokens
+    if blocks is not None and exact:
+        given_LN = blocks.given(routed_LE, tokens, layers)
+    elif routed_LE is not None:
+        given_LN = by_neuron(routed_LE, found_LN.shape[1])
+    return bool(source.law.holds(found_LN, given_LN, exact=exact).all())
 
 
 def lost(path: str, part: int, name: str) -> StoreError:

@@ -8,7 +8,7 @@ import zarr
 from numpy.typing import NDArray
 
 from vxstore.begun import remove_group
-from vxstore.experts import count_experts, write_labels
+from vxstore.experts import write_labels
 from vxstore.io import arrays, lock
 from vxstore.io.digests import DATA, REVISION, digest_arrays
 from vxstore.io.metadata import FILE, commit, next_revision
@@ -54,7 +54,7 @@ def begin_group(
     for dim, labels in coordinates.items():
         arrays.write_coordinate(group, on_disk.get(dim, dim), labels)
     neurons = len(coordinates.get("neuron", ()))
-    of_neuron = write_labels(group, neurons, count_experts(root_attrs)) if neurons else ()
+    of_neuron = write_labels(group, neurons, root_attrs) if neurons else ()
     return DerivedGroup(path, group, on_disk, of_neuron)
 
 

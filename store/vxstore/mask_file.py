@@ -8,6 +8,7 @@ A mask file is one JSON object:
     model_fingerprint  SHA-256 of its weights, as in the store; "" if not known
     layers, neurons    how many decoder layers the model has, and neurons each of them
     score              name of the score that selected the neurons
+    blocks             as the attribute of the store, if it has that; see store/FORMAT.md
     experts            experts of each layer, if the model has any: neuron n is unit n % U of
                        expert n // U, of U = neurons / experts units each
     masks              {value: {language: {layer: [neuron, ...]}}}
@@ -27,6 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vxstore.blocks import read_blocks
 from vxstore.errors import UserError
 from vxstore.read import Store
 from vxstore.text import name_binary
@@ -71,7 +73,19 @@ def read_masks(
                 continue
             by_layer = _get(file, by_language, f"masks.{value}", language)
             _fill(file, f"masks.{value}.{language}", by_layer, selected_LNVG[..., v, g])
+    _require_existing(file, store, np.asarray(selected_LNVG.any(axis=(2, 3))))
     return selected_LNVG
+
+
+def _require_existing(file: str, store: Store, selected_LN: Bools) -> None:
+    """Raise UserError if a mask has a neuron that its layer, narrower than others, lacks."""
+    blocks = read_blocks(store.attrs)
+    if blocks is not None and (lacking_LN := selected_LN & ~blocks.exists()).any():
+        layer, neuron = np.argwhere(lacking_LN)[0].tolist()
+        there = int(blocks.exists()[layer].sum())
+        raise UserError(
+            f"{file}: layer {layer}: found neuron {neuron}, expected one of its {there}"
+        )
 
 
 def read_mask(
@@ -97,6 +111,8 @@ def read_mask(
     by_layer = _one(file, by_language, f"masks.{value}", language)
     selected_LN = np.zeros(shape_LN, dtype=bool)
     _fill(file, f"masks.{value}.{language}", by_layer, selected_LN)
+    if store is not None:
+        _require_existing(file, store, selected_LN)
     return selected_LN
 
 

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vxstore.experts import ROUTED, by_neuron, check_routed, columns
+from vxstore.blocks import is_padded, read_blocks
+from vxstore.experts import ROUTED, by_neuron, columns
 from vxstore.recorded import Recorded
+from vxstore.routing import check_routed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +55,17 @@ def check_counts(
     active_LN, routed_LE = data["active_count"], counts.routed_count_LE
     check_routed(part, routed_LE, active_LN.shape, counts.token_count, attrs)
     given_LN: NDArray[Any] | None = np.broadcast_to(counts.token_count, active_LN.shape)
-    if routed_LE is not None:
+    if (blocks := read_blocks(attrs)) is not None:
+        given_LN = blocks.given(routed_LE, counts.token_count)
+    elif routed_LE is not None:
         given_LN = by_neuron(routed_LE, active_LN.shape[1])
     elif attrs.get("denominator", "tokens") != "tokens":
         given_LN = None
     for name, found_LN in data.items():
         _check_law(part, recorded[name], found_LN, given_LN, attrs)
+        empty = recorded[name].law.empty
+        if blocks is not None and not is_padded(blocks, found_LN, empty, slice(None)):
+            raise ValueError(f"part {part}: {name} has numbers of neurons that do not exist")
     return data if routed_LE is None else {**data, ROUTED: routed_LE}
 
 
@@ -82,7 +89,8 @@ def _check_law(
     if sound_LN.all():
         return
     layer, neuron = (int(n) for n in np.argwhere(~sound_LN)[0])
-    place = {"layer": layer, **(columns(attrs, found_LN.shape[1], neuron) or {"neuron": neuron})}
+    place = {"layer": layer}
+    place |= columns(attrs, found_LN.shape[1], layer, neuron) or {"neuron": neuron}
     given = "" if given_LN is None else f" (it was given {given_LN[layer, neuron]} tokens)"
     raise ValueError(
         f"part {part}: {', '.join(f'{dim} {n}' for dim, n in place.items())}: {recorded.name} is "

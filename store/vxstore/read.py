@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from zarr.abc.store import Store as ZarrStore
 
 from vxstore import cluster_labels, experts, statistics
+from vxstore.blocks import read_blocks
 from vxstore.errors import StoreError
 from vxstore.io.clean import zarr_store
 from vxstore.io.digests import VOUCHING
@@ -106,12 +107,12 @@ class Store:
 
     def _describe(self) -> dict[str, str]:
         of = self._open("", whole=self.complete)
-        num_experts = experts.count_experts(self.attrs)
-        by_layer = (
-            f"{num_experts} experts x {of.sizes['neuron'] // num_experts:,}"
-            if num_experts
-            else f"{of.sizes['neuron']:,}"
-        )
+        num_experts, blocks = experts.count_experts(self.attrs), read_blocks(self.attrs)
+        by_layer = f"{of.sizes['neuron']:,}"
+        if blocks is not None:
+            by_layer = f"{int(blocks.exists().sum(1).min()):,} to {blocks.num_neurons:,}"
+        elif num_experts:
+            by_layer = f"{num_experts} experts x {of.sizes['neuron'] // num_experts:,}"
         recorded = "complete"
         if not self.complete:
             sealed = self.record()["sealed"].values
@@ -220,7 +221,7 @@ class Store:
             variable.attrs = _shown(variable.attrs)
         num_experts = experts.count_experts(root["attributes"])
         if group in ("", "record"):
-            experts.check_layout(what, dataset, num_experts)
+            experts.check_layout(what, dataset, root["attributes"])
         _check_coordinates(what, dataset, num_experts)
         if group == "record":
             dataset = cluster_labels.as_coordinate(what, dataset)
@@ -243,6 +244,8 @@ def _open_group(what: str, store: ZarrStore, group: str) -> xr.Dataset:
 def _check_coordinates(what: str, dataset: xr.Dataset, num_experts: int) -> None:
     """Labels are small and are read on opening, so what is wrong with them is reported at once."""
     for name, labels in dataset.coords.items():
+        if labels.ndim == 2:
+            continue  # of all neurons, which are many: `vxstore check` reads them
         if labels.dtype.kind == "i":
             expected = experts.labels(str(name), labels.size, num_experts)
             sound = np.array_equal(labels.values, expected)

@@ -1,9 +1,9 @@
-"""Formats 1 to 3 of the activation store: which arrays there are, and how they are laid out.
+"""Formats 1 to 4 of the activation store: which arrays there are, and how they are laid out.
 
 Dimension names: part (a set of whole stories of one value, language and stance), layer, neuron,
 value, language, condition (what is ablated), dilemma, order (of the two options). These are
 the names in memory; `vxstore.names` says which are others in a store. What a store with experts
-has beside these is in `vxstore.experts`.
+has beside these is in `vxstore.experts`, and where layers differ in `vxstore.blocks`.
 """
 
 import math
@@ -14,8 +14,12 @@ from typing import Any
 from vxstore.statistics import DEFAULT, STATISTICS, Statistic
 
 FORMAT_NAME = "vxstore"
-FORMAT_VERSION = 3
-"""Format of a new store, and the highest that is read."""
+FORMAT_VERSION = 4
+"""The highest format that is read."""
+BLOCKS_VERSION = 4
+"""Format of a new store whose layers differ, or have several blocks."""
+ALIKE_VERSION = 3
+"""Format of a new store whose layers have one block each, all alike."""
 EXPERTS_VERSION = 2
 """Format whose stores all have experts; those of format 1 have none."""
 POOLED = "pooled"
@@ -122,6 +126,7 @@ COORDINATES: Mapping[str, str] = {
     "stance": "stance of the stories towards the value",
     "setting": "setting of the part's stories",
     "part": "part of the corpus, from 0",
+    "block": "feed-forward block of its layer that the neuron is in, from 0",
     "expert": "expert that the neuron belongs to, from 0",
     "unit": "unit of its expert that the neuron is, from 0",
     "routed_expert": "expert that tokens are routed to, from 0",

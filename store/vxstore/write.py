@@ -11,6 +11,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from vxstore.blocks import Block, describe_blocks, read_blocks
 from vxstore.cluster_labels import check_clusters, write_clusters
 from vxstore.errors import StoreError
 from vxstore.experts import describe_experts, write_labels
@@ -30,8 +31,9 @@ from vxstore.recorded import (
     root_arrays,
 )
 from vxstore.schema import (
+    ALIKE_VERSION,
+    BLOCKS_VERSION,
     FORMAT_NAME,
-    FORMAT_VERSION,
     SEAL,
     ArraySpec,
     layered_chunks,
@@ -73,19 +75,26 @@ def create(
     parts: Sequence[PartLabels],
     attrs: Mapping[str, Any],
     num_experts: int = 0,
+    blocks: Sequence[Sequence[Block]] | None = None,
 ) -> None:
     """Create an empty store at `path`, with every array of `/` and `/record` in place.
 
     `attrs` (JSON values) join the root's attributes; of those, `statistics` names the statistics
     that are recorded (default: `vxstore.statistics.DEFAULT`), and `experts_per_token` how many
     experts of a layer each token is routed to. `num_experts` is of each layer, 0 of a dense model.
+    Where layers differ or have several blocks, `blocks` are those of each layer, instead.
     A creation cut short is begun again. Raises StoreError if something else already
-    lies at `path`, ValueError if neurons cannot be shared out evenly over the experts, a
+    lies at `path`, ValueError if neurons cannot be shared out evenly over the experts, the blocks
+    are not of so many layers and neurons, or all alike, a
     statistic is not known, or the number of a cluster is below 0 or more than int32 holds.
     """
     _refuse_occupied(path)
     check_clusters([part.cluster for part in parts])
-    attrs = {**attrs, **describe_experts(num_experts, num_neurons, attrs)}
+    if blocks is None:
+        attrs = {**attrs, **describe_experts(num_experts, num_neurons, attrs)}
+    else:
+        attrs = {**attrs, **describe_blocks(blocks)}
+        num_experts = _check_shape(attrs, num_layers, num_neurons, num_experts)
     specs = root_arrays(attrs)
     shape = {
         "part": len(parts),
@@ -98,10 +107,26 @@ def create(
     store = zarr_store(path, read_only=False)
     root = zarr.open_group(store, mode="w", zarr_format=3, attributes={"state": STATE_CREATING})
     _create_record(root, shape, parts, attrs)
-    _create_root(root, shape, values, languages, specs)
-    about = {"format": FORMAT_NAME, "format_version": FORMAT_VERSION, "created": utc_now()}
+    _create_root(root, shape, values, languages, specs, attrs)
+    version = ALIKE_VERSION if blocks is None else BLOCKS_VERSION
+    about = {"format": FORMAT_NAME, "format_version": version, "created": utc_now()}
     vouched = {DATA: digest_arrays(arrays.written(root), "")}
     commit(path, {**about, **attrs, **vouched, "state": STATE_RECORDING})
+
+
+def _check_shape(
+    attrs: Mapping[str, Any], num_layers: int, num_neurons: int, num_experts: int
+) -> int:
+    """Routed experts of the layer that has most. Raises ValueError if the numbers differ."""
+    blocks = read_blocks(attrs)
+    assert blocks is not None
+    found, expected = (num_layers, num_neurons), (len(blocks.layers), blocks.num_neurons)
+    if found != expected or num_experts or attrs.get("denominator", "tokens") != "tokens":
+        raise ValueError(
+            f"{found} layers and neurons, expected {expected} of the blocks, and tokens counted; "
+            "num_experts is of layers that are alike"
+        )
+    return blocks.num_experts
 
 
 def _create_root(
@@ -110,13 +135,14 @@ def _create_root(
     values: Sequence[str],
     languages: Sequence[str],
     specs: Mapping[str, ArraySpec],
+    attrs: Mapping[str, Any],
 ) -> None:
     for name, spec in specs.items():
         full = tuple(shape[dim] for dim in spec.dims)
         item = np.dtype(spec.dtype).itemsize
         chunks = layered_chunks(spec.dims, full, item) if "layer" in spec.dims else full
         arrays.create_array(root, name, spec, full, chunks=chunks)
-    _write_numbers(root, ("layer", "neuron"), shape)
+    _write_numbers(root, ("layer", "neuron"), shape, attrs)
     arrays.write_coordinate(root, "value", values)
     arrays.write_coordinate(root, "language", languages)
 
@@ -133,8 +159,8 @@ def _create_record(
         shards, chunks = record_chunks(spec, full)
         sharded = shards if len(full) > 1 else None
         arrays.create_array(record, name, spec, full, chunks=chunks, shards=sharded)
-    of_neuron = _write_numbers(record, ("part", "layer", "neuron"), shape)
-    on_disk = names_on_disk("record", FORMAT_VERSION)
+    of_neuron = _write_numbers(record, ("part", "layer", "neuron"), shape, attrs)
+    on_disk = names_on_disk("record", BLOCKS_VERSION)
     of_part = (*OF_PART, *(("setting",) if parts and all(p.setting for p in parts) else ()))
     names = {label: on_disk.get(label, label) for label in of_part}
     for label, name in names.items():
@@ -150,14 +176,14 @@ def _create_record(
 
 
 def _write_numbers(
-    group: zarr.Group, dims: Sequence[str], shape: Mapping[str, int]
+    group: zarr.Group, dims: Sequence[str], shape: Mapping[str, int], attrs: Mapping[str, Any]
 ) -> tuple[str, ...]:
     """Coordinates of whole numbers; returns the names of those that are not dimensions."""
     if shape["routed_expert"]:
         dims = (*dims, "routed_expert")
     for dim in dims:
         arrays.write_coordinate(group, dim, range(shape[dim]))
-    return write_labels(group, shape["neuron"], shape["routed_expert"])
+    return write_labels(group, shape["neuron"], attrs)
 
 
 def _refuse_occupied(path: str) -> None:

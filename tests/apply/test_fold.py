@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
+from tests.conftest import SEVERAL_BLOCKS
 from vxdist.apply.checkpoint import plan_checkpoint, write_checkpoint
 from vxdist.config import ModelConfig
 from vxdist.errors import UserError
@@ -96,6 +97,27 @@ def test_logits_are_those_of_the_hooks(saved: Path, tmp_path: Path, scale: float
     torch.testing.assert_close(found, hooked(saved, affine), atol=tolerance, rtol=0)
     assert (found - logits(load(saved))).abs().max() > 100 * tolerance
     _same_but(saved, tmp_path / "out", changed)
+
+
+@pytest.mark.parametrize("name", SEVERAL_BLOCKS)
+def test_logits_are_those_of_the_hooks_in_several_blocks(
+    make_model: Callable[[str], Any], tmp_path: Path, name: str
+) -> None:
+    """Neurons of a dense block and of experts in one layer; the tensors of each block are found."""
+    make_model(name).save_pretrained(tmp_path / "model")
+    cut = {0: np.array([1, 30]), 2: np.array([0, 11, 41, 43, 59])}
+    hook_points = find_hook_points(load(tmp_path / "model").get_decoder())
+    shape = (hook_points.num_layers, hook_points.num_neurons)
+    affine = Affine(scale_LN=np.full(shape, 0.3, np.float32), shift_LN=np.zeros(shape, np.float32))
+    changed = write(tmp_path / "model", tmp_path / "out", affine, cut)
+    assert len(changed) >= 3
+    model = load(tmp_path / "model")
+    Ablation(find_hook_points(model.get_decoder()), torch.device("cpu")).ablate(cut, affine)
+    expected, found = logits(model), logits(load(tmp_path / "out"))
+    tolerance = 1e-5 * float(found.abs().max())
+    torch.testing.assert_close(found, expected, atol=tolerance, rtol=0)
+    assert (found - logits(load(tmp_path / "model"))).abs().max() > 100 * tolerance
+    _same_but(tmp_path / "model", tmp_path / "out", changed)
 
 
 def _same_but(before: Path, after: Path, changed: list[str]) -> None:

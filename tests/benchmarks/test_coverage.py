@@ -72,8 +72,9 @@ def test_a_wrong_count_and_a_touched_logit_are_found(monkeypatch: pytest.MonkeyP
 def test_a_mask_that_is_no_zero_column_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     from covered import proof
 
-    def other(output: Any, points: Any, neurons: Any) -> None:
+    def other(points: Any, layer: int, neurons: Any) -> None:
         with torch.no_grad():
+            output = next(of.output for of in points.blocks if of.layer == layer)
             output.weight.data[:, [n + 1 for n in neurons]] = 0
 
     monkeypatch.setattr(proof, "zero_column", other)

@@ -44,9 +44,9 @@ def test_scaling_a_neuron_is_scaling_its_column(
     neuron_N = np.array([0, 5, 17, 47])
     ablation = Ablation(hook_points, CPU)
     ablation.ablate(dict.fromkeys(range(LAYERS), neuron_N), affine)
-    for layer, output in enumerate(find_hook_points(plain.get_decoder()).outputs):
+    for layer, block in enumerate(find_hook_points(plain.get_decoder()).blocks):
         for neuron in neuron_N:
-            _column(output, hook_points.num_units, int(neuron)).mul_(
+            _column(block.output, block.num_units, int(neuron)).mul_(
                 float(affine.scale_LN[layer, neuron])
             )
     torch.testing.assert_close(logits(model), logits(plain), rtol=1e-3, atol=1e-3)
@@ -88,11 +88,12 @@ def test_a_scale_of_zero_replaces_whatever_was_there(
     affine = random_map(4)
     scale_LN = affine.scale_LN.copy()
     scale_LN[0, :2] = 0
-    ablation = Ablation(find_hook_points(model.get_decoder()), CPU)
+    hook_points = find_hook_points(model.get_decoder())
+    ablation = Ablation(hook_points, CPU)
     for mixed in (affine.scale_LN * 0, scale_LN):  # all are replaced; some are
         ablation.ablate({0: np.array([0, 1, 2])}, Affine(scale_LN=mixed, shift_LN=affine.shift_LN))
         seen_TN = torch.full((4, NEURONS), number)
-        found_TN = ablation._see(0, seen_TN, 0, None)
+        found_TN = ablation._see(hook_points.blocks[0], seen_TN, 0, None)
         assert found_TN is not None
         expected_2 = torch.as_tensor(affine.shift_LN[0, :2])
         assert torch.equal(found_TN[:, :2], expected_2.expand(4, 2))
@@ -114,11 +115,12 @@ def test_without_a_map_it_is_zero_ablation(make_model: Callable[[str], Any]) -> 
 
 
 def test_the_map_follows_its_layer_to_another_device(make_model: Callable[[str], Any]) -> None:
-    ablation = Ablation(find_hook_points(make_model("llama").get_decoder()), torch.device("meta"))
+    hook_points = find_hook_points(make_model("llama").get_decoder())
+    block, ablation = hook_points.blocks[0], Ablation(hook_points, torch.device("meta"))
     ablation.ablate({0: np.array([1, 7])}, random_map(1))
-    map_ = ablation._maps[0, 0]
+    map_ = ablation._maps[block, 0]
     assert map_._units_N.device.type == "meta"
     map_._units_N = torch.tensor([1, 7])  # as if it had been made for the CPU
-    found_TN = ablation._see(0, torch.empty(4, NEURONS, device="meta"), 0, None)
+    found_TN = ablation._see(block, torch.empty(4, NEURONS, device="meta"), 0, None)
     assert found_TN is not None
     assert map_._units_N.device.type == "meta"

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.conftest import ONE_EACH, SEVERAL_BLOCKS
 from vxdist.hooks.ablation import Ablation
 from vxdist.hooks.attribution import Attribution, attribute
 from vxdist.hooks.interventions import Affine
@@ -51,10 +52,9 @@ def scaled(model: Any, hook_points: HookPoints, layer: int, neuron: int, scale: 
     return found
 
 
-def test_it_is_the_derivative_of_ablating(
-    layout_family: str, make_model: Callable[[str], Any]
-) -> None:
-    model = make_model(layout_family)
+@pytest.mark.parametrize("family", sorted({*ONE_EACH, *SEVERAL_BLOCKS}))
+def test_it_is_the_derivative_of_ablating(family: str, make_model: Callable[[str], Any]) -> None:
+    model = make_model(family)
     hook_points = find_hook_points(model.get_decoder())
     found_LN = attributed(model, hook_points, checkpointing=False)
     assert found_LN.abs().max() > 0.05

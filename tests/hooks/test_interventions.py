@@ -19,6 +19,7 @@ from vxdist.hooks.interventions.add import Add, AddSettings
 from vxdist.hooks.interventions.other_mean import OtherMean, OtherMeanSettings
 from vxdist.hooks.interventions.scale import Scale, ScaleSettings
 from vxdist.hooks.interventions.zero import Zero
+from vxdist.model.blocks import Block
 from vxdist.model.hook_points import find_hook_points
 
 TOKENS_BT = torch.randint(3, 512, (2, 9), generator=torch.Generator().manual_seed(3))
@@ -66,16 +67,15 @@ def ablated(model: Any, affine: Affine | None) -> torch.Tensor:
 def by_hand(model: Any, replace: Callable[[int, int, torch.Tensor], torch.Tensor]) -> torch.Tensor:
     """Logits of a model whose activations this test's own hook replaces, neuron by neuron."""
     hook_points = find_hook_points(model.get_decoder())
-    units = hook_points.num_units
 
     def see(
-        layer: int, activation: torch.Tensor, expert: int, _: torch.Tensor | None
+        block: Block, activation: torch.Tensor, expert: int, _: torch.Tensor | None
     ) -> torch.Tensor:
         activation = activation.clone()
         for neuron in NEURON_N:
-            if int(neuron) // units == expert:
-                at = int(neuron) % units
-                activation[..., at] = replace(layer, int(neuron), activation[..., at])
+            if int(neuron) // block.num_units == expert:
+                at = int(neuron) % block.num_units
+                activation[..., at] = replace(block.layer, int(neuron), activation[..., at])
         return activation
 
     handles = watch(hook_points, see)
@@ -95,9 +95,9 @@ def test_scaling_is_scaling_columns(make_model: Callable[[str], Any], layout_fam
     affine = make(Scale(ScaleSettings(dose=2.5)))
     hook_points = find_hook_points(plain.get_decoder())
     found = ablated(model, affine)
-    for output in hook_points.outputs:
+    for block in hook_points.blocks:
         for neuron in NEURON_N:
-            _column(output, hook_points.num_units, int(neuron)).mul_(2.5)
+            _column(block.output, block.num_units, int(neuron)).mul_(2.5)
     torch.testing.assert_close(found, logits(plain), rtol=1e-3, atol=1e-3)
     assert not torch.equal(found, logits(model))
 

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import SEVERAL_BLOCKS
 from vxdist.cli import main
 
 
 def test_the_list_names_every_family(families: list[str], capsys: pytest.CaptureFixture) -> None:
+    families = [*families, *SEVERAL_BLOCKS]
     assert main(["models"]) == 0
     words = capsys.readouterr().out.replace(",", " ").split()
     assert set(families) <= set(words)

@@ -9,6 +9,7 @@ from typing import Any
 
 from vxdist.apply.neurons import UNCLAIMED, Chosen
 from vxdist.model.source import PACKAGE, ModelSource
+from vxstore.blocks import Blocks
 from vxstore.mask_file import MASK_FORMAT, MASK_VERSION
 from vxstore.text import plural
 
@@ -28,6 +29,8 @@ class About:
     num_layers: int
     num_neurons: int
     num_experts: int
+    blocks: Blocks | None
+    """The blocks of each layer, if layers differ or have several; None if all are alike."""
     version: str
     unpacked: bool
     """Whether the weights come from a GGUF file, unpacked to float32."""
@@ -42,6 +45,8 @@ class About:
     @property
     def total(self) -> int:
         """Number of neurons of the base model."""
+        if self.blocks is not None:
+            return int(self.blocks.exists().sum())
         return self.num_layers * self.num_neurons
 
 
@@ -61,7 +66,7 @@ def to_json(about: About, fingerprint: str, changed: Sequence[str]) -> str:
         "layers": about.num_layers,
         "neurons": about.num_neurons,
         "score": chosen.score,
-        **({"experts": about.num_experts} if about.num_experts else {}),
+        **_describe_blocks(about),
         "masks": {chosen.value: {chosen.language: by_layer}},
         "masks_digest": chosen.masks,
         "intervention": about.intervention,
@@ -74,6 +79,12 @@ def to_json(about: About, fingerprint: str, changed: Sequence[str]) -> str:
     text = json.dumps(content, indent=1)
     text = re.sub(r"\[\n[\d,\s]+\]", lambda found: " ".join(found[0].split()), text)
     return text + "\n"
+
+
+def _describe_blocks(about: About) -> dict[str, Any]:
+    if about.blocks is not None:
+        return {"blocks": about.blocks.described()}
+    return {"experts": about.num_experts} if about.num_experts else {}
 
 
 def to_card(about: About) -> str:

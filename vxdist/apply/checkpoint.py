@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from vxdist.apply import files
 from vxdist.apply.fold import Columns, plan_folds
 from vxdist.hooks.interventions import Affine
+from vxdist.model.blocks import HookPoints
 from vxdist.model.checkpoint import read_tensors
 from vxdist.model.down import find_down_projections
 from vxdist.model.folder import fingerprint
-from vxdist.model.hook_points import HookPoints, find_hook_points
+from vxdist.model.hook_points import find_hook_points
 from vxdist.model.load import build_without_weights, check_whole
 from vxdist.model.safetensors_header import Tensor
 from vxdist.model.source import ModelSource

@@ -113,6 +113,7 @@ def _describe(config: "Config", chosen: "Chosen", planned: "Planned", attrs: Any
         num_layers=planned.hook_points.num_layers,
         num_neurons=planned.hook_points.num_neurons,
         num_experts=planned.hook_points.num_experts,
+        blocks=None if planned.hook_points.alike else planned.hook_points.recorded(),
         version=version("vxdist"),
         unpacked=planned.source.name.endswith(".gguf"),
     )

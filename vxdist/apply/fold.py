@@ -11,7 +11,7 @@ With a gate the shift gives shift * g_j, which differs from token to token: no w
 N: neuron ablated, U: unit, D: hidden size, E: expert.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from vxdist.errors import UserError
 from vxdist.hooks.interventions import Affine
+from vxdist.model.blocks import Block, HookPoints, Placed
 from vxdist.model.down import DownProjection
-from vxdist.model.hook_points import HookPoints
 
 Integers = NDArray[np.integer[Any]]
 INSTEAD = "ablate with --intervention zero, or hook the loaded model with vxdist.ablate"
@@ -30,7 +30,7 @@ INSTEAD = "ablate with --intervention zero, or hook the loaded model with vxdist
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """Neurons of one dense layer or expert, and what becomes of them."""
+    """Neurons of one dense block or expert, and what becomes of them."""
 
     weight: str
     """Name of the checkpoint's tensor."""
@@ -56,37 +56,36 @@ def plan_folds(
     Raises UserError if the intervention, called `intervention` in messages, shifts activations
     where that cannot be folded.
     """
-    planned: list[Columns] = []
-    for layer, number_N in sorted(neurons.items()):
-        down = projections[layer]
-        if affine.shift_LN[layer, number_N].any():
-            _refuse_shift(hook_points, down, intervention)
-        planned += _of_layer(layer, np.asarray(number_N), affine, hook_points, down)
-    return planned
+    down_of = dict(zip(hook_points.blocks, projections, strict=True))
+    return [
+        _columns(placed, affine, np.asarray(number_N), down_of[placed.block], intervention)
+        for layer, number_N in sorted(neurons.items())
+        for placed in hook_points.place(layer, np.asarray(number_N))
+    ]
 
 
-def _of_layer(
-    layer: int, number_N: Integers, affine: Affine, hook_points: HookPoints, down: DownProjection
-) -> Iterator[Columns]:
-    expert_N, unit_N = np.divmod(number_N, hook_points.num_units)
-    for expert in np.unique(expert_N).tolist():
-        here_N = expert_N == expert
-        stacked = hook_points.num_experts > 0 and len(down.weights) == 1
-        shift_N = affine.shift_LN[layer, number_N[here_N]]
-        yield Columns(
-            weight=down.weights[0 if stacked else expert],
-            expert=expert if stacked else None,
-            bias=down.bias if shift_N.any() else None,
-            transposed=down.transposed,
-            unit_N=unit_N[here_N],
-            scale_N=affine.scale_LN[layer, number_N[here_N]],
-            shift_N=shift_N,
-        )
+def _columns(
+    placed: Placed, affine: Affine, number_N: Integers, down: DownProjection, intervention: str
+) -> Columns:
+    block, here_N = placed.block, number_N[placed.at_N]
+    stacked = block.num_experts > 0 and len(down.weights) == 1
+    shift_N = affine.shift_LN[block.layer, here_N]
+    if shift_N.any():
+        _refuse_shift(block, down, intervention)
+    return Columns(
+        weight=down.weights[0 if stacked else placed.expert],
+        expert=placed.expert if stacked else None,
+        bias=down.bias if shift_N.any() else None,
+        transposed=down.transposed,
+        unit_N=placed.unit_N,
+        scale_N=affine.scale_LN[block.layer, here_N],
+        shift_N=shift_N,
+    )
 
 
-def _refuse_shift(hook_points: HookPoints, down: DownProjection, intervention: str) -> None:
+def _refuse_shift(block: Block, down: DownProjection, intervention: str) -> None:
     what = f"--intervention {intervention}: cannot be folded into the weights: "
-    if hook_points.layout.gated:
+    if block.layout.gated:
         raise UserError(
             f"{what}this model multiplies each activation by its up projection, so that a constant "
             f"activation gives another output for every token; {INSTEAD}"

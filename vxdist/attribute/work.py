@@ -18,7 +18,7 @@ from vxdist.asking.outcomes import Differentiable, Question, attributed_question
 from vxdist.asking.trial import Trial
 from vxdist.errors import UserError
 from vxdist.hooks.attribution import Attribution, attribute
-from vxdist.model.hook_points import HookPoints
+from vxdist.model.blocks import HookPoints
 from vxdist.plan import pack
 from vxdist.runtime.work import Batch
 from vxstore.attribution import AttributionRecorder
@@ -115,12 +115,13 @@ class AttributeWork:
     def _decide(self, hook_points: HookPoints, device: torch.device) -> bool:
         if self._checkpointing != "auto":
             return self._checkpointing
-        weight = next(hook_points.outputs[0].parameters())
-        running = hook_points.num_units * max(1, hook_points.experts_per_token)
-        hidden = weight.numel() // hook_points.num_neurons
-        of_token = OF_HIDDEN * hidden + OF_NEURONS * running
+        blocks = hook_points.blocks
+        weight = next(blocks[0].output.parameters())
+        running = sum(of.num_units * max(1, of.experts_per_token) for of in blocks)
+        hidden = weight.numel() // blocks[0].num_neurons
+        of_token = OF_HIDDEN * hidden * hook_points.num_layers + OF_NEURONS * running
         tokens = max(self._tokens(batch) for batches in self._batches for batch in batches)
-        kept = tokens * hook_points.num_layers * of_token * weight.element_size()
+        kept = tokens * of_token * weight.element_size()
         return kept > SHARE * free_memory(device)
 
     def step(self, model: PreTrainedModel, batch: Batch) -> None:

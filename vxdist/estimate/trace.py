@@ -64,7 +64,7 @@ def measure_backward(
     """
     decoder = _prepare(model, dtype, expert_fraction)
     hook_points = find_hook_points(decoder)
-    handles = [m.register_forward_hook(_keep) for m in hook_points.activations]
+    handles = [of.activation.register_forward_hook(_keep) for of in hook_points.blocks]
     embeddings = model.get_input_embeddings()
     handles.append(embeddings.register_forward_hook(lambda _, __, out: out.requires_grad_()))
     layers = find_layers(decoder) if checkpointing else ()

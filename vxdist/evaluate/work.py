@@ -20,7 +20,7 @@ from vxdist.asking.trial import Trial
 from vxdist.errors import UserError
 from vxdist.hooks.ablation import Ablation
 from vxdist.hooks.interventions import Affine
-from vxdist.model.hook_points import HookPoints
+from vxdist.model.blocks import HookPoints
 from vxdist.runtime.work import Batch
 from vxstore.evaluation import ConditionRecorder
 

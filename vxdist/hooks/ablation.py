@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vxdist.hooks.attach import watch
 from vxdist.hooks.interventions import Affine
-from vxdist.model.hook_points import HookPoints
+from vxdist.model.blocks import Block, HookPoints
 
 Neurons = Mapping[int, NDArray[np.integer[Any]]]
 """Numbers of neurons, by layer."""
@@ -24,7 +24,7 @@ class Ablation:
     def __init__(self, hook_points: HookPoints, device: torch.device) -> None:
         self._hook_points = hook_points
         self._device = device
-        self._maps: dict[tuple[int, int], _Map] = {}
+        self._maps: dict[tuple[Block, int], _Map] = {}
         self._handles = watch(hook_points, self._see)
 
     def remove(self) -> None:
@@ -35,22 +35,20 @@ class Ablation:
     def ablate(self, neurons: Neurons, affine: Affine | None = None) -> None:
         """From now on replace these neurons' activations, and no others.
 
-        None, as `affine`, is zero ablation. An empty mapping ablates no neuron.
+        None, as `affine`, is zero ablation. An empty mapping ablates no neuron. Raises ValueError
+        if a neuron does not exist.
         """
         self._maps = {}
         for layer, numbers in neurons.items():
             number_N = np.asarray(numbers)
-            expert_N, unit_N = np.divmod(number_N, self._hook_points.num_units)
-            for expert in np.unique(expert_N):
-                here_N = expert_N == expert
-                self._maps[layer, int(expert)] = _Map(
-                    unit_N[here_N], _rows(affine, layer, number_N[here_N]), self._device
-                )
+            for block, expert, at_N, unit_N in self._hook_points.place(layer, number_N):
+                rows = _rows(affine, layer, number_N[at_N])
+                self._maps[block, expert] = _Map(unit_N, rows, self._device)
 
     def _see(
-        self, layer: int, activation: torch.Tensor, expert: int, _: torch.Tensor | None
+        self, block: Block, activation: torch.Tensor, expert: int, _: torch.Tensor | None
     ) -> torch.Tensor | None:
-        found = self._maps.get((layer, expert))
+        found = self._maps.get((block, expert))
         return None if found is None else found.apply(activation)
 
 

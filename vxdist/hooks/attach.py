@@ -1,7 +1,7 @@
 """Hooks on the activation functions, which know which expert runs on which tokens.
 
 T: token of a batch (rows of all texts, flattened), S: row of one call of an activation function,
-K: expert of a token, N: neuron of a dense layer, or unit of an expert.
+K: expert of a token, N: neuron of a dense block, or unit of an expert.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,12 +12,12 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from vxdist.errors import UserError
-from vxdist.model.hook_points import HookPoints
+from vxdist.model.blocks import Block, HookPoints
 
-See = Callable[[int, torch.Tensor, int, torch.Tensor | None], torch.Tensor | None]
-"""Called with each activation when it is computed: layer, activation, expert, tokens of its rows.
+See = Callable[[Block, torch.Tensor, int, torch.Tensor | None], torch.Tensor | None]
+"""Called with each activation when it is computed: block, activation, expert, tokens of its rows.
 
-The last dimension is the expert's neurons. A dense layer is expert 0, and its rows are all tokens
+The last dimension is the expert's neurons. A dense block is expert 0, and its rows are all tokens
 (None). What is returned, if anything, replaces the activation.
 """
 
@@ -25,41 +25,41 @@ The last dimension is the expert's neurons. A dense layer is expert 0, and its r
 def watch(hook_points: HookPoints, see: See) -> list[RemovableHandle]:
     """Call `see` on every activation of all later forward passes; returns handles to undo this."""
     handles: list[RemovableHandle] = []
-    for layer, activation in enumerate(hook_points.activations):
-        if hook_points.num_experts:
-            routing = _Routing(layer, hook_points.num_experts)
-            handles.append(hook_points.outputs[layer].register_forward_pre_hook(routing.begin))
-            handles.append(activation.register_forward_hook(_of_expert(layer, see, routing)))
+    for block in hook_points.blocks:
+        if block.num_experts:
+            routing = _Routing(block)
+            handles.append(block.output.register_forward_pre_hook(routing.begin))
+            handles.append(block.activation.register_forward_hook(_of_expert(block, see, routing)))
         else:
-            handles.append(activation.register_forward_hook(_of_layer(layer, see)))
+            handles.append(block.activation.register_forward_hook(_of_dense(block, see)))
     return handles
 
 
-def _of_layer(layer: int, see: See) -> Any:
+def _of_dense(block: Block, see: See) -> Any:
     def hook(_: nn.Module, __: Any, activation: torch.Tensor) -> torch.Tensor | None:
-        return see(layer, activation, 0, None)
+        return see(block, activation, 0, None)
 
     return hook
 
 
-def _of_expert(layer: int, see: See, routing: "_Routing") -> Any:
+def _of_expert(block: Block, see: See, routing: "_Routing") -> Any:
     def hook(_: nn.Module, __: Any, activation_SN: torch.Tensor) -> torch.Tensor | None:
         expert, token_S = routing.next(len(activation_SN))
-        return see(layer, activation_SN, expert, token_S)
+        return see(block, activation_SN, expert, token_S)
 
     return hook
 
 
 class _Routing:
-    """Expert and tokens of each call of one layer's activation function.
+    """Expert and tokens of each call of one block's activation function.
 
     The eager experts of transformers run one after the other, only those in use. The tokens of an
     expert are ordered by its rank among the experts of a token, then by token.
     """
 
-    def __init__(self, layer: int, num_experts: int) -> None:
-        self._layer = layer
-        self._num_experts = num_experts
+    def __init__(self, block: Block) -> None:
+        self._layer = block.layer
+        self._num_experts = block.num_experts
         self._calls: Iterator[tuple[int, torch.Tensor]] = iter(())
 
     def begin(self, _: nn.Module, args: tuple[torch.Tensor, ...]) -> None:

@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from vxdist.hooks.attach import watch
-from vxdist.model.hook_points import HookPoints
+from vxdist.model.blocks import Block, HookPoints
 from vxdist.model.layouts import LAYERS
 
 
@@ -27,12 +27,11 @@ class Attribution:
 
     def __init__(self, hook_points: HookPoints, device: torch.device) -> None:
         shape = (hook_points.num_layers, hook_points.num_neurons)
-        self._hook_points = hook_points
         self._total_LN = torch.zeros(shape, dtype=torch.float32, device=device)
         self._handles: list[Any] = list(watch(hook_points, self._see))
         self._checkpointed = False
         self._again = False
-        self._activations: dict[tuple[int, int], torch.Tensor] = {}
+        self._activations: dict[tuple[Block, int], torch.Tensor] = {}
 
     def begin(self, model: Any, *, checkpointing: bool) -> None:
         """Have the graph begin at the token embeddings of `model`.
@@ -74,23 +73,23 @@ class Attribution:
             self._again = False
 
     def _see(
-        self, layer: int, activation: torch.Tensor, expert: int, _: torch.Tensor | None
+        self, block: Block, activation: torch.Tensor, expert: int, _: torch.Tensor | None
     ) -> None:
         if self._again:
             # The graph is that of the first pass; only numbers are computed again.
-            self._activations[layer, expert] = activation.detach()
+            self._activations[block, expert] = activation.detach()
         elif activation.requires_grad:
             # Detached: a hook that held its own tensor would keep it until garbage is collected.
             kept = None if self._checkpointed else activation.detach()
-            activation.register_hook(partial(self._add, layer, expert, kept))
+            activation.register_hook(partial(self._add, block, expert, kept))
 
     def _add(
-        self, layer: int, expert: int, kept: torch.Tensor | None, gradient: torch.Tensor
+        self, block: Block, expert: int, kept: torch.Tensor | None, gradient: torch.Tensor
     ) -> None:
-        activation = self._activations.pop((layer, expert)) if kept is None else kept
+        activation = self._activations.pop((block, expert)) if kept is None else kept
         units = activation.shape[-1]
         product_SN = activation.reshape(-1, units).float() * gradient.reshape(-1, units).float()
-        self._total_LN[layer, self._hook_points.neurons_of(expert)] -= product_SN.sum(0)
+        self._total_LN[block.layer, block.neurons_of(expert)] -= product_SN.sum(0)
 
 
 class _Restore:

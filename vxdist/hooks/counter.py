@@ -1,7 +1,7 @@
 """Watching or masking the neurons of a model, by hooks on its activation functions.
 
 B: text, T: token of a batch (rows of all texts, flattened), S: row of one call, N: neuron,
-L: layer, E: expert.
+L: layer, E: routed expert of a layer.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from vxdist.errors import UserError
 from vxdist.hooks.attach import watch
 from vxdist.hooks.kernel import Measured, accumulate, accumulate_measured
 from vxdist.hooks.measures import find_measure
-from vxdist.model.hook_points import HookPoints
+from vxdist.model.blocks import Block, HookPoints
 from vxstore.statistics import DEFAULT, STATISTICS, Statistic
 
 DEFAULT_ROWS = tuple(STATISTICS[name] for name in DEFAULT)
@@ -28,9 +28,11 @@ class Counts:
     """What a counter saw since it was last asked."""
 
     statistics: Mapping[str, NDArray[Any]]
-    """By name, each (layer, neuron), in the type of its total."""
+    """By name, each (layer, neuron), in the type of its total; of neurons that do not exist, what
+    no token gives."""
     routed_LE: NDArray[np.int64] | None
-    """Counted tokens that each expert was given; None if the model is dense."""
+    """Counted tokens that each expert was given, 0 for one that does not exist; None if the model
+    is dense."""
 
 
 class Counter:
@@ -70,15 +72,15 @@ class Counter:
         self._counted_T = None if counted_BT is None else counted_BT.reshape(-1)
 
     def _see(
-        self, layer: int, activation: torch.Tensor, expert: int, token_S: torch.Tensor | None
+        self, block: Block, activation: torch.Tensor, expert: int, token_S: torch.Tensor | None
     ) -> None:
         counted_S = self._counted_T
         if counted_S is None:
             return
         if token_S is not None:
             counted_S = counted_S[token_S]
-            self._routed_LE[layer, expert] += counted_S.sum()
-        of = self._hook_points.neurons_of(expert)
+            self._routed_LE[block.layer, block.first_expert + expert] += counted_S.sum()
+        layer, of = block.layer, block.neurons_of(expert)
         activation_SN = activation.detach().reshape(-1, activation.shape[-1])
         active_N, sum_N, square_N = (self._totals[name][layer, of] for name in DEFAULT)
         accumulate(activation_SN, counted_S, active_N, sum_N, square_N)

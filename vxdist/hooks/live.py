@@ -20,7 +20,8 @@ from vxdist.hooks.ablation import Ablation
 from vxdist.hooks.interventions import INTERVENTIONS, Affine, Intervention
 from vxdist.hooks.recorded import read_recorded
 from vxdist.hooks.selftest import TOKENS, check_hook_points
-from vxdist.model.hook_points import HookPoints, find_hook_points
+from vxdist.model.blocks import HookPoints
+from vxdist.model.hook_points import find_hook_points
 from vxstore.mask_file import read_mask
 from vxstore.query.lookup import open_root, require_known
 from vxstore.read import Store, open_store
@@ -45,6 +46,7 @@ def ablate(
     hook_points = find_hook_points(decoder)
     shape_LN = (hook_points.num_layers, hook_points.num_neurons)
     mask_LN = _read_mask(mask, shape_LN, value, language)
+    _require_existing(mask_LN, hook_points)
     affine = _find_map(intervention, store, shape_LN, value, language)
     if decoder in _ablated:
         raise UserError(
@@ -114,6 +116,17 @@ def _from_layers(layers: Mapping[int, Sequence[int]], shape_LN: tuple[int, int])
                 )
             mask_LN[layer, neuron] = True
     return mask_LN
+
+
+def _require_existing(mask_LN: Bools, hook_points: HookPoints) -> None:
+    """Raise UserError if the mask has a neuron that a narrower layer does not have."""
+    missing_LN = mask_LN & ~hook_points.exists()
+    if missing_LN.any():
+        layer, neuron = np.argwhere(missing_LN)[0].tolist()
+        there = int(hook_points.exists()[layer].sum())
+        raise UserError(
+            f"vxdist.ablate: layer {layer}: found neuron {neuron}, expected one of its {there}"
+        )
 
 
 def _find_map(

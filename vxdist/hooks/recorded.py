@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from vxdist.hooks.interventions import Recorded
+from vxstore.blocks import read_blocks
 from vxstore.experts import share, tokens_given
 from vxstore.read import Store
 
@@ -20,11 +21,14 @@ def read_activity(store: Store, language: str) -> Floats:
     """Share of tokens on which neurons are active, (layer, neuron): the mean over values.
 
     With experts that is not the activation probability, which is of the tokens routed to the
-    expert: a control must be active as often, however often its expert is chosen.
+    expert: a control must be active as often, however often its expert is chosen. NaN of neurons
+    that do not exist.
     """
     root = store.root().sel(language=language)
     layers = (root.isel(layer=layer) for layer in range(root.sizes["layer"]))
-    return np.stack([(of.active_count / of.token_count).mean("value").values for of in layers])
+    share_LN = np.stack([(of.active_count / of.token_count).mean("value").values for of in layers])
+    blocks = read_blocks(store.attrs)
+    return share_LN if blocks is None else np.where(blocks.exists(), share_LN, np.nan)
 
 
 def read_recorded(store: Store) -> Recorded:

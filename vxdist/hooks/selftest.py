@@ -13,7 +13,8 @@ from transformers import PreTrainedModel
 from vxdist.errors import UserError
 from vxdist.hooks.attach import watch
 from vxdist.model.activation import find_fault
-from vxdist.model.hook_points import HookPoints, find_hook_points
+from vxdist.model.blocks import Block, HookPoints
+from vxdist.model.hook_points import find_hook_points
 
 NONE, ALL, EVEN, ODD, ONES = range(5)
 """Variants of the text, by the neurons that are ablated; in the last all are set to one."""
@@ -56,27 +57,23 @@ def check_hook_points(
     weight = next(decoder.parameters())
     trial = _Trial(hook_points, len(token_ids))
     trial.check_functions(weight.device, weight.dtype)
-    handles = [
-        m.register_forward_hook(trial.read(i)) for i, m in enumerate(hook_points.activations)
-    ]
+    blocks = hook_points.blocks
+    handles = [of.activation.register_forward_hook(trial.read(of)) for of in blocks]
     handles += watch(hook_points, trial.ablate)
-    handles += [m.register_forward_hook(trial.check(i)) for i, m in enumerate(hook_points.outputs)]
+    handles += [of.output.register_forward_hook(trial.check(of)) for of in blocks]
     token_ids_BT = torch.tensor([list(token_ids)] * (ONES + 1), device=weight.device)
     try:
         decoder(input_ids=token_ids_BT, use_cache=False)
     finally:
         for handle in handles:
             handle.remove()
-    faults = trial.faults + [
-        f"layer {layer}: the activation function ran {times} times"
-        for layer, times in enumerate(trial.calls)
-        if not (times == 1 or (hook_points.num_experts and 1 <= times <= hook_points.num_experts))
-    ]
-    if faults:
+    trial.check_calls()
+    if trial.faults:
+        block, fault = trial.faults[0]
         raise UserError(
             f"model.path: {type(decoder).__name__} has the modules of the layout "
-            f"{hook_points.layout.describe()}, but its {hook_points.num_units} neurons per block "
-            f"are not there: {faults[0]}; vxdist does not support this model"
+            f"{block.layout.describe()}, but its {block.num_units} neurons per block "
+            f"are not there: {block.name}{fault}; vxdist does not support this model"
         )
 
 
@@ -84,72 +81,86 @@ class _Trial:
     """Ablates neurons by row, and checks the outputs."""
 
     def __init__(self, hook_points: HookPoints, length: int) -> None:
-        self.calls = [0] * hook_points.num_layers
-        self.faults: list[str] = []
-        self._units = hook_points.num_units
+        self.faults: list[tuple[Block, str]] = []
+        """What is wrong, behind the block's name in a message."""
+        self._calls = dict.fromkeys(hook_points.blocks, 0)
         self._length = length
-        self._hook_points = hook_points
-        even_N = torch.arange(hook_points.num_units) % 2 == 0
-        none_N = torch.zeros_like(even_N)
-        self._ablated_BN = torch.stack([none_N, ~none_N, even_N, ~even_N, none_N])
+        self._ablated_BN = {n: _variants(n) for n in {of.num_units for of in hook_points.blocks}}
 
     def check_functions(self, device: torch.device, dtype: torch.dtype) -> None:
-        for layer, function in enumerate(self._hook_points.activations):
-            if (fault := find_fault(function, self._units, device, dtype)) is not None:
-                self.faults.append(f"layer {layer}: its activation function: {fault}")
+        for block in self._calls:
+            fault = find_fault(block.activation, block.num_units, device, dtype)
+            if fault is not None:
+                self.faults.append((block, f": its activation function: {fault}"))
 
-    def read(self, layer: int) -> Any:
+    def check_calls(self) -> None:
+        """A dense block runs once, and an expert of those in use."""
+        for block, times in self._calls.items():
+            if not 1 <= times <= max(1, block.num_experts):
+                self.faults.append((block, f": the activation function ran {times} times"))
+
+    def read(self, block: Block) -> Any:
         def hook(_: nn.Module, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
             shapes = [tensor.shape for tensor in inputs if isinstance(tensor, torch.Tensor)]
             if len(shapes) != 1:
-                self.faults.append(
-                    f"layer {layer}: its activation function reads {len(shapes)} tensors, so that "
-                    "more than the activations comes out of it"
+                fault = (
+                    f": its activation function reads {len(shapes)} tensors, so that more than the "
+                    "activations comes out of it"
                 )
+                self.faults.append((block, fault))
             elif shapes[0] != output.shape:
-                self.faults.append(
-                    f"layer {layer}: its activation function turns {shapes[0][-1]} inputs into "
+                fault = (
+                    f": its activation function turns {shapes[0][-1]} inputs into "
                     f"{output.shape[-1]} activations"
                 )
+                self.faults.append((block, fault))
 
         return hook
 
     def ablate(
-        self, layer: int, activation: torch.Tensor, expert: int, token_S: torch.Tensor | None
+        self, block: Block, activation: torch.Tensor, expert: int, token_S: torch.Tensor | None
     ) -> torch.Tensor | None:
-        self.calls[layer] += 1
-        if activation.shape[-1] != self._units:
-            self.faults.append(f"layer {layer} has {activation.shape[-1]} activations")
+        self._calls[block] += 1
+        if activation.shape[-1] != block.num_units:
+            self.faults.append((block, f" has {activation.shape[-1]} activations"))
             return None
-        activation_SN = activation.reshape(-1, self._units)
+        activation_SN = activation.reshape(-1, block.num_units)
         if token_S is None:
             token_S = torch.arange(len(activation_SN), device=activation.device)
-        ablated_SN = self._ablated_BN.to(activation.device)[token_S // self._length]
+        ablated_BN = self._ablated_BN[block.num_units].to(activation.device)
+        ablated_SN = ablated_BN[token_S // self._length]
         ones_S1 = (token_S // self._length == ONES)[:, None]
         # Not a product, which would keep a NaN.
         replaced_SN = activation_SN.masked_fill(ablated_SN, 0).masked_fill(ones_S1, 1)
         return replaced_SN.reshape(activation.shape)
 
-    def check(self, layer: int) -> Any:
+    def check(self, block: Block) -> Any:
         def hook(_: nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
             output_BTD = output.reshape(ONES + 1, self._length, -1)
             found_BTD = output_BTD.float()
             least = TOLERANCE * found_BTD.abs().max()
             bias_TD = found_BTD[ALL]
             if (bias_TD - bias_TD[0]).abs().max() > least:
-                self.faults.append(f"layer {layer}: part of the output bypasses the neurons")
+                self.faults.append((block, ": part of the output bypasses the neurons"))
             whole_TD = found_BTD[NONE] + bias_TD
             if (whole_TD - found_BTD[EVEN] - found_BTD[ODD]).abs().max() > least:
-                self.faults.append(f"layer {layer}: its output is not a sum over its neurons")
-            if self._hook_points.layout.gated and _is_constant(found_BTD[ONES]):
-                self.faults.append(
-                    f"layer {layer}: what is watched is the product with the up projection, not "
-                    "the activations"
+                self.faults.append((block, ": its output is not a sum over its neurons"))
+            if block.layout.gated and _is_constant(found_BTD[ONES]):
+                fault = (
+                    ": what is watched is the product with the up projection, not the activations"
                 )
+                self.faults.append((block, fault))
             # A copy, since some layers add to it in place.
             return output_BTD[:1].repeat(ONES + 1, 1, 1).reshape(output.shape)
 
         return hook
+
+
+def _variants(num_units: int) -> torch.Tensor:
+    """Which of so many neurons are ablated in each variant, (variant, neuron)."""
+    even_N = torch.arange(num_units) % 2 == 0
+    none_N = torch.zeros_like(even_N)
+    return torch.stack([none_N, ~none_N, even_N, ~even_N, none_N])
 
 
 def _is_constant(output_TD: torch.Tensor) -> bool:

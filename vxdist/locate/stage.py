@@ -107,7 +107,7 @@ def describe_run(
         "model_digest": digest_model(source, say),
         "model_architecture": shape.architecture,
         "activation_function": shape.activation,
-        **({"experts_per_token": shape.experts_per_token} if shape.num_experts else {}),
+        **_describe_experts(shape),
         "dtype": config.model.dtype,
         "corpus": corpus.path,
         "corpus_digest": corpus.activation_digest(),
@@ -126,6 +126,13 @@ def describe_run(
         "padding": plan.padding,
         "versions": {name: version(name) for name in PACKAGES},
     }
+
+
+def _describe_experts(shape: ModelShape) -> dict[str, int]:
+    """Nothing of layers that differ, whose blocks say it."""
+    if shape.blocks is not None or not shape.experts_per_token:
+        return {}
+    return {"experts_per_token": shape.experts_per_token}
 
 
 def _common(identity: Mapping[str, Any]) -> dict[str, Any]:
@@ -190,7 +197,8 @@ def create_store(
         path,
         num_layers=shape.num_layers,
         num_neurons=shape.num_neurons,
-        num_experts=shape.num_experts,
+        num_experts=shape.num_experts if shape.blocks is None else 0,
+        blocks=None if shape.blocks is None else shape.blocks.layers,
         values=corpus.values,
         languages=corpus.languages,
         parts=[

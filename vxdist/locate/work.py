@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedModel
 
 from vxdist.hooks.counter import DEFAULT_ROWS, Counter
-from vxdist.model.hook_points import HookPoints
+from vxdist.model.blocks import HookPoints
 from vxdist.plan import Plan
 from vxdist.runtime.work import Batch
 from vxstore.statistics import Statistic

@@ -3,7 +3,7 @@
 A checkpoint may name its tensors otherwise than the model does, and keep each expert apart where
 the model keeps all in one; transformers' own rules say which is which.
 
-E: expert, U: unit of an expert, or neuron of a dense layer, D: hidden size.
+E: expert, U: unit of an expert, or neuron of a dense block, D: hidden size.
 """
 
 import re
@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 
 from vxdist.errors import UserError
-from vxdist.model.hook_points import HookPoints
+from vxdist.model.blocks import Block, HookPoints
 from vxdist.model.safetensors_header import Tensor
 from vxdist.model.source import ModelSource
 
@@ -24,7 +24,7 @@ BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16}
 
 @dataclass(frozen=True, kw_only=True)
 class DownProjection:
-    """The tensors of one layer's down projection, as the checkpoint names them."""
+    """The tensors of one block's down projection, as the checkpoint names them."""
 
     weights: tuple[str, ...]
     """One tensor, or one for each expert."""
@@ -36,7 +36,9 @@ class DownProjection:
 def find_down_projections(
     source: ModelSource, model: Any, hook_points: HookPoints, tensors: Mapping[str, Tensor]
 ) -> list[DownProjection]:
-    """The down projection of each layer; `model` is without weights, `tensors` the checkpoint's.
+    """The down projection of each block, in order.
+
+    `model` is without weights, `tensors` the checkpoint's.
 
     Raises UserError if its weights are packed, or shared with another module, or the checkpoint
     arranges them in a way that is not known.
@@ -46,15 +48,16 @@ def find_down_projections(
     placed = _place(model, tensors)
     path = {id(module): name for name, module in model.named_modules()}
     found = []
-    for module in hook_points.outputs:
-        weight = f"{path[id(module)]}.{'down_proj' if hook_points.num_experts else 'weight'}"
+    for block in hook_points.blocks:
+        module = block.output
+        weight = f"{path[id(module)]}.{'down_proj' if block.num_experts else 'weight'}"
         bias = placed.get(f"{path[id(module)]}.bias", [])
         down = DownProjection(
             weights=tuple(placed.get(weight, [])),
             bias=bias[0] if bias else None,
             transposed=hasattr(module, "nx"),
         )
-        _check_arranged(source, weight, down, hook_points, tensors)
+        _check_arranged(source, weight, down, block, tensors)
         found.append(down)
     return found
 
@@ -95,8 +98,8 @@ def _refuse_shared(source: ModelSource, model: nn.Module, hook_points: HookPoint
     names: dict[int, list[str]] = {}
     for name, weight in model.named_parameters(remove_duplicate=False):
         names.setdefault(id(weight), []).append(name)
-    for module in hook_points.outputs:
-        for weight in module.parameters():
+    for block in hook_points.blocks:
+        for weight in block.output.parameters():
             if len(shared := names[id(weight)]) > 1:
                 raise UserError(
                     f"model.path: {source.name} has one tensor for {shared[0]} and {shared[1]}, so "
@@ -108,11 +111,11 @@ def _check_arranged(
     source: ModelSource,
     weight: str,
     down: DownProjection,
-    hook_points: HookPoints,
+    block: Block,
     tensors: Mapping[str, Tensor],
 ) -> None:
-    """Raise UserError unless the tensors have the shapes and types of the layer's experts."""
-    experts, units = hook_points.num_experts, hook_points.num_units
+    """Raise UserError unless the tensors have the shapes and types of the block's experts."""
+    experts, units = block.num_experts, block.num_units
     of = [tensors[name] for name in down.weights]
     shapes = [tensor.shape or () for tensor in of]
     if not experts:

@@ -1,43 +1,19 @@
 """Hook points: the modules of a decoder whose outputs are its neurons' activations."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import nn
 
 from vxdist.errors import UserError
+from vxdist.model.blocks import Block, HookPoints
 from vxdist.model.layouts import LAYERS, LAYOUTS, NOT_FEED_FORWARD, ROUTERS, Layout
 
+__all__ = ["Block", "HookPoints", "find_hook_points"]
 
-@dataclass(frozen=True, kw_only=True)
-class HookPoints:
-    """The activation function of each layer, in order, and the module that reads its output."""
-
-    layout: Layout
-    activations: Sequence[nn.Module]
-    outputs: Sequence[nn.Module]
-    num_units: int
-    """Number of neurons of a feed-forward block, or of one expert."""
-    num_experts: int
-    """Number of experts per layer; 0 if the model is dense."""
-    experts_per_token: int
-    """Number of experts that each token is routed to; 0 if the model is dense."""
-
-    @property
-    def num_layers(self) -> int:
-        """Number of decoder layers."""
-        return len(self.activations)
-
-    @property
-    def num_neurons(self) -> int:
-        """Number of neurons per layer, over all its experts: neuron = expert x num_units + unit."""
-        return self.num_units * max(1, self.num_experts)
-
-    def neurons_of(self, expert: int) -> slice:
-        """The neurons of an expert; a dense layer counts as expert 0."""
-        return slice(expert * self.num_units, (expert + 1) * self.num_units)
+PER_TOKEN = ("num_experts_per_tok", "top_k_experts", "moe_topk", "moe_k")
+"""What configurations call the number of experts that a token is routed to."""
 
 
 def find_hook_points(decoder: nn.Module) -> HookPoints:
@@ -47,21 +23,35 @@ def find_hook_points(decoder: nn.Module) -> HookPoints:
     neurons that vxdist would miss.
     """
     layers = [m for name in LAYERS if isinstance(m := _get(decoder, name), nn.ModuleList)]
-    for layout in LAYOUTS if layers else ():
-        hook_points = _at_layout(decoder, layers[0], layout)
-        if hook_points is not None:
-            return hook_points
-    found = _describe_layers(layers[0]) if layers else f"it has no list {' or '.join(LAYERS)}"
+    found = [list(_layouts_of(layer)) for layer in layers[0]] if layers else []
+    if not any(found):
+        _refuse_layout(decoder, layers[0] if layers else None)
+    blocks: list[Block] = []
+    for n, (layer, layouts) in enumerate(zip(layers[0], found, strict=True)):
+        _refuse_unseen(decoder, layers[0], n, layouts)
+        blocks += _blocks_of(decoder, n, layer, layouts)
+    return HookPoints(num_layers=len(found), blocks=blocks)
+
+
+def _refuse_layout(
+    decoder: nn.Module, layers: nn.ModuleList | None, number: int | None = None
+) -> None:
+    there = (
+        f"it has no list {' or '.join(LAYERS)}"
+        if layers is None
+        else _describe_layers(layers, number)
+    )
     raise UserError(
-        f"model.path: the layout of {type(decoder).__name__} is not supported: {found}; "
+        f"model.path: the layout of {type(decoder).__name__} is not supported: {there}; "
         "`vxdist models` lists the supported layouts"
     )
 
 
-def _describe_layers(layers: nn.ModuleList) -> str:
+def _describe_layers(layers: nn.ModuleList, other: int | None) -> str:
     """In a line, the modules of the first layer, and of another that differs, for messages."""
     described = [_describe_layer(layer) for layer in layers]
-    other = next((n for n, text in enumerate(described) if text != described[0]), None)
+    if other is None:
+        other = next((n for n, text in enumerate(described) if text != described[0]), None)
     if other is None:
         return f"its layers have {described[0]}"
     return f"layer 0 has {described[0]}, but layer {other} has {described[other]}"
@@ -78,47 +68,72 @@ def _describe_layer(layer: nn.Module) -> str:
     return ", ".join(names) or "no feed-forward block"
 
 
-def _at_layout(decoder: nn.Module, layers: nn.ModuleList, layout: Layout) -> HookPoints | None:
-    """The hook points, if every layer has this layout and the same width."""
-    names = (*layout.first, layout.activation, layout.output)
-    if not all(_get(layer, name) is not None for layer in layers for name in names):
-        return None
-    outputs = [_module(layer, layout.output) for layer in layers]
-    widths = {_width(module) for module in outputs}
-    width = widths.pop()
-    if widths or width is None:
-        return None
-    _refuse_unseen(decoder, layers, layout)
-    num_experts, num_units = width
-    return HookPoints(
-        layout=layout,
-        activations=[_module(layer, layout.activation) for layer in layers],
-        outputs=outputs,
-        num_units=num_units,
-        num_experts=num_experts,
-        experts_per_token=_experts_per_token(decoder) if layout.experts else 0,
-    )
+def _layouts_of(layer: nn.Module) -> Iterator[Layout]:
+    """The layouts that modules of a layer have, each module in one of them at most."""
+    taken: set[int] = set()
+    for layout in LAYOUTS:
+        modules = [_get(layer, n) for n in (*layout.first, layout.activation, layout.output)]
+        if None in modules or taken & {id(module) for module in modules}:
+            continue
+        if _width(_module(layer, layout.output)) is not None:
+            taken |= {id(module) for module in modules}
+            yield layout
 
 
-def _refuse_unseen(decoder: nn.Module, layers: nn.ModuleList, layout: Layout) -> None:
-    """Raise UserError if a layer has weights that neither attention nor the watched block explains.
+def _blocks_of(
+    decoder: nn.Module, number: int, layer: nn.Module, layouts: Sequence[Layout]
+) -> Iterator[Block]:
+    first_neuron = first_expert = 0
+    for layout in layouts:
+        output = _module(layer, layout.output)
+        width = _width(output)
+        assert width is not None
+        num_experts, num_units = width
+        block = Block(
+            layer=number,
+            name=f"layer {number}" + (f", {_place(layout)}" if len(layouts) > 1 else ""),
+            layout=layout,
+            activation=_module(layer, layout.activation),
+            output=output,
+            num_units=num_units,
+            num_experts=num_experts,
+            experts_per_token=_experts_per_token(decoder) if layout.experts else 0,
+            first_neuron=first_neuron,
+            first_expert=first_expert,
+        )
+        first_neuron += block.num_neurons
+        first_expert += num_experts
+        yield block
+
+
+def _place(layout: Layout) -> str:
+    """The module, within a decoder layer, that is the block."""
+    return layout.activation.rpartition(".")[0]
+
+
+def _refuse_unseen(
+    decoder: nn.Module, layers: nn.ModuleList, number: int, layouts: Sequence[Layout]
+) -> None:
+    """Raise UserError if a layer has weights that neither attention nor a watched block explains.
 
     Vectors, such as those of norms, have no neurons.
     """
-    seen = (*layout.first, layout.activation, layout.output)
-    seen += ROUTERS if layout.experts else ()
-    block = layout.output.partition(".")[0]
-    for n, layer in enumerate(layers):
-        for name, weight in layer.named_parameters():
-            if weight.dim() < 2 or NOT_FEED_FORWARD.search(name) or _is_in(name, seen):
-                continue
-            steps = name.split(".")
-            module = ".".join(steps[: 2 if steps[0] == block else 1])
-            beside = "its routed experts" if layout.experts else "its feed-forward block"
-            raise UserError(
-                f"model.path: layer {n} of {type(decoder).__name__} has {module} beside {beside}; "
-                "vxdist would miss the neurons there, and does not support this model"
-            )
+    routed = any(layout.experts for layout in layouts)
+    seen = [n for layout in layouts for n in (*layout.first, layout.activation, layout.output)]
+    seen += ROUTERS if routed else ()
+    places = {layout.output.partition(".")[0] for layout in layouts}
+    for name, weight in layers[number].named_parameters():
+        if weight.dim() < 2 or NOT_FEED_FORWARD.search(name) or _is_in(name, seen):
+            continue
+        if not layouts:
+            _refuse_layout(decoder, layers, number)
+        steps = name.split(".")
+        module = ".".join(steps[: 2 if steps[0] in places else 1])
+        beside = "its routed experts" if routed else "its feed-forward block"
+        raise UserError(
+            f"model.path: layer {number} of {type(decoder).__name__} has {module} beside {beside}; "
+            "vxdist would miss the neurons there, and does not support this model"
+        )
 
 
 def _is_in(name: str, modules: Sequence[str]) -> bool:
@@ -154,4 +169,7 @@ def _width(output: nn.Module) -> tuple[int, int] | None:
 
 
 def _experts_per_token(decoder: Any) -> int:
-    return int(decoder.config.get_text_config().num_experts_per_tok)
+    """0 if the configuration does not say one number for all layers."""
+    config = decoder.config.get_text_config()
+    found = [n for name in PER_TOKEN if isinstance(n := getattr(config, name, None), int)]
+    return found[0] if found else 0

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 LAYERS = ("layers", "h", "blocks")
 """Attribute names that decoders use for their list of layers."""
-ROUTERS = ("mlp.gate", "mlp.router")
-"""Modules that route tokens to experts."""
+ROUTERS = ("mlp.gate", "mlp.router", "mlp.shared_expert_gate", "router")
+"""Modules that route tokens to experts, or weigh what the shared expert gives."""
 NOT_FEED_FORWARD = re.compile(
     r"attn|attention|conv1d"
     # State-space and recurrent layers beside, or in place of, attention.
@@ -65,7 +65,6 @@ LAYOUTS = (
             "gemma3_text",
             "gemma3n_text",
             "gemma4",
-            "gemma4_text",
             "gemma4_unified",
             "gemma4_unified_text",
             "granite",
@@ -205,6 +204,22 @@ LAYOUTS = (
         families=("mpt",),
     ),
     Layout(
+        name="gated, shared experts",
+        gated=True,
+        first=("mlp.shared_experts.gate_proj", "mlp.shared_experts.up_proj"),
+        activation="mlp.shared_experts.act_fn",
+        output="mlp.shared_experts.down_proj",
+        families=("deepseek_v3", "glm4_moe"),
+    ),
+    Layout(
+        name="gated, shared expert",
+        gated=True,
+        first=("mlp.shared_expert.gate_proj", "mlp.shared_expert.up_proj"),
+        activation="mlp.shared_expert.act_fn",
+        output="mlp.shared_expert.down_proj",
+        families=("qwen2_moe",),
+    ),
+    Layout(
         name="experts",
         gated=True,
         first=("mlp.experts",),
@@ -224,4 +239,14 @@ LAYOUTS = (
         ),
         experts=True,
     ),
+    Layout(
+        name="experts beside the block",
+        gated=True,
+        first=("experts",),
+        activation="experts.act_fn",
+        output="experts",
+        families=("gemma4_text",),
+        experts=True,
+    ),
 )
+"""In this order blocks of one layer are numbered: dense ones before routed experts."""

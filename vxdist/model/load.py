@@ -27,6 +27,7 @@ from vxdist.model.hook_points import find_hook_points
 from vxdist.model.language import build, class_of, read_template
 from vxdist.model.sizes import check_buffers
 from vxdist.model.source import ModelSource
+from vxstore.blocks import Blocks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +43,12 @@ class ModelShape:
     """Name of the module that reads the activations."""
     num_layers: int
     num_neurons: int
-    """Number of neurons per layer, over all its experts."""
+    """Number of neurons per layer, over all its experts; of the layer that has most."""
     num_experts: int
-    """Number of experts per layer; 0 if the model is dense."""
+    """Number of routed experts per layer, of the layer that has most; 0 if the model is dense."""
     experts_per_token: int
+    blocks: Blocks | None
+    """The blocks of each layer, if layers differ or have several; None if all are alike."""
     vocabulary: int
     """Number of tokens that the model has embeddings for."""
     max_length: int | None
@@ -63,21 +66,22 @@ def describe_model(source: ModelSource) -> ModelShape:
     model = build_without_weights(source)
     weights = check_whole(source, model)
     hook_points = find_hook_points(model.get_decoder())
-    function = hook_points.activations[0]
-    fault = find_fault(function, hook_points.num_units) if is_fixed(function) else None
+    block = hook_points.blocks[0]
+    fault = find_fault(block.activation, block.num_units) if is_fixed(block.activation) else None
     if fault is not None:
         raise UserError(f"model.path: the activation function of {source.name}: {fault}")
     embedding: Any = model.get_input_embeddings()
     return ModelShape(
         architecture=type(model).__name__,
-        activation=type(hook_points.activations[0]).__name__,
-        layout=hook_points.layout.name,
-        activation_at=hook_points.layout.activation,
-        output_at=hook_points.layout.output,
+        activation=type(block.activation).__name__,
+        layout=block.layout.name,
+        activation_at=block.layout.activation,
+        output_at=block.layout.output,
         num_layers=hook_points.num_layers,
         num_neurons=hook_points.num_neurons,
         num_experts=hook_points.num_experts,
-        experts_per_token=hook_points.experts_per_token,
+        experts_per_token=max(of.experts_per_token for of in hook_points.blocks),
+        blocks=None if hook_points.alike else hook_points.recorded(),
         vocabulary=int(embedding.weight.shape[0]),
         max_length=getattr(model.config.get_text_config(), "max_position_embeddings", None),
         weights=weights,

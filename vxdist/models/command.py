@@ -80,7 +80,11 @@ def _describe(options: argparse.Namespace) -> None:
     shape = describe_model(source)
     facts: dict[str, Any] = {"model": source.name, "revision": source.revision}
     facts |= dataclasses.asdict(shape)
+    blocks = shape.blocks
+    facts["blocks"] = None if blocks is None else blocks.described()
     facts["total_neurons"] = shape.num_layers * shape.num_neurons
+    if blocks is not None:
+        facts["total_neurons"] = int(blocks.exists().sum())
     if options.format == "json":
         print_json(facts)
     else:
@@ -90,7 +94,13 @@ def _describe(options: argparse.Namespace) -> None:
 def _rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The facts as rows of a table."""
     neurons = f"{facts['num_neurons']:,} per layer, {facts['total_neurons']:,} in total"
-    if facts["num_experts"]:
+    if facts["blocks"]:
+        widths = sorted({sum(map(_width, layer)) for layer in facts["blocks"]})
+        neurons = (
+            f"{' or '.join(f'{n:,}' for n in widths)} per layer, {facts['total_neurons']:,} in "
+            "total, in blocks that differ by layer (--format json lists them)"
+        )
+    elif facts["num_experts"]:
         units = facts["num_neurons"] // facts["num_experts"]
         neurons = (
             f"{facts['num_experts']} experts x {units:,} = {neurons}; each token is routed "
@@ -111,3 +121,8 @@ def _rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
             f"{facts['max_length']:,} tokens" if facts["max_length"] else "not stated",
         ),
     ]
+
+
+def _width(block: Mapping[str, int]) -> int:
+    """Neurons of a block."""
+    return block["units"] * block.get("experts", 1)

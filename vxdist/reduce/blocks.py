@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from vxdist.reduce.language_parts import LanguageParts
+from vxstore.blocks import Blocks
 from vxstore.experts import ROUTED, by_neuron
 
 BLOCK_BYTES = 1 << 28
@@ -45,10 +46,16 @@ def layer_steps(record: xr.Dataset, chunk_layers: int) -> list[slice]:
 class Block:
     """The counts of some layers, all parts, in memory."""
 
-    def __init__(self, record: xr.Dataset, parts: Sequence[LanguageParts], layers: slice) -> None:
+    def __init__(
+        self,
+        record: xr.Dataset,
+        parts: Sequence[LanguageParts],
+        layers: slice,
+        blocks: Blocks | None = None,
+    ) -> None:
         self._first, self._neurons = layers.start, record.sizes["neuron"]
         self._active = _read_active(record, parts, layers)
-        self._given = {of.language: _read_given(record, of, layers) for of in parts}
+        self._given = {of.language: _read_given(record, of, layers, blocks) for of in parts}
 
     def tiles(self, layers: slice, threads: int) -> Iterator[Tile]:
         """Some of the layers, in tiles for so many threads."""
@@ -90,15 +97,24 @@ def _read_active(
     return active
 
 
-def _read_given(record: xr.Dataset, of: LanguageParts, layers: slice) -> NDArray[Any]:
+def _read_given(
+    record: xr.Dataset, of: LanguageParts, layers: slice, blocks: Blocks | None
+) -> NDArray[Any]:
     """Tokens given, (part, neuron); (part, 1) where all neurons of a part are given the same."""
     some = record.isel(part=of.part_S, layer=layers)
-    if ROUTED not in record:
-        return np.asarray(some.token_count.values[:, None])
-    routed_SLE = some[ROUTED].transpose("part", "layer", "routed_expert").values
-    neurons = record.sizes["neuron"]
-    routed_SLN = np.stack([by_neuron(routed_LE, neurons) for routed_LE in routed_SLE])
-    return routed_SLN.reshape(len(routed_SLN), -1)
+    token_S = some.token_count.values
+    routed_SLE: Any = [None] * len(of.part_S)
+    if ROUTED in record:
+        routed_SLE = some[ROUTED].transpose("part", "layer", "routed_expert").values
+    if blocks is not None:
+        each = zip(routed_SLE, token_S, strict=True)
+        given_SLN = np.stack([blocks.given(routed_LE, count, layers) for routed_LE, count in each])
+    elif ROUTED in record:
+        neurons = record.sizes["neuron"]
+        given_SLN = np.stack([by_neuron(routed_LE, neurons) for routed_LE in routed_SLE])
+    else:
+        return np.asarray(token_S[:, None])
+    return given_SLN.reshape(len(given_SLN), -1)
 
 
 def _tile(count_SN: NDArray[Any], at: slice) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from vxdist.reduce.results import TestResults
+from vxstore.blocks import read_blocks
 from vxstore.experts import count_experts, share, tokens_given
 from vxstore.read import Store
 from vxstore.schema import POOLED, layered_chunks
@@ -41,6 +42,16 @@ class LanguageCounts:
         return self.root.sizes["layer"], self.root.sizes["neuron"]
 
     @property
+    def num_neurons(self) -> int:
+        """Number of neurons of the model: those of narrower layers, not what pads them."""
+        return int(self.exists().sum())
+
+    def exists(self) -> NDArray[np.bool_]:
+        """Which neurons there are, (layer, neuron); all where layers are alike."""
+        blocks = read_blocks(self.store.attrs)
+        return np.ones(self.shape_LN, dtype=bool) if blocks is None else blocks.exists()
+
+    @property
     def num_experts(self) -> int:
         """Number of experts in each layer; 0 if the model is dense."""
         return count_experts(self.store.attrs)
@@ -60,7 +71,8 @@ class LanguageCounts:
     def tokens(self, layers: slice) -> NDArray[np.int64]:
         """Tokens that neurons were given: of the value, or those routed to the neuron's expert.
 
-        (layer, neuron, value); layer and neuron have length 1 in a dense model.
+        (layer, neuron, value); layer and neuron have length 1 in a dense model whose layers are
+        alike. Neurons that do not exist were given none.
         """
         return self._pick(tokens_given(self.root, layers))
 

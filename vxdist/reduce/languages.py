@@ -106,6 +106,7 @@ def write_languages(
     interaction_LNVR: NDArray[np.float32],
     findings: Mapping[int, LanguageFindings],
     activity_LN: Floats,
+    exists_LN: Bools,
     labels: Mapping[str, Any],
     testing: Testing,
 ) -> dict[str, Any]:
@@ -127,7 +128,7 @@ def write_languages(
     about = {}
     for r, pair in enumerate(pairs):
         one, other = findings[pair.first], findings[pair.second]
-        about[pair.label] = _enter_selected(data, r, one, other, activity_LN, rng)
+        about[pair.label] = _enter_selected(data, r, one, other, (activity_LN, exists_LN), rng)
         t_LNV, p_LNV = interaction_LNVR[..., r], np.empty(shape_LNV, dtype=np.float32)
         for layer, p_NV in enumerate(p_LNV):
             p_NV[:] = np.maximum(one.read_p(layer), other.read_p(layer))
@@ -165,12 +166,15 @@ def _enter_selected(
     r: int,
     one: LanguageFindings,
     other: LanguageFindings,
-    activity_LN: Floats,
+    activity: tuple[Floats, Bools],
     rng: np.random.Generator,
 ) -> dict[str, Any]:
-    """Enter how the selections of pair `r` match; returns that in numbers, and of VAPE's lists."""
+    """Enter how the selections of pair `r` match; returns that in numbers, and of VAPE's lists.
+
+    `activity` is that of neurons, and which of them exist; both (layer, neuron).
+    """
     match = _match(one.selected_LNV, other.selected_LNV, rng)
-    matched_L = expected_matched(one.selected_LNV, other.selected_LNV, activity_LN)
+    matched_L = expected_matched(one.selected_LNV, other.selected_LNV, *activity)
     data["overlap"][..., r] = match.overlap_VV
     data["p_value"][r], data["expected_other"][r] = match.p_value, match.expected_other
     data["shared_count"][:, r], data["p_layer"][:, r] = match.shared_L, match.p_layer_L

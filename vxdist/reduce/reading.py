@@ -11,6 +11,7 @@ from vxdist.reduce.clusters import Compared, Pair, compare_clusters
 from vxdist.reduce.language_parts import LanguageParts, read_parts
 from vxdist.reduce.selectors import Selector
 from vxdist.reduce.testing import Testing
+from vxstore.blocks import Blocks, read_blocks
 from vxstore.read import Store
 
 
@@ -24,6 +25,9 @@ class Reading:
     pairs: Sequence[Pair]
     values: Sequence[str]
     num_neurons: int
+    """Those that exist."""
+    blocks: Blocks | None = None
+    """The blocks of each layer; None where layers are alike."""
 
     @classmethod
     def of(cls, store: Store, root: xr.Dataset, testing: Testing) -> "Reading":
@@ -32,6 +36,8 @@ class Reading:
         for name in ("token_count", "story_count"):  # a chunk a part: read once
             record[name].load()
         values = [str(label) for label in root.value.values]
+        blocks = read_blocks(store.attrs)
+        size = root.sizes["layer"] * root.sizes["neuron"]
         languages = [str(label) for label in root.language.values]
         parts = [read_parts(record, values, language) for language in languages]
         compared, pairs = compare_clusters(record, parts, values, testing.adjust)
@@ -41,7 +47,8 @@ class Reading:
             compared=compared,
             pairs=pairs,
             values=values,
-            num_neurons=root.sizes["layer"] * root.sizes["neuron"],
+            num_neurons=size if blocks is None else int(blocks.exists().sum()),
+            blocks=blocks,
         )
 
     @property

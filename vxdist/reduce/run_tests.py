@@ -51,6 +51,7 @@ class Tested:
         group: str,
         selections: Sequence[Selection],
         activity_LN: NDArray[np.float64],
+        exists_LN: NDArray[np.bool_],
         labels: Mapping[str, Any],
     ) -> dict[str, Any]:
         """Write what languages share into `group`/languages; returns attributes of the score."""
@@ -64,6 +65,7 @@ class Tested:
             self.interaction_LNVR,
             findings,
             activity_LN,
+            exists_LN,
             labels,
             self.testing,
         )
@@ -150,7 +152,7 @@ def run_tests(
             most=1 if most is None else most(reading.num_neurons, values),
             listing=listing,
         )
-    tests = Tests(reading.record, reading.parts, languages, reading.pairs, arrays)
+    tests = Tests(reading.record, reading.parts, languages, reading.pairs, arrays, reading.blocks)
     tests.run(threads, advance)
     results = {
         of.compared.language: TestResults(arrays=arrays, language=g, fdr=testing.fdr)

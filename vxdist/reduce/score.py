@@ -87,7 +87,8 @@ def write_score(
     about = reading.untested
     if found is not None:
         about = found.conclude(selections)
-        about |= found.compare_languages(path, group, selections, _activity(counts[-1]), labels)
+        activity_LN, exists_LN = _activity(counts[-1]), counts[-1].exists()
+        about |= found.compare_languages(path, group, selections, activity_LN, exists_LN, labels)
     thresholds = {name: dict(of.thresholds) for name, of in zip(languages, selections, strict=True)}
     about["thresholds"] = thresholds
     kept = {} if config is None else {"config": dict(config)}

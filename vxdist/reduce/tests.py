@@ -22,6 +22,7 @@ from vxdist.reduce.language_tests import LanguageTests, Looked, Rates
 from vxdist.reduce.languages import interaction
 from vxdist.reduce.testing import BY_VALUE, CLAIMS, TESTS
 from vxdist.stats.multiplicity import bh_q
+from vxstore.blocks import Blocks
 from vxstore.schema import POOLED
 
 Floats = NDArray[np.float64]
@@ -31,7 +32,8 @@ Arrays = Mapping[str, zarr.Array[Any]]
 class Tests:
     """All tests of the languages of a store, written into `arrays` of a score's group.
 
-    `languages` has those that are tested, by their position among all labels.
+    `languages` has those that are tested, by their position among all labels; `blocks` are those of
+    each layer, None where layers are alike.
     """
 
     def __init__(
@@ -41,8 +43,9 @@ class Tests:
         languages: Mapping[int, LanguageTests],
         pairs: Sequence[Pair],
         arrays: Arrays,
+        blocks: Blocks | None = None,
     ) -> None:
-        self._record, self._parts = record, parts
+        self._record, self._parts, self._blocks = record, parts, blocks
         self._languages, self._arrays = languages, arrays
         shape_LNVG = arrays["p_value"].shape
         self._shape_LNG = (shape_LNVG[0], shape_LNVG[1], shape_LNVG[3])
@@ -68,7 +71,7 @@ class Tests:
         self, layers: slice, chunk_layers: int, threads: int
     ) -> Iterator[tuple[slice, Iterator[Tile]]]:
         """The tiles of a block, by chunk. Its counts are freed before another block is read."""
-        block = Block(self._record, self._parts, layers)
+        block = Block(self._record, self._parts, layers, self._blocks)
         for first in range(layers.start, layers.stop, chunk_layers):
             chunk = slice(first, min(first + chunk_layers, layers.stop))
             yield chunk, block.tiles(chunk, threads)

@@ -19,6 +19,7 @@ from vxdist.report.elements import Name
 from vxdist.report.evaluation import Evaluation, read_evaluation
 from vxdist.report.pick import pick
 from vxdist.report.score import Score, read_score
+from vxstore.blocks import read_blocks
 from vxstore.experts import count_experts
 
 PAGE_LANGUAGE = "en"
@@ -50,6 +51,9 @@ class Recording:
     @property
     def total_neurons(self) -> int:
         """Neurons of all layers."""
+        blocks = read_blocks(self.attrs)
+        if blocks is not None:
+            return int(blocks.exists().sum())
         return self.num_layers * self.num_neurons
 
 

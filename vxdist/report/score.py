@@ -13,9 +13,10 @@ import xarray as xr
 
 from vxdist.report.selection import Selection
 from vxdist.report.text import digits_for
+from vxstore.blocks import read_blocks
 from vxstore.claims import Claims
 from vxstore.declared import Ranking, find_selector
-from vxstore.experts import ROUTED
+from vxstore.experts import ROUTED, tokens_given
 from vxstore.query import open_score, selected_rows
 from vxstore.query.evidence import Evidence, PairFacts, read_evidence, read_pairs
 from vxstore.query.lookup import Score as OpenScore
@@ -107,9 +108,13 @@ def _count_ranked(score: OpenScore) -> dict[str, tuple[int, int]]:
     ranking = score.ranking
     names = [ranking.array] if ranking.among is None else [ranking.array, ranking.among]
     ranked_G, unscored_G = np.zeros((2, len(score.languages)), dtype=np.int64)
-    for _, block in layer_blocks(score, *names):
+    blocks = read_blocks(score.store.attrs)
+    for first, block in layer_blocks(score, *names):
         ranked_G += took_part(block, ranking).any(axis=1).sum(axis=(1, 2))
         unscored_G += (~np.isfinite(numbers(block, ranking)).any(axis=1)).sum(axis=(1, 2))
+        if blocks is not None:  # what does not exist has no number either
+            exists_LN = blocks.exists(slice(first, first + block.sizes["layer"]))
+            unscored_G -= int((~exists_LN).sum())
     counts = zip(ranked_G.tolist(), unscored_G.tolist(), strict=True)
     return dict(zip(score.languages, counts, strict=True))
 
@@ -135,6 +140,9 @@ def _select(
 
 def _find_routed(rows: pd.DataFrame, language: str, root: xr.Dataset) -> dict[str, Any]:
     """Fields of `Selection` that only a store with experts has."""
+    blocks = read_blocks(root.attrs)
+    if blocks is not None:
+        return {"blocks": blocks, **_fewest_given(rows, language, root)}
     if ROUTED not in root:
         return {}
     units = root.sizes["neuron"] // root.sizes["routed_expert"]
@@ -146,3 +154,18 @@ def _find_routed(rows: pd.DataFrame, language: str, root: xr.Dataset) -> dict[st
 
 def _sum_languages(counts: xr.DataArray, language: str) -> xr.DataArray:
     return counts.sum("language") if language == POOLED else counts.sel(language=language)
+
+
+def _fewest_given(rows: pd.DataFrame, language: str, root: xr.Dataset) -> dict[str, Any]:
+    """The fewest tokens of one value that each neuron was given, if any block is routed."""
+    if ROUTED not in root:
+        return {}
+    languages = [str(label) for label in root["language"].values]
+    layer_K, neuron_K = rows["layer"].to_numpy(), rows["neuron"].to_numpy()
+    fewest_K = np.zeros(len(rows), dtype=np.int64)
+    for layer in np.unique(layer_K).tolist():
+        given_NVG = tokens_given(root, slice(layer, layer + 1))[0]
+        pooled = language == POOLED
+        given_NV = given_NVG.sum(-1) if pooled else given_NVG[..., languages.index(language)]
+        fewest_K[layer_K == layer] = given_NV.min(axis=1)[neuron_K[layer_K == layer]]
+    return {"fewest_routed_K": fewest_K}

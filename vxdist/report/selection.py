@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vxstore.blocks import Blocks
+
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
@@ -23,6 +25,7 @@ class TopNeuron:
     layer: int
     neuron: int
     units: int
+    blocks: Blocks | None
     number: float
     probability: float
     others: float
@@ -32,7 +35,11 @@ class TopNeuron:
 
     @property
     def name(self) -> str:
-        """L12/N345, or with experts L12/E3/U45."""
+        """L12/N345; with experts L12/E3/U45; where layers differ L12/B1/E3/U45 or L12/B0/U45."""
+        if self.blocks is not None:
+            place = self.blocks.place(self.layer, self.neuron)
+            shown = "/".join(f"{name[0].upper()}{n}" for name, n in place.items() if n >= 0)
+            return f"L{self.layer}/{shown}"
         if not self.units:
             return f"L{self.layer}/N{self.neuron}"
         expert, unit = divmod(self.neuron, self.units)
@@ -48,7 +55,8 @@ class Selection:
     that over the other values, and the highest level of claim that it has. `ranked_count` neurons
     were ranked, `unscored_count` have no number.
 
-    With experts: the `units` of each (else 0), and for each neuron the fewest tokens of one value
+    `blocks` are those of each layer where layers differ. With experts: the `units` of each if all
+    layers are alike (else 0), and for each neuron the fewest tokens of one value
     that were routed to its expert.
     """
 
@@ -67,6 +75,7 @@ class Selection:
     thresholds: Mapping[str, Any]
     level_K: Integers
     units: int = 0
+    blocks: Blocks | None = None
     fewest_routed_K: Integers | None = None
 
     @cached_property
@@ -135,6 +144,7 @@ class Selection:
                 layer=int(self.layer_K[k]),
                 neuron=int(self.neuron_K[k]),
                 units=self.units,
+                blocks=self.blocks,
                 number=float(self.number_K[k]),
                 probability=float(self.probability_K[k]),
                 others=float(self.others_K[k]),

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel
 
-from vxdist.model.hook_points import HookPoints
+from vxdist.model.blocks import HookPoints
 from vxdist.plan import Row
 
 

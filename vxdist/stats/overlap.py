@@ -59,21 +59,28 @@ def overlap_by_layer(selected_g_LNV: Bools, selected_h_LNV: Bools) -> Ints:
 
 
 def expected_matched(
-    selected_g_LNV: Bools, selected_h_LNV: Bools, activity_LN: Floats
+    selected_g_LNV: Bools,
+    selected_h_LNV: Bools,
+    activity_LN: Floats,
+    exists_LN: Bools | None = None,
 ) -> NDArray[np.float64]:
     """What each layer (L,) would share for equal values, were neurons drawn at random.
 
     They are drawn from neurons of the layer within the same tenth by `activity_LN` (NaN counts as
-    never active). Neurons are not independent, so this is a yardstick and no test.
+    never active), of those that exist (None: all). Neurons are not independent, so this is a
+    yardstick and no test.
     """
     expected_L = np.zeros(len(activity_LN))
-    for layer, activity_N in enumerate(np.nan_to_num(activity_LN)):
-        tenth_N = (rankdata(activity_N) - 1) * DECILES // activity_N.size
+    exists_LN = np.ones(activity_LN.shape, dtype=bool) if exists_LN is None else exists_LN
+    for layer, exists_N in enumerate(exists_LN):
+        there_N = np.flatnonzero(exists_N)
+        activity_N = np.nan_to_num(activity_LN[layer, there_N])
+        tenth_N = (rankdata(activity_N) - 1) * DECILES // max(1, activity_N.size)
         for tenth in np.unique(tenth_N):
-            alike_N = tenth_N == tenth
+            alike_N = there_N[tenth_N == tenth]
             g_V = selected_g_LNV[layer, alike_N].sum(axis=0)
             h_V = selected_h_LNV[layer, alike_N].sum(axis=0)
-            expected_L[layer] += (g_V * h_V).sum() / alike_N.sum()
+            expected_L[layer] += (g_V * h_V).sum() / alike_N.size
     return expected_L
 
 

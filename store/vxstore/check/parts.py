@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vxstore.check.findings import RERECORD, RESTORE, RETOTAL, Report
 from vxstore.errors import StoreError
-from vxstore.experts import ROUTED, count_experts
+from vxstore.experts import ROUTED
 from vxstore.finalise import (
     Parts,
     empty_block,
@@ -55,9 +55,7 @@ def check_parts(
         cell_P=cell_P,
         token_count_P=scalars["token_count"],
         story_count_P=scalars["story_count"],
-        bounded=store.attrs.get("denominator", "tokens") == "tokens",
-        has_experts=count_experts(store.attrs) > 0,
-        experts_per_token=store.attrs.get("experts_per_token"),
+        attrs=store.attrs,
         routed=recorded[ROUTED].array if ROUTED in recorded else None,
     )
     skip = {part for part, sealed in enumerate(sealed_P) if sealed != 1} | set(report.bad_parts)

@@ -11,6 +11,7 @@ from vxstore.check.derived import bad_labels, check_group
 from vxstore.check.digests import check_digests
 from vxstore.check.findings import RECOMPUTE, RELIST, RERECORD, RESTORE, RETOTAL, Report
 from vxstore.check.parts import check_parts
+from vxstore.check.places import bad_places
 from vxstore.errors import StoreError
 from vxstore.finalise import forget_sums
 from vxstore.io.guard import check_array
@@ -119,6 +120,8 @@ def _check_labels(store: Store, report: Report) -> bool:
             for array, what in bad:
                 report.add(array.lstrip("/"), what, RESTORE)
             return False
+        for array in bad_places(store, open_group()):
+            report.add(f"{name}/{array}".lstrip("/"), "not those of the blocks", RESTORE)
     return True
 
 

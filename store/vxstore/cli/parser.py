@@ -12,8 +12,11 @@ PLACES = (
     rf"{_NUMBER} {_NUMBER}\.{_NUMBER}",
     rf"[Ll]{_NUMBER}/[Nn]{_NUMBER}",
     rf"[Ll]{_NUMBER}/[Ee]{_NUMBER}/[Uu]{_NUMBER}",
+    rf"[Ll]{_NUMBER}/[Bb]{_NUMBER}/[Ee]{_NUMBER}/[Uu]{_NUMBER}",
+    rf"[Ll]{_NUMBER}/[Bb]{_NUMBER}/[Uu]{_NUMBER}",
 )
-"""How a neuron is written: LAYER NEURON, LAYER EXPERT.UNIT, L29/N1114, L3/E2/U5."""
+"""How a neuron is written: LAYER NEURON, LAYER EXPERT.UNIT, L29/N1114, L3/E2/U5 or, where layers
+have several blocks, L3/B1/E2/U5 and, in a dense one, L3/B0/U5."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -25,7 +28,8 @@ class Parser(argparse.ArgumentParser):
 
 
 class Place(argparse.Action):
-    """Sets `layer` and `neuron`, a number or (expert, unit), from any of `PLACES`."""
+    """Sets `layer` and `neuron`, a number, (expert, unit) or (block, expert, unit), from any of
+    `PLACES`."""
 
     def __call__(
         self,
@@ -38,8 +42,10 @@ class Place(argparse.Action):
         for pattern in PLACES:
             if found := re.fullmatch(pattern, text):
                 layer, *neuron = (int(number.replace(",", "")) for number in found.groups())
+                if "/B" in text.upper() and len(neuron) == 2:
+                    neuron.insert(1, -1)  # of a dense block
                 namespace.layer = layer
-                namespace.neuron = neuron[0] if len(neuron) == 1 else (neuron[0], neuron[1])
+                namespace.neuron = neuron[0] if len(neuron) == 1 else tuple(neuron)
                 return
         raise argparse.ArgumentError(
             self, f"found {text!r}, expected LAYER NEURON, LAYER EXPERT.UNIT, L29/N1114 or L3/E2/U5"

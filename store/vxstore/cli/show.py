@@ -42,6 +42,7 @@ NEURONS = {
     "language": "language",
     "layer": "layer",
     "neuron": "neuron",
+    "block": "block",
     "expert": "expert",
     "unit": "unit",
     "entropy": "entropy",
@@ -169,6 +170,9 @@ def _facts_of_run(about: Mapping[str, Any]) -> dict[str, Any]:
         )
     lines["parts"] = f"{sealed:,} of {total:,} sealed"
     lines["neurons"] = f"{about['layers']:,} layers x {about['neurons']:,}"
+    if "blocks" in about:
+        widths = {sum(of["units"] * of.get("experts", 1) for of in at) for at in about["blocks"]}
+        lines["neurons"] = f"{about['layers']:,} layers x {min(widths):,} to {max(widths):,}"
     if "experts" in about:
         each = about["neurons"] // about["experts"]
         lines["neurons"] += f" ({about['experts']:,} experts x {each:,} units)"

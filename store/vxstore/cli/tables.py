@@ -8,6 +8,7 @@ import pandas as pd
 from rich.cells import cell_len
 from rich.console import Console
 
+from vxstore.blocks import PLACES
 from vxstore.cli.claims import show_claims
 from vxstore.cli.output import (
     format_numbers,
@@ -29,7 +30,8 @@ def show_neuron(about: Mapping[str, Any]) -> None:
     console = new_console()
     place = f"neuron {about['neuron']:,}"
     if "expert" in about:
-        place = f"expert {about['expert']:,}, unit {about['unit']:,} ({place})"
+        names = [name for name in PLACES if about.get(name, -1) >= 0]
+        place = f"{', '.join(f'{name} {about[name]:,}' for name in names)} ({place})"
     print_title(console, f"layer {about['layer']}, {place} of {about['model']}")
     values = about["values"].rename(
         columns={

@@ -16,14 +16,15 @@ from vxstore.schema import POOLED
 CLUSTER = "cluster"
 
 
-def clusters(store: Store, layer: int, neuron: int | tuple[int, int]) -> pd.DataFrame:
+def clusters(store: Store, layer: int, neuron: int | tuple[int, ...]) -> pd.DataFrame:
     """Rates of one neuron by dilemma cluster: one row for each (language, value, cluster).
 
     Columns language (`pooled` last), value, cluster (its number within the value), token_count
-    (routed_count in a store with experts), active_count and probability, active tokens / tokens
+    (routed_count of a neuron of an expert), active_count and probability, active tokens / tokens
     given, summed over the parts of the cluster; NaN where the neuron was given none. In stores of
     earlier versions, which do not say which parts tell the same dilemma, every part is a cluster of
-    its own. `neuron` may be (expert, unit).
+    its own. `neuron` may be (expert, unit), or (block,
+    expert, unit) where layers differ.
 
     Raises StoreError if the store is not complete, or has no such layer or neuron.
     """
@@ -34,8 +35,8 @@ def clusters(store: Store, layer: int, neuron: int | tuple[int, int]) -> pd.Data
     with reading(store, "record/active_count or record/token_count"):
         active = record["active_count"].isel(layer=layer, neuron=neuron).values
         given = record["token_count"].values
-        if experts.ROUTED in record:
-            expert = neuron * root.sizes["routed_expert"] // root.sizes["neuron"]
+        expert = experts.routed_expert(store.attrs, root.sizes["neuron"], layer, neuron)
+        if expert is not None:
             given = record[experts.ROUTED].isel(layer=layer, routed_expert=expert).values
         of_part = pd.DataFrame(
             {
@@ -48,7 +49,7 @@ def clusters(store: Store, layer: int, neuron: int | tuple[int, int]) -> pd.Data
         )
     summed = _sum(of_part, values, languages)
     summed["probability"] = experts.share(summed.active_count.to_numpy(), summed.given.to_numpy())
-    name = experts.ROUTED if experts.ROUTED in record else "token_count"
+    name = "token_count" if expert is None else experts.ROUTED
     return summed.rename(columns={"given": name})
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pandas as pd
 
+from vxstore.blocks import read_blocks
 from vxstore.declared import describe_ranking
 from vxstore.experts import count_experts
 from vxstore.io.metadata import is_listed, read_root
@@ -24,7 +25,7 @@ def describe(store: Store) -> dict[str, Any]:
     total), layers, neurons (per layer), values, languages, counts (one entry per value and
     language), scores (by name: their attributes, with ranked_by and ascending filled in),
     evaluations and attributions (by name: their attributes and sizes); with experts, experts (per
-    layer) and experts_per_token (None if not known).
+    layer) and experts_per_token (None if not known); where layers differ, blocks (of each layer).
     """
     num_layers, num_neurons, *_ = get_array(store, "active_count").shape
     sealed, total = parts(store)
@@ -47,6 +48,8 @@ def describe(store: Store) -> dict[str, Any]:
 
 
 def _experts(store: Store) -> dict[str, Any]:
+    if (blocks := read_blocks(store.attrs)) is not None:
+        return {"blocks": blocks.described()}
     if not (num_experts := count_experts(store.attrs)):
         return {}
     return {"experts": num_experts, "experts_per_token": store.attrs.get("experts_per_token")}

@@ -163,7 +163,9 @@ def _selected_blocks(
             "value": v_K,
             "layer": layer_K + first,
             "neuron": neuron_K,
-            **experts.columns(score.store.attrs, score.data.sizes["neuron"], neuron_K),
+            **experts.columns(
+                score.store.attrs, score.data.sizes["neuron"], layer_K + first, neuron_K
+            ),
             column(ranking.array): number_GVLN[g_K, number_v_K, layer_K, neuron_K],
             **{
                 name: of_GVLN[g_K, value_V[v_K], layer_K, neuron_K]
@@ -194,9 +196,9 @@ def count_rows(
 
     Further columns: token_count and the statistics that are recorded, as they are stored (a maximum
     over no tokens is minus infinity); in a store with experts, expert and unit after neuron, and
-    routed_count, the tokens routed to the neuron's expert, by which the counts and sums are to be
-    divided. None is all values and languages; `pooled` is not among them. At most one layer is in
-    memory.
+    routed_count, the tokens routed to the neuron's expert (in a dense block all tokens), by which
+    the counts and sums are to be divided; where layers differ, block before expert. None is all
+    values and languages; `pooled` is not among them. At most one layer is in memory.
     Raises StoreError if the store is not complete, is damaged, or has no such value or language,
     naming the known ones.
     """
@@ -224,19 +226,20 @@ def _count_blocks(
             "layer": np.full(code_GVN[2].size, layer),
             "neuron": code_GVN[2].reshape(-1).astype(np.int64),
         }
-        columns |= experts.columns(store.attrs, shape[2], columns["neuron"])
+        columns |= experts.columns(store.attrs, shape[2], layer, columns["neuron"])
         with reading(store, "counts"):
             block = root[["token_count", *per_neuron]].isel(layer=layer).load()
-            if experts.ROUTED in root:
-                routed = root[experts.ROUTED].isel(layer=layer).load()
-                block[experts.ROUTED] = routed.isel(routed_expert=block.expert)
+        if experts.ROUTED in root:
+            given_NVG = experts.tokens_given(root, slice(layer, layer + 1))[0]
+            block[experts.ROUTED] = (("neuron", "value", "language"), given_NVG)
         token_GV1 = block.token_count.transpose("language", "value").values[..., None]
         columns["token_count"] = np.broadcast_to(token_GV1, shape).reshape(-1)
         for name in (experts.ROUTED, *per_neuron):
             if name in block:
                 counts_GVN = block[name].transpose("language", "value", "neuron").values
                 columns[name] = counts_GVN.reshape(-1)
-        yield pd.DataFrame(columns)
+        table = pd.DataFrame(columns)
+        yield table[table.block >= 0] if "block" in table else table  # others do not exist
 
 
 def _labels(codes: Any, names: Sequence[str]) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vxstore.blocks import read_blocks
 from vxstore.declared import SELECTED
 from vxstore.experts import count_experts
 from vxstore.mask_file import MASK_FORMAT, MASK_VERSION
@@ -35,7 +36,7 @@ def mask(
     with reading(store, SELECTED):
         selected = found.data[SELECTED].load().sel(value=values, language=languages)
     require_rows(store.path, int(selected.sum()))
-    num_experts = count_experts(store.attrs)
+    num_experts, blocks = count_experts(store.attrs), read_blocks(store.attrs)
     selected_VGLN = selected.transpose("value", "language", "layer", "neuron").values
     return {
         "format": MASK_FORMAT,
@@ -45,7 +46,8 @@ def mask(
         "layers": found.data.sizes["layer"],
         "neurons": found.data.sizes["neuron"],
         "score": found.name,
-        **({"experts": num_experts} if num_experts else {}),
+        **({"experts": num_experts} if num_experts and blocks is None else {}),
+        **({} if blocks is None else {"blocks": blocks.described()}),
         "masks": {
             value: {
                 language: _neurons_by_layer(selected_VGLN[v, g])

@@ -21,7 +21,7 @@ from vxstore.statistics import DEFAULT, Law, read_law, recorded_names
 
 
 def neuron(
-    store: Store, layer: int, neuron: int | tuple[int, int], *, score: str | None = None
+    store: Store, layer: int, neuron: int | tuple[int, ...], *, score: str | None = None
 ) -> dict[str, Any]:
     """All that the store knows of one neuron.
 
@@ -44,7 +44,8 @@ def neuron(
     claim (called as its array is), auc and stability; `rivals` has q_omnibus and, for each
     language, the value for which the neuron is second most active (rival). NaN is not tested.
 
-    In a store with experts `neuron` may be (expert, unit); these are keys too, and `values` has
+    In a store with experts `neuron` may be (expert, unit), and where layers differ (block, expert,
+    unit), with -1 as the expert of a dense block; these are keys too, and `values` has
     routed_count, the tokens routed to the expert, by which active_count and the sums are divided:
     where it is 0, probability and mean_activation are NaN.
 
@@ -59,7 +60,7 @@ def neuron(
         "denominator": store.attrs.get("denominator", "tokens"),
         "layer": layer,
         "neuron": neuron,
-        **experts.columns(store.attrs, root.sizes["neuron"], neuron),
+        **experts.columns(store.attrs, root.sizes["neuron"], layer, neuron),
         "score": None if found is None else found.name,
         "values": _count_table(store, root, values, languages, layer, neuron),
     }
@@ -68,16 +69,20 @@ def neuron(
     return about | rank_tables(found, root, about) | claim_tables(found, layer, neuron)
 
 
-def find_neuron(store: Store, root: xr.Dataset, layer: int, neuron: int | tuple[int, int]) -> int:
+def find_neuron(store: Store, root: xr.Dataset, layer: int, neuron: int | tuple[int, ...]) -> int:
     """The number of a neuron in its layer. Raises StoreError if there is none such."""
+    attrs, num_neurons = store.attrs, root.sizes["neuron"]
+    _require_within(store, root, "layer", layer)
     if isinstance(neuron, tuple):
-        neuron = experts.find_neuron(store.path, store.attrs, root.sizes["neuron"], neuron)
-    for dim, at in (("layer", layer), ("neuron", neuron)):
-        if not 0 <= at < root.sizes[dim]:
-            raise StoreError(
-                f"{store.path} has no {dim} {at}; there are 0 to {root.sizes[dim] - 1:,}"
-            )
+        neuron = experts.find_neuron(store.path, attrs, num_neurons, layer, neuron)
+    _require_within(store, root, "neuron", neuron)
+    experts.routed_expert(attrs, num_neurons, layer, neuron)  # raises if it does not exist
     return neuron
+
+
+def _require_within(store: Store, root: xr.Dataset, dim: str, at: int) -> None:
+    if not 0 <= at < root.sizes[dim]:
+        raise StoreError(f"{store.path} has no {dim} {at}; there are 0 to {root.sizes[dim] - 1:,}")
 
 
 def _count_table(
@@ -94,11 +99,13 @@ def _count_table(
         laws = {name: read_law(name, root[name].attrs) for name in recorded}
     further = [name for name in laws if name not in DEFAULT]
     counts = ("token_count", experts.ROUTED, "active_count", "activation_sum")
-    names = [*(name for name in counts if name in root), *further]
+    expert = experts.routed_expert(store.attrs, root.sizes["neuron"], layer, neuron)
+    without = () if expert is not None else (experts.ROUTED,)
+    names = [*(name for name in counts if name in root and name not in without), *further]
     with reading(store, "active_count, token_count or another statistic"):
         cells = root[names].isel(layer=layer, neuron=neuron)
-        if experts.ROUTED in names:
-            cells = cells.isel(routed_expert=int(cells.expert))
+        if expert is not None:
+            cells = cells.isel(routed_expert=expert)
         cells = cells.load().transpose("language", "value")
     table = pd.DataFrame(
         {

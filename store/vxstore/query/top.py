@@ -195,7 +195,7 @@ def _first(
             "language": np.full(len(layer_K), language, dtype=object),
             "layer": layer_K,
             "neuron": neuron_K,
-            **experts.columns(score.store.attrs, score.data.sizes["neuron"], neuron_K),
+            **experts.columns(score.store.attrs, score.data.sizes["neuron"], layer_K, neuron_K),
             column(asked.ranking.array): found.number_K[order_K],
             "level": level_K,
             "claim": pd.Series([asked.claims.name(n) for n in level_K.tolist()], dtype=object),

@@ -97,8 +97,8 @@ class Attribution:
     def select(self, counts: LanguageCounts) -> Selection:
         """Of each value, the first by t that are below zero, as many for each value."""
         source = counts.store.attribution(self._find(counts.store))
-        shape_LN, values = counts.shape_LN, len(counts.values)
-        most = most_of_value(self.settings.top_fraction, shape_LN[0] * shape_LN[1], values)
+        values = len(counts.values)
+        most = most_of_value(self.settings.top_fraction, counts.num_neurons, values)
         t_LNV = np.concatenate([_t(source, counts, of)[0] for of in counts.blocks()])
         flat = t_LNV.reshape(-1, values)
         selected_LNV = np.zeros(t_LNV.shape, dtype=bool)

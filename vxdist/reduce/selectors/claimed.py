@@ -181,7 +181,7 @@ def _select(counts: LanguageCounts, claims: Sequence[str], ranked_by: str, most:
     for value in range(values):
         of_value = np.flatnonzero(code % values == value)
         order = np.argsort(-number[of_value], kind="stable")
-        first = of_value[order[: most(shape_LN[0] * shape_LN[1], values)]]
+        first = of_value[order[: most(counts.num_neurons, values)]]
         selected_LNV.reshape(-1)[code[first]] = True
         if first.size:
             lowest = float(number[first].min())

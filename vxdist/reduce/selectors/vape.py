@@ -90,6 +90,7 @@ class Vape:
         found = select(
             probability_LNV,
             alive_LN,
+            counts.exists(),
             filter_quantile=settings.filter_quantile,
             top_fraction=settings.top_fraction,
             activation_quantile=settings.activation_quantile,
@@ -119,7 +120,7 @@ class Vape:
 
 def _thresholds(found: "VapeSelection", counts: LanguageCounts) -> dict[str, float | int | None]:
     """None for a threshold that nothing decided; `unrouted_count` only where there are experts."""
-    none_known = found.unrouted_count == found.entropy_LN.size
+    none_known = found.unrouted_count == counts.num_neurons
     unrouted = {"unrouted_count": found.unrouted_count} if counts.num_experts else {}
     return {
         "filter_threshold": None if none_known else found.filter_threshold,
@@ -186,6 +187,7 @@ def entropy(probability_LNV: Floats) -> Floats:
 def select(
     probability_LNV: Floats,
     alive_LN: NDArray[np.bool_],
+    exists_LN: NDArray[np.bool_] | None = None,
     *,
     filter_quantile: float,
     top_fraction: float,
@@ -199,8 +201,11 @@ def select(
     entropies are taken in the order of layer and neuron.
 
     A neuron is unrouted if its probability for some value is NaN: no token of the value was routed
-    to its expert. It takes no part, and "all probabilities" are those of the others.
+    to its expert. It takes no part, and "all probabilities" are those of the others. Nor does one
+    that does not exist, of which all probabilities are NaN (`exists_LN` None: all do): it is none
+    of "all neurons", and neither dead nor unrouted.
     """
+    exists_LN = np.ones(alive_LN.shape, dtype=bool) if exists_LN is None else exists_LN
     unrouted_LN = np.isnan(probability_LNV).any(axis=-1)
     known = probability_LNV[~unrouted_LN] if unrouted_LN.any() else probability_LNV
     filter_threshold = quantile(known, filter_quantile)
@@ -213,7 +218,7 @@ def select(
     passed_LN = alive_LN & (probability_LNV.max(axis=-1) > filter_threshold)
 
     ranked = np.where(passed_LN, entropy_LN, np.inf).reshape(-1)
-    count = min(round(ranked.size * top_fraction), int(passed_LN.sum()))
+    count = min(round(int(exists_LN.sum()) * top_fraction), int(passed_LN.sum()))
     chosen = np.argsort(ranked, kind="stable")[:count]
     chosen_LN = np.isin(np.arange(ranked.size), chosen).reshape(alive_LN.shape)
     return VapeSelection(
@@ -224,5 +229,5 @@ def select(
         activation_threshold=activation_threshold,
         entropy_cut=float(ranked[chosen[-1]]) if count else float("nan"),
         dead_count=int(dead_LN.sum()),
-        unrouted_count=int(unrouted_LN.sum()),
+        unrouted_count=int((unrouted_LN & exists_LN).sum()),
     )

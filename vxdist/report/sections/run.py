@@ -8,6 +8,7 @@ from vxdist.report.elements import Section
 from vxdist.report.interventions import describe_intervention
 from vxdist.report.notes import selector_notes
 from vxdist.report.text import percent, plural
+from vxstore.blocks import read_blocks
 
 SPANS = {"all": "the whole story", "response": "choice and rationale only"}
 
@@ -63,6 +64,9 @@ def _recorded(content: Content) -> tuple[tuple[str, str], ...]:
 
 def _of_layer(content: Content) -> str:
     recording = content.recording
+    blocks = read_blocks(recording.attrs)
+    if blocks is not None:
+        return f"{int(blocks.exists().sum(axis=1).min()):,} to {recording.num_neurons:,}"
     if not recording.num_experts:
         return f"{recording.num_neurons:,}"
     units = recording.num_neurons // recording.num_experts

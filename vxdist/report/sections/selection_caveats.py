@@ -6,6 +6,7 @@ from vxdist.report.content import Content
 from vxdist.report.elements import Caveat
 from vxdist.report.notes import selector_notes
 from vxdist.report.text import NONE, fixed, plural, span
+from vxstore.blocks import BLOCKS
 
 
 def selection_caveats(content: Content) -> tuple[Caveat, ...]:
@@ -56,6 +57,7 @@ def _experts(content: Content) -> Caveat:
     recording = content.recording
     per_token = recording.attrs.get("experts_per_token")
     each = f", {per_token} for each token" if per_token else ""
+    layers = "A layer has up to" if BLOCKS in recording.attrs else "Each layer has"
     rows = []
     for selection in content.score.selections:
         seen_S, unrouted = selection.fewest_routed_S, selection.thresholds.get("unrouted_count")
@@ -71,7 +73,7 @@ def _experts(content: Content) -> Caveat:
     return Caveat(
         title="An expert sees some tokens only",
         text=(
-            f"Each layer has {plural(recording.num_experts, 'expert')}{each}. A neuron’s p is the "
+            f"{layers} {plural(recording.num_experts, 'expert')}{each}. A neuron’s p is the "
             "fraction of the tokens routed to its expert, not of all: how often the expert is "
             "chosen for a value is not part of it. Neurons whose expert saw no token of some value "
             "have no p for it, and were left out. Where an expert saw few tokens of a value, the p "
