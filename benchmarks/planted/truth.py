@@ -22,6 +22,7 @@ from vxdist.config import Config
 from vxdist.corpus import load_corpus
 from vxdist.hooks.attach import watch
 from vxdist.hooks.selftest import ready_hook_points
+from vxdist.model.blocks import Block
 from vxdist.model.load import describe_model, load_model, load_tokenizer
 from vxdist.model.source import find_model
 from vxdist.runtime.work import Batch, make_batch
@@ -132,9 +133,9 @@ class Singly:
         return make_batch(0, tuple(range(len(texts))), texts)
 
     def _see(
-        self, layer: int, activation: torch.Tensor, expert: int, _: torch.Tensor | None
+        self, block: Block, activation: torch.Tensor, expert: int, _: torch.Tensor | None
     ) -> torch.Tensor | None:
-        here = [(k, of[1]) for k, of in enumerate(self._neurons) if of and of[0] == layer]
+        here = [(k, of[1]) for k, of in enumerate(self._neurons) if of and of[0] == block.layer]
         if not here:
             return None
         by_neuron_KQTN = activation.clone().view(len(self._neurons), -1, *activation.shape[1:])

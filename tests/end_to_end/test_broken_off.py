@@ -27,6 +27,8 @@ from tests.end_to_end.forked import run, serving, start
 KILLS = {"locate": 5, "attribute": 6, "evaluate": 6}
 """Kills of a command, for each unit of --soak; of all others, which run no model:"""
 OTHERS = 11
+TURNS = 10
+"""At most as many of these units; they may run side by side."""
 SAME = "the same bits"
 Table = Counter[tuple[str, str]]
 
@@ -113,13 +115,16 @@ def commands(
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("turn", range(TURNS))
 def test_killed_at_any_moment(
-    server: Path, commands: Iterator[Command], tmp_path: Path, soak: int
+    server: Path, request: pytest.FixtureRequest, tmp_path: Path, soak: int, turn: int
 ) -> None:
     """Nothing is silently wrong, and nothing is left behind."""
-    chance, table = random.Random(11), Table()
-    for command in commands:
-        kills = KILLS.get(command.name, OTHERS) * soak
+    if turn >= soak:
+        pytest.skip("part of a longer soak")
+    chance, table = random.Random(11 + turn), Table()
+    for command in request.getfixturevalue("commands"):
+        kills = KILLS.get(command.name, OTHERS)
         table += kill_often(server, command, tmp_path / "under", kills, chance)
         print(*(f"{n:5} {what}" for what, n in table.items()), sep="\n", flush=True)
     assert_sound(table)

@@ -174,11 +174,12 @@ def test_a_dose_is_not_rounded_to_16_bits(
     make_model: Callable[[str], Any], dtype: torch.dtype
 ) -> None:
     """0.3 is 0.30078 in bfloat16."""
-    ablation = Ablation(find_hook_points(make_model("llama").get_decoder()), CPU)
+    hook_points = find_hook_points(make_model("llama").get_decoder())
+    ablation = Ablation(hook_points, CPU)
     dose_LN = np.full((LAYERS, NEURONS), 0.3, dtype=np.float32)
     ablation.ablate({0: np.array([3])}, Affine(scale_LN=dose_LN, shift_LN=dose_LN))
     seen_TN = torch.linspace(-8, 8, 501).to(dtype)[:, None].expand(-1, NEURONS)
-    found_TN = ablation._see(0, seen_TN, 0, None)
+    found_TN = ablation._see(hook_points.blocks[0], seen_TN, 0, None)
     assert found_TN is not None
     expected_T = (seen_TN[:, 3].double() * 0.3 + 0.3).to(dtype)
     assert (found_TN[:, 3] == expected_T).float().mean() > 0.99

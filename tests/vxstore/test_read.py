@@ -176,7 +176,7 @@ class TestRefusals:
 
     def test_a_newer_format(self, tmp_path: Path) -> None:
         newer = {"format": "vxstore", "format_version": FORMAT_VERSION + 1, "state": "complete"}
-        with pytest.raises(StoreError, match=r"store format 4.*reads up to 3.*newer vxdist"):
+        with pytest.raises(StoreError, match=r"store format 5.*reads up to 4.*newer vxdist"):
             vxstore.open(write_root(tmp_path, group_meta(newer)))
 
     def test_an_unknown_attribute_is_no_reason(self, make_store: MakeStore) -> None:
