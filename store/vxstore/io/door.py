@@ -40,7 +40,7 @@ def write(root: Path, name: str, data: Any, *, exclusive: bool = False) -> None:
         root.mkdir(parents=True, exist_ok=True)
     except FileExistsError:  # which says of `name` that it is there
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(root)) from None
-    with _opened(root, steps[:-1], make=True) as folders:
+    with _named(root / name), _opened(root, steps[:-1], make=True) as folders:
         partial = _write_partial(folders[-1], steps[-1], data)
         at = {"src_dir_fd": folders[-1], "dst_dir_fd": folders[-1]}
         try:
@@ -66,12 +66,22 @@ def remove(root: Path, name: str) -> None:
     find_inside(root, name)
     steps = split_name(root, name)
     absent = contextlib.suppress(FileNotFoundError, NotADirectoryError)
-    with absent, _opened(root, steps[:-1], make=False) as folders:
+    with absent, _named(root / name), _opened(root, steps[:-1], make=False) as folders:
         if steps:
             _remove(folders[-1], steps[-1], root)
             return
         _remove_below(folders[0], root)
         root.rmdir()  # not if it is a link
+
+
+@contextlib.contextmanager
+def _named(file: Path) -> Iterator[None]:
+    """Have what the system refuses say of which file, not of a name within an open folder."""
+    try:
+        yield
+    except OSError as error:
+        error.filename, error.filename2 = str(file), None
+        raise
 
 
 def _link(partial: str, name: str, folder: int, data: Any) -> None:

@@ -217,3 +217,13 @@ def test_what_is_deeper_than_any_store(root: Path) -> None:
     (root / "scores" / "/".join("d" * 70)).mkdir(parents=True)
     with pytest.raises(StoreError, match="too deep"):
         door.remove(root, "scores")
+
+
+def test_what_the_system_refuses_says_of_which_file(root: Path) -> None:
+    """Not of a name, or a number, within a folder that is open."""
+    with pytest.raises(NotADirectoryError) as error:
+        door.write(root, "scores/a/c/0/1", b"2")
+    assert error.value.filename == str(root / "scores/a/c/0/1")
+    with pytest.raises(IsADirectoryError) as other:
+        door.write(root, "scores/a", b"2")
+    assert (other.value.filename, other.value.filename2) == (str(root / "scores/a"), None)
