@@ -92,7 +92,7 @@ def make_model() -> Callable[[str], Any]:
 
         torch.manual_seed(7)
         config = AutoConfig.for_model(name, **CONFIGURATIONS[name])
-        model = AutoModelForCausalLM.from_config(config, experts_implementation="eager").eval()
+        model = AutoModelForCausalLM.from_config(config).eval()
         for parameter in model.parameters():
             # Norms and biases stay as they are; wider weights make every layer matter.
             if parameter.dim() > 1:

@@ -21,6 +21,7 @@ from vxdist.asking.questions import ask
 from vxdist.config import Config
 from vxdist.corpus import load_corpus
 from vxdist.hooks.attach import watch
+from vxdist.model.blocks import Block
 from vxdist.hooks.selftest import ready_hook_points
 from vxdist.model.load import describe_model, load_model, load_tokenizer
 from vxdist.model.source import find_model
@@ -131,10 +132,8 @@ class Singly:
         texts = [(question.token_ids_T, None) for question in questions]
         return make_batch(0, tuple(range(len(texts))), texts)
 
-    def _see(
-        self, layer: int, activation: torch.Tensor, expert: int, _: torch.Tensor | None
-    ) -> torch.Tensor | None:
-        here = [(k, of[1]) for k, of in enumerate(self._neurons) if of and of[0] == layer]
+    def _see(self, block: Block, activation: torch.Tensor, _: Any) -> torch.Tensor | None:
+        here = [(k, of[1]) for k, of in enumerate(self._neurons) if of and of[0] == block.layer]
         if not here:
             return None
         by_neuron_KQTN = activation.clone().view(len(self._neurons), -1, *activation.shape[1:])

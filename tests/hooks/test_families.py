@@ -205,7 +205,7 @@ def test_counts_equal_a_plain_recomputation(family: str, make_model: Callable[[s
     if hook_points.num_experts:
         assert counts.routed_LE is not None
         np.testing.assert_array_equal(counts.routed_LE.repeat(12, axis=1), routed_LN.numpy())
-        per_token = hook_points.experts_per_token
+        per_token = hook_points.blocks[0].experts_per_token
         assert (counts.routed_LE.sum(1) == per_token * int(counted_T.sum())).all()
     else:
         assert counts.routed_LE is None

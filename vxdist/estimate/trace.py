@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
+from vxdist.hooks.attach import watch
 from vxdist.hooks.attribution import find_layers
 from vxdist.model.hook_points import find_hook_points
 
@@ -95,10 +96,9 @@ def measure_backward(
 def _prepare(
     model: PreTrainedModel, dtype: torch.dtype, expert_fraction: float | None
 ) -> nn.Module:
-    if expert_fraction is not None:
-        model.set_experts_implementation("eager")  # as in `load_model`
     nn.Module.to(model, dtype)
     decoder: nn.Module = model.eval().requires_grad_(False).get_decoder()
+    watch(find_hook_points(decoder), lambda *_: None)  # experts run otherwise while watched
     return decoder
 
 

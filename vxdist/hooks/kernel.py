@@ -1,6 +1,7 @@
 """Statistics of a layer's activations, in one pass over them.
 
-T: token of a batch (rows of all stories, flattened), N: neuron, R: row of a block.
+T: token of a batch (rows of all stories, flattened), N: neuron, R: row of a block. Of experts,
+S: row, E: expert, U: unit of an expert.
 
 Per neuron three sums are wanted: of (activation > 0), activation, and its square. Reading the
 activations costs more than the arithmetic, so a GPU reads them once, in a Triton kernel; plain
@@ -83,6 +84,70 @@ def accumulate_torch(
     active_N += total_3N[0].long()
     sum_N += total_3N[1]
     square_N += total_3N[2]
+
+
+def accumulate_experts(
+    activation_SU: torch.Tensor,
+    counted_S: torch.Tensor,
+    end_E: torch.Tensor,
+    active_EU: torch.Tensor,
+    sum_EU: torch.Tensor,
+    square_EU: torch.Tensor,
+) -> None:
+    """`accumulate` of all experts' rows, which are sorted by expert: `end_E` is where each ends.
+
+    On a GPU no value is read back, so that it does not wait.
+    """
+    totals = (active_EU, sum_EU, square_EU)
+    if activation_SU.is_cuda and _triton_runs():
+        from vxdist.hooks.kernel_triton_experts import accumulate_experts_triton
+
+        accumulate_experts_triton(activation_SU, counted_S, end_E, *totals)
+    else:
+        accumulate_experts_torch(activation_SU, counted_S, end_E, *totals)
+
+
+@torch.no_grad()
+def accumulate_experts_torch(
+    activation_SU: torch.Tensor,
+    counted_S: torch.Tensor,
+    end_E: torch.Tensor,
+    active_EU: torch.Tensor,
+    sum_EU: torch.Tensor,
+    square_EU: torch.Tensor,
+) -> None:
+    """`accumulate_experts` in plain torch, for any device."""
+    rows_S, ends = _counted_rows(counted_S, end_E)
+    step = max(1, BLOCK // sum_EU.shape[1])
+    totals = (active_EU, sum_EU, square_EU)
+    for first in range(0, ends[-1] if ends else 0, step):
+        last = min(first + step, ends[-1])
+        value_RU = activation_SU
+        if rows_S is not None:
+            value_RU = activation_SU.index_select(0, rows_S[first:last])
+        elif len(activation_SU) > step:
+            value_RU = activation_SU[first:last]
+        value_RU = value_RU.float()
+        for total_EU, of_RU in zip(
+            totals, (value_RU.gt(0).float(), value_RU, value_RU.square()), strict=True
+        ):
+            begun = first
+            for expert, end in enumerate(ends):
+                if min(end, last) > begun:
+                    part_U = of_RU[begun - first : min(end, last) - first].sum(0)
+                    total_EU[expert] += part_U.to(total_EU.dtype)
+                    begun = min(end, last)
+
+
+def _counted_rows(
+    counted_S: torch.Tensor, end_E: torch.Tensor
+) -> tuple[torch.Tensor | None, list[int]]:
+    """The rows that count (None: all), and how many of them are of each expert and before it."""
+    if bool(counted_S.all()):
+        return None, end_E.tolist()
+    before_S = counted_S.cumsum(0)
+    before_S = torch.nn.functional.pad(before_S, (1, 0))
+    return counted_S.nonzero().squeeze(1), before_S[end_E.long()].tolist()
 
 
 class Measured(NamedTuple):

@@ -9,6 +9,7 @@ from torch import nn
 from vxdist.errors import UserError
 from vxdist.model.blocks import Block, HookPoints
 from vxdist.model.layouts import LAYERS, LAYOUTS, NOT_FEED_FORWARD, ROUTERS, Layout
+from vxdist.model.runners import Runner, runner_of
 
 __all__ = ["Block", "HookPoints", "find_hook_points"]
 
@@ -89,21 +90,36 @@ def _blocks_of(
         width = _width(output)
         assert width is not None
         num_experts, num_units = width
+        runner = _runner(decoder, number, output) if layout.experts else None
         block = Block(
             layer=number,
             name=f"layer {number}" + (f", {_place(layout)}" if len(layouts) > 1 else ""),
             layout=layout,
-            activation=_module(layer, layout.activation),
+            activation=_module(layer, layout.activation) if runner is None else runner.activation,
             output=output,
             num_units=num_units,
             num_experts=num_experts,
             experts_per_token=_experts_per_token(decoder) if layout.experts else 0,
             first_neuron=first_neuron,
             first_expert=first_expert,
+            runner=runner,
         )
         first_neuron += block.num_neurons
         first_expert += num_experts
         yield block
+
+
+def _runner(decoder: nn.Module, number: int, experts: nn.Module) -> Runner:
+    """What runs the experts. Raises UserError if what they compute is not known."""
+    runner = runner_of(experts)
+    if runner is None:
+        raise UserError(
+            f"model.path: layer {number} of {type(decoder).__name__}: what "
+            f"{type(experts).__name__} computes between its two projections is none of the forms "
+            "that vxdist knows, and it cannot see the activations there; it does not support this "
+            "model"
+        )
+    return runner
 
 
 def _place(layout: Layout) -> str:
@@ -162,8 +178,9 @@ def _width(output: nn.Module) -> tuple[int, int] | None:
     here: under ZeRO-3 weights are in shards.
     """
     found: Any = output
-    if hasattr(found, "num_experts") and hasattr(found, "intermediate_dim"):
-        return int(found.num_experts), int(found.intermediate_dim)
+    for name in ("intermediate_dim", "intermediate_size"):
+        if hasattr(found, "num_experts") and hasattr(found, name):
+            return int(found.num_experts), int(getattr(found, name))
     size = getattr(found, "in_features", None) or getattr(found, "nx", None)
     return (0, size) if isinstance(size, int) else None
 
