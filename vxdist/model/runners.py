@@ -19,6 +19,10 @@ from transformers.integrations import moe
 from vxdist.model.gates import Gate, find_gate
 
 
+ALIGNED = 16
+"""Bytes."""
+
+
 class Rows(NamedTuple):
     """The rows of all experts' activations, sorted by expert."""
 
@@ -98,17 +102,29 @@ class GroupedExperts:
     def _project(
         self, name: str, input_SD: torch.Tensor, expert_S: torch.Tensor, end_E: torch.Tensor
     ) -> torch.Tensor:
-        module = self.module
-        has_bias = getattr(module, "has_bias", False)
-        linear: Any = moe._grouped_linear
-        found: torch.Tensor = linear(
-            input_SD,
-            getattr(module, name),
-            end_E,
-            bias=getattr(module, f"{name}_bias")[expert_S] if has_bias else None,
-            is_transposed=self.transposed,
-        )
-        return found
+        """A projection of this name, each row by its expert's weights."""
+        weight_EPD = getattr(self.module, name)
+        weight_EDP = weight_EPD if self.transposed else weight_EPD.transpose(-2, -1)
+        found_SP = _multiply(input_SD, weight_EDP, end_E)
+        if getattr(self.module, "has_bias", False):
+            found_SP.add_(getattr(self.module, f"{name}_bias")[expert_S])
+        return found_SP
+
+
+def _multiply(
+    input_SD: torch.Tensor, weight_EDP: torch.Tensor, end_E: torch.Tensor
+) -> torch.Tensor:
+    """The product of each row with the weights of its expert."""
+    library: Any = moe
+    # torch's product reads 16 bytes at once; a real model's rows begin at multiples of them.
+    whole = all(
+        n * input_SD.element_size() % ALIGNED == 0
+        for n in (*input_SD.stride(), *weight_EDP.stride())
+        if n != 1
+    )
+    multiply = library._grouped_mm if whole else torch.ops.transformers.grouped_mm_fallback
+    found: torch.Tensor = multiply(input_SD.to(weight_EDP.dtype), weight_EDP, end_E)
+    return found
 
 
 def find_experts(module: Any) -> Runner | None:
