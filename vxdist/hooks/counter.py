@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from vxdist.errors import UserError
-from vxdist.hooks.attach import Rows, watch
+from vxdist.hooks.attach import Handle, Rows, watch
 from vxdist.hooks.kernel import Measured, accumulate, accumulate_experts, accumulate_measured
 from vxdist.hooks.measures import find_measure
 from vxdist.model.blocks import Block, HookPoints
@@ -60,7 +60,12 @@ class Counter:
         self._routed_LE = torch.empty(experts, dtype=torch.int64, device=device)
         self._counted_T: torch.Tensor | None = None
         self.clear()
-        self._handles = watch(hook_points, self._see)
+        self._handles: list[Handle] = []
+        self.attach()
+
+    def attach(self) -> None:
+        """Put the hooks on, as they are at first."""
+        self._handles = watch(self._hook_points, self._see)
 
     def remove(self) -> None:
         """Take the hooks off."""

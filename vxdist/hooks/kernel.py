@@ -118,25 +118,31 @@ def accumulate_experts_torch(
 ) -> None:
     """`accumulate_experts` in plain torch, for any device."""
     rows_S, ends = _counted_rows(counted_S, end_E)
-    step = max(1, BLOCK // sum_EU.shape[1])
-    totals = (active_EU, sum_EU, square_EU)
+    num_experts, num_units = sum_EU.shape
+    step = max(1, BLOCK // num_units)
     for first in range(0, ends[-1] if ends else 0, step):
         last = min(first + step, ends[-1])
-        value_RU = activation_SU
-        if rows_S is not None:
-            value_RU = activation_SU.index_select(0, rows_S[first:last])
-        elif len(activation_SU) > step:
-            value_RU = activation_SU[first:last]
-        value_RU = value_RU.float()
-        for total_EU, of_RU in zip(
-            totals, (value_RU.gt(0).float(), value_RU, value_RU.square()), strict=True
-        ):
-            begun = first
-            for expert, end in enumerate(ends):
-                if min(end, last) > begun:
-                    part_U = of_RU[begun - first : min(end, last) - first].sum(0)
-                    total_EU[expert] += part_U.to(total_EU.dtype)
-                    begun = min(end, last)
+        size = (last - first) * num_units
+        room = _room(sum_EU.device, max(size, BLOCK))
+        terms_3RU = room[:, :size].view(3, last - first, num_units)
+        if rows_S is None:
+            terms_3RU[0] = activation_SU[first:last]
+        elif activation_SU.dtype == torch.float32:
+            torch.index_select(activation_SU, 0, rows_S[first:last], out=terms_3RU[0])
+        else:
+            terms_3RU[0] = activation_SU.index_select(0, rows_S[first:last])
+        torch.gt(terms_3RU[0], 0, out=terms_3RU[1])
+        torch.mul(terms_3RU[0], terms_3RU[0], out=terms_3RU[2])
+        part_E3U = terms_3RU.new_zeros(num_experts, 3, num_units)
+        begin = 0
+        for expert, end in enumerate(ends):
+            end = min(end, last) - first
+            if end > begin:
+                torch.sum(terms_3RU[:, begin:end], 1, out=part_E3U[expert])
+                begin = end
+        sum_EU += part_E3U[:, 0]
+        active_EU += part_E3U[:, 1].long()
+        square_EU += part_E3U[:, 2]
 
 
 def _counted_rows(
