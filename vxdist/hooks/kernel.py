@@ -11,7 +11,7 @@ blocks are added in float64, in a fixed order: see `ERROR`. The number of active
 
 import functools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -43,7 +43,7 @@ def accumulate(
     by side. What is not finite in a counted row shows as not finite in the sums; other rows are
     left out whatever they hold. The same inputs give the same bits.
     """
-    if activation_TN.is_cuda and _triton_runs():
+    if activation_TN.is_cuda and _triton_runs(_try_rows):
         from vxdist.hooks.kernel_triton import accumulate_triton
 
         accumulate_triton(activation_TN, counted_T, active_N, sum_N, square_N)
@@ -99,7 +99,7 @@ def accumulate_experts(
     On a GPU no value is read back, so that it does not wait.
     """
     totals = (active_EU, sum_EU, square_EU)
-    if activation_SU.is_cuda and _triton_runs():
+    if activation_SU.is_cuda and _triton_runs(_try_experts):
         from vxdist.hooks.kernel_triton_experts import accumulate_experts_triton
 
         accumulate_experts_triton(activation_SU, counted_S, end_E, *totals)
@@ -204,16 +204,31 @@ def _room(device: torch.device, size: int) -> torch.Tensor:
 
 
 @functools.cache
-def _triton_runs() -> bool:
+def _triton_runs(try_one: Callable[[], None]) -> bool:
     """Whether Triton is there and can build a kernel, for which it needs a C compiler."""
     try:
-        from vxdist.hooks.kernel_triton import accumulate_triton
-
-        active_N = torch.zeros(16, dtype=torch.int64, device="cuda")
-        sum_2N = torch.zeros(2, 16, dtype=torch.float64, device="cuda")
-        accumulate_triton(sum_2N.float(), None, active_N, sum_2N[0], sum_2N[1])
+        try_one()
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         warnings.warn(f"counting in plain torch, as Triton does not run: {reason}", stacklevel=2)
         return False
     return True
+
+
+def _try_rows() -> None:
+    from vxdist.hooks.kernel_triton import accumulate_triton
+
+    active_N = torch.zeros(16, dtype=torch.int64, device="cuda")
+    sum_2N = torch.zeros(2, 16, dtype=torch.float64, device="cuda")
+    accumulate_triton(sum_2N.float(), None, active_N, sum_2N[0], sum_2N[1])
+
+
+def _try_experts() -> None:
+    from vxdist.hooks.kernel_triton_experts import accumulate_experts_triton
+
+    active_EU = torch.zeros(2, 16, dtype=torch.int64, device="cuda")
+    sum_2EU = torch.zeros(2, 2, 16, dtype=torch.float64, device="cuda")
+    end_E = torch.ones(2, dtype=torch.int32, device="cuda")
+    counted_S = torch.ones(1, dtype=torch.bool, device="cuda")
+    value_SU = torch.zeros(1, 16, device="cuda")
+    accumulate_experts_triton(value_SU, counted_S, end_E, active_EU, sum_2EU[0], sum_2EU[1])

@@ -100,8 +100,8 @@ def sum_expert_rows(
         before = tl.load(programs_E + expert - 1, mask=expert > 0, other=0)
         first = begin + (program - before) * ROWS
         rows_left = tl.load(end_E + expert) - first
-        activation_SU += first.to(tl.int64) * row_stride  # may be more than 2^31 numbers
-        counted_S += first
+        value_SU = activation_SU + first.to(tl.int64) * row_stride  # may be above 2^31 numbers
+        counts_S = counted_S + first
         active_RB = tl.zeros((LANES, UNITS), tl.float32)
         sum_RB = tl.zeros((LANES, UNITS), tl.float32)
         square_RB = tl.zeros((LANES, UNITS), tl.float32)
@@ -110,9 +110,9 @@ def sum_expert_rows(
                 row_R = step + unrolled * LANES + tl.arange(0, LANES)
                 here_RB = (row_R < rows_left)[:, None] & known_B[None, :]
                 place_RB = row_R[:, None] * row_stride + unit_B[None, :]
-                value_RB = tl.load(activation_SU + place_RB, mask=here_RB, other=0.0)
+                value_RB = tl.load(value_SU + place_RB, mask=here_RB, other=0.0)
                 # Selected, not multiplied: NaN times nothing is NaN.
-                counted_R = tl.load(counted_S + row_R, mask=row_R < rows_left, other=0)
+                counted_R = tl.load(counts_S + row_R, mask=row_R < rows_left, other=0)
                 value_RB = tl.where((counted_R != 0)[:, None], value_RB.to(tl.float32), 0.0)
                 active_RB += tl.where(value_RB > 0, 1.0, 0.0)
                 sum_RB += value_RB

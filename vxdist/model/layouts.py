@@ -2,7 +2,8 @@
 
 A neuron is unit j of the hidden layer of a feed-forward block; its activation is the output of the
 activation function, before the product with the up projection in a gated block (arXiv 2504.04994).
-In every layout below that function is a module of its own, so a hook sees the activations.
+In most layouts below that function is a module of its own, so a hook sees the activations. Where it
+is not, or runs on some experts' tokens alone, vxdist/model/runners.py computes the same with one.
 """
 
 import re
@@ -31,6 +32,7 @@ class Layout:
     first: tuple[str, ...]
     """Modules that distinguish this layout from others."""
     activation: str
+    """The activation function; or the module that holds it, where it is no module."""
     output: str
     """The module that reads the activations: the down projection, or the module of all experts."""
     families: tuple[str, ...]
@@ -237,6 +239,15 @@ LAYOUTS = (
             "qwen3_moe",
             "zaya",
         ),
+        experts=True,
+    ),
+    Layout(
+        name="experts, inline",
+        gated=True,
+        first=("mlp.experts",),
+        activation="mlp.experts",
+        output="mlp.experts",
+        families=("gpt_oss",),
         experts=True,
     ),
     Layout(
