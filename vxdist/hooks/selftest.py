@@ -1,6 +1,6 @@
 """Self-test at load: verify, on a few tokens, that the hook points are the FFN activations.
 
-B: variant of the same text, T: token, D: hidden size, N: neuron, S: row of one call.
+B: variant of the same text, T: token, D: hidden size, N: neuron, S: row of one call, E: expert.
 """
 
 from collections.abc import Sequence
@@ -137,10 +137,14 @@ class _Trial:
         return replaced_SN.reshape(activation.shape)
 
     def check(self, block: Block) -> Any:
-        def hook(_: nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
-            output_BTD = output.reshape(ONES + 1, self._length, -1)
-            found_BTD = output_BTD.float()
+        def hook(_: nn.Module, args: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
+            # Of experts that all run on all tokens, the sum over them.
+            output_EBTD = output.reshape(-1, ONES + 1, self._length, output.shape[-1])
+            found_BTD = output_EBTD.float().sum(0)
             least = TOLERANCE * found_BTD.abs().max()
+            rest = None if block.runner is None else block.runner.rest(*args)
+            if rest is not None:
+                found_BTD = found_BTD - rest.float().reshape(found_BTD.shape)
             bias_TD = found_BTD[ALL]
             if (bias_TD - bias_TD[0]).abs().max() > least:
                 self.faults.append((block, ": part of the output bypasses the neurons"))
@@ -153,7 +157,7 @@ class _Trial:
                 )
                 self.faults.append((block, fault))
             # A copy, since some layers add to it in place.
-            return output_BTD[:1].repeat(ONES + 1, 1, 1).reshape(output.shape)
+            return output_EBTD[:, :1].repeat(1, ONES + 1, 1, 1).reshape(output.shape)
 
         return hook
 

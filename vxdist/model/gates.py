@@ -19,6 +19,8 @@ import torch.nn.functional as F
 from torch import nn
 
 Step = Callable[[torch.Tensor], torch.Tensor]
+Projected = Any
+"""What the first projection gives: gate and up in one tensor, or a pair of them."""
 
 LARGEST = 40.0
 """Inputs tried lie between plus and minus this, far beyond any clamp in use."""
@@ -29,11 +31,11 @@ TRIED_ROWS = 8
 class Gate:
     """`after(activation(before(projected_SP)), projected_SP)` is what the down projection reads."""
 
-    before: Step
+    before: Callable[[Projected], torch.Tensor]
     activation: nn.Module
-    after: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    after: Callable[[torch.Tensor, Projected], torch.Tensor]
 
-    def __call__(self, projected_SP: torch.Tensor) -> torch.Tensor:
+    def __call__(self, projected_SP: Projected) -> torch.Tensor:
         """All three steps."""
         return self.after(self.activation(self.before(projected_SP)), projected_SP)
 
@@ -131,6 +133,15 @@ FORMS: dict[str, Callable[[Any], Gate]] = {
     "clamped GLU, interleaved": functools.partial(_clamped_glu, interleaved=True),  # gpt-oss
 }
 """By name, what makes the form of a module, which must have what it needs (else AttributeError)."""
+
+
+def silu_of_pair(_: Any) -> Gate:
+    """silu(gate) * up, of two projections (LFM2)."""
+    return Gate(
+        before=lambda pair: pair[0],
+        activation=nn.SiLU(),
+        after=lambda active_SU, pair: active_SU * pair[1],
+    )
 
 
 def _limit(experts: Any) -> float:

@@ -90,7 +90,7 @@ def _blocks_of(
         width = _width(output)
         assert width is not None
         num_experts, num_units = width
-        runner = _runner(decoder, number, output) if layout.experts else None
+        runner = _runner(decoder, number, layer, layout)
         block = Block(
             layer=number,
             name=f"layer {number}" + (f", {_place(layout)}" if len(layouts) > 1 else ""),
@@ -109,21 +109,29 @@ def _blocks_of(
         yield block
 
 
-def _runner(decoder: nn.Module, number: int, experts: nn.Module) -> Runner:
-    """What runs the experts. Raises UserError if what they compute is not known."""
-    runner = runner_of(experts)
+def _runner(decoder: nn.Module, number: int, layer: nn.Module, layout: Layout) -> Runner | None:
+    """What runs a block while it is watched; None if it runs as it is.
+
+    Raises UserError if what it computes is not known.
+    """
+    if not layout.experts and not layout.inline:
+        return None
+    name = layout.output if layout.experts else layout.activation
+    module = _module(layer, name)
+    runner = runner_of(module, _get(layer, name.rpartition(".")[0]) or layer)
     if runner is None:
         raise UserError(
-            f"model.path: layer {number} of {type(decoder).__name__}: what "
-            f"{type(experts).__name__} computes between its two projections is none of the forms "
-            "that vxdist knows, and it cannot see the activations there; it does not support this "
-            "model"
+            f"model.path: layer {number} of {type(decoder).__name__}: what {type(module).__name__} "
+            "computes between its two projections is none of the forms that vxdist knows, so that "
+            "it cannot see the activations; it does not support this model"
         )
     return runner
 
 
 def _place(layout: Layout) -> str:
     """The module, within a decoder layer, that is the block."""
+    if layout.inline:
+        return layout.activation
     return layout.activation.rpartition(".")[0]
 
 

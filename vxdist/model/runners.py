@@ -9,14 +9,14 @@ D: hidden size, U: unit of an expert, P: output of the first projection, gate an
 """
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import nn
 from transformers.integrations import moe
 
-from vxdist.model.gates import Gate, find_gate
+from vxdist.model.gates import FORMS, LARGEST, Gate, find_gate, silu_of_pair
 
 
 ALIGNED = 16
@@ -59,6 +59,10 @@ class Runner(Protocol):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the module's own forward function returns."""
 
+    def rest(self, *args: torch.Tensor) -> torch.Tensor | None:
+        """What the down projections give, of these inputs, with all neurons at zero; None if that
+        is the same for every token."""
+
 
 class GroupedExperts:
     """Experts that are decorated with transformers' `use_experts_implementation`."""
@@ -99,6 +103,14 @@ class GroupedExperts:
         of_token_TKD = weighted_SD[back_S].view(len(hidden_TD), per_token, hidden_TD.shape[-1])
         return of_token_TKD.sum(dim=1).to(hidden_TD.dtype)
 
+    def rest(self, *args: torch.Tensor) -> torch.Tensor | None:
+        """The weighted biases of a token's experts (T, D)."""
+        if not getattr(self.module, "has_bias", False):
+            return None
+        _, expert_TK, weight_TK = args
+        bias_TKD: torch.Tensor = self.module.down_proj_bias[expert_TK]
+        return (bias_TKD * weight_TK[..., None]).sum(1)
+
     def _project(
         self, name: str, input_SD: torch.Tensor, expert_S: torch.Tensor, end_E: torch.Tensor
     ) -> torch.Tensor:
@@ -127,21 +139,140 @@ def _multiply(
     return found
 
 
-def find_experts(module: Any) -> Runner | None:
-    """What runs a module of experts; None if what they compute is not known."""
-    if not hasattr(module, "down_proj") or getattr(module, "has_post_expert_norm", False):
-        return None
-    gate = find_gate(module)
-    return None if gate is None else GroupedExperts(module, gate)
+class EveryExpert:
+    """Experts that are all given all tokens, as zeros where they are not routed there (Llama 4).
+
+    The model's own code runs as it is; its router is asked for the tokens of each expert.
+    """
+
+    def __init__(self, module: Any) -> None:
+        self._module = weakref.ref(module)
+        self.activation: nn.Module = module.experts.act_fn
+        self.transposed = True
+        self.rows: Rows | None = None
+
+    @property
+    def module(self) -> Any:
+        """The block around the experts and their router."""
+        return self._module()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What the block's own forward function returns."""
+        handle = self.module.router.register_forward_hook(self._note)
+        try:
+            return type(self.module).forward(self.module, *args, **kwargs)
+        finally:
+            handle.remove()
+            self.rows = None
+
+    def rest(self, *_: torch.Tensor) -> None:
+        """There are no biases."""
+
+    def _note(self, _: nn.Module, __: Any, output: tuple[torch.Tensor, ...]) -> None:
+        score_ET = output[0].detach().T
+        experts, tokens = score_ET.shape
+        number_E = torch.arange(experts, device=score_ET.device, dtype=torch.int32)
+        self.rows = Rows(
+            token_S=torch.arange(tokens, device=score_ET.device).repeat(experts),
+            expert_S=number_E.long().repeat_interleave(tokens),
+            end_E=(number_E + 1) * tokens,
+            given_S=(score_ET > 0).reshape(-1),
+        )
+
+
+class InlineBlock:
+    """A dense block that has its activation function in its code."""
+
+    transposed = False
+    rows: Rows | None = None
+
+    def __init__(self, module: Any, gate: Gate, first: Sequence[str], down: str) -> None:
+        self._module = weakref.ref(module)
+        self.activation = gate.activation
+        self._gate, self._first, self._down = gate, first, down
+
+    @property
+    def module(self) -> Any:
+        """The block."""
+        return self._module()
+
+    def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
+        """The block's output for hidden states of any shape (..., D)."""
+        module = self.module
+        projected = [getattr(module, name)(hidden) for name in self._first]
+        gated = self._gate(projected[0] if len(projected) == 1 else projected)
+        output: torch.Tensor = getattr(module, self._down)(gated)
+        return output
+
+    def rest(self, *_: torch.Tensor) -> None:
+        """A bias is the same for every token."""
+
+
+INLINE: dict[tuple[tuple[str, ...], str], Callable[[Any], Gate]] = {
+    (("w1", "w3"), "w2"): silu_of_pair,
+    (("gate_up_proj",), "down_proj"): FORMS["clamped GLU"],
+}
+"""Names of a dense block's projections, first and last, and the form that it may have."""
+
+
+def find_runner(module: Any, around: Any) -> Runner | None:
+    """What runs a block, within a module around it; None if what it computes is not known.
+
+    Every form is tried on random numbers: it must give what the module's own code gives.
+    """
+    if type(module).__name__ == "Llama4TextExperts":
+        return EveryExpert(around)
+    if isinstance(getattr(module, "down_proj", None), nn.Parameter):
+        gate = None if getattr(module, "has_post_expert_norm", False) else find_gate(module)
+        return None if gate is None else GroupedExperts(module, gate)
+    for (first, down), form in INLINE.items():
+        if all(isinstance(getattr(module, name, None), nn.Module) for name in (*first, down)):
+            try:
+                found = InlineBlock(module, form(module), first, down)
+            except AttributeError:
+                continue
+            if _is_same(found, form, first, down):
+                return found
+    return None
+
+
+class _Small:
+    """A block with small projections, and else what the module has."""
+
+    def __init__(self, module: Any, first: Sequence[str], down: str) -> None:
+        random = torch.Generator().manual_seed(0)
+        self._whole = module
+        for name in (*first, down):
+            width = 16 if len(first) == 1 and name == first[0] else 8
+            weight_DP = torch.randn(8, width, generator=random)
+            setattr(self, name, lambda hidden, weight_DP=weight_DP: hidden @ weight_DP)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._whole, name)
+
+
+@torch.no_grad()
+def _is_same(
+    block: InlineBlock, form: Callable[[Any], Gate], first: Sequence[str], down: str
+) -> bool:
+    """Whether the runner computes, with small projections, what the module's own code does."""
+    small = _Small(block.module, first, down)
+    random = torch.Generator().manual_seed(1)
+    hidden_SD = torch.empty(64, 8).uniform_(-LARGEST, LARGEST, generator=random)
+    try:
+        expected_SD = type(block.module).forward(small, hidden_SD)
+    except (RuntimeError, TypeError, AttributeError):
+        return False
+    return torch.equal(expected_SD, InlineBlock(small, form(small), first, down)(hidden_SD))
 
 
 _runners: "weakref.WeakKeyDictionary[nn.Module, Runner | None]" = weakref.WeakKeyDictionary()
 
 
-def runner_of(module: nn.Module) -> Runner | None:
-    """The runner of a module of experts, which stays the same as long as the module lives."""
+def runner_of(module: nn.Module, around: nn.Module) -> Runner | None:
+    """The runner of a block, which stays the same as long as the module lives."""
     if module not in _runners:
-        _runners[module] = find_experts(module)
+        _runners[module] = find_runner(module, around)
     return _runners[module]
 
 
