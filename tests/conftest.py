@@ -20,7 +20,9 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = json.loads(
 )
 SEVERAL_BLOCKS = ("deepseek_v3", "glm4_moe", "gemma4_text", "qwen2_moe")
 """Families whose layers differ, or have several blocks."""
-FAMILIES = [name for name in CONFIGURATIONS if name not in SEVERAL_BLOCKS]
+INLINE = ("gpt_oss", "lfm2", "lfm2_moe", "lfm3", "llama4_text", "minimax_m3_vl_text")
+"""Families that vxdist runs in place of their own code; see tests/hooks/test_runners.py."""
+FAMILIES = [name for name in CONFIGURATIONS if name not in (*SEVERAL_BLOCKS, *INLINE)]
 """The others, small: three layers of 48 neurons, 512 tokens."""
 ONE_EACH = {
     *("bloom", "falcon_h1", "gptj", "mpt", "nemotron", "persimmon", "phi", "phi3"),

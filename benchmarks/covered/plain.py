@@ -47,7 +47,7 @@ class Recorder:
         def hook(_: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
             if number in self.reads:
                 raise ValueError(f"{block.name} ran twice")
-            expert_TK = args[1].clone() if block.num_experts else None
+            expert_TK = args[1].clone() if len(args) > 1 and block.num_experts else None
             self.reads[number] = args[0].reshape(-1, args[0].shape[-1]).clone(), expert_TK
 
         return hook
@@ -67,6 +67,8 @@ def recompute(layer: nn.Module, block: Block, read: Read) -> tuple[torch.Tensor,
     if block.layout.inline and hasattr(block.output, "alpha"):  # gpt-oss
         function = partial(_sigmoid_glu, alpha=block.output.alpha)
     read_TD, expert_TK = read
+    if expert_TK is None and block.num_experts:
+        return _of_every_expert(block, read_TD, function)
     if expert_TK is None:
         hidden_TN = layer.get_submodule(block.layout.first[0])(read_TD)
         # Gate and up projection in one: the gate comes first.
@@ -81,6 +83,21 @@ def recompute(layer: nn.Module, block: Block, read: Read) -> tuple[torch.Tensor,
             units = slice(expert * block.num_units, (expert + 1) * block.num_units)
             hidden_TN[token, units] = hidden_U
             activation_TN[token, units] = function(hidden_U)
+    return hidden_TN, activation_TN
+
+
+def _of_every_expert(
+    block: Block, read_SD: torch.Tensor, function: Callable[[torch.Tensor], torch.Tensor]
+) -> tuple[torch.Tensor, ...]:
+    """Of experts that all read all tokens, one expert's after another's; zeros are not given."""
+    read_ETD = read_SD.reshape(block.num_experts, -1, read_SD.shape[-1])
+    hidden_TN = torch.full((read_ETD.shape[1], block.num_neurons), -torch.inf)
+    activation_TN = torch.zeros_like(hidden_TN)
+    for expert, read_TD in enumerate(read_ETD):
+        for token in read_TD.any(1).nonzero().flatten().tolist():
+            hidden_U = _gate_of(block.output, expert, read_TD[token])
+            units = slice(expert * block.num_units, (expert + 1) * block.num_units)
+            hidden_TN[token, units], activation_TN[token, units] = hidden_U, function(hidden_U)
     return hidden_TN, activation_TN
 
 

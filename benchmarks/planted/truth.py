@@ -21,8 +21,8 @@ from vxdist.asking.questions import ask
 from vxdist.config import Config
 from vxdist.corpus import load_corpus
 from vxdist.hooks.attach import watch
-from vxdist.model.blocks import Block
 from vxdist.hooks.selftest import ready_hook_points
+from vxdist.model.blocks import Block
 from vxdist.model.load import describe_model, load_model, load_tokenizer
 from vxdist.model.source import find_model
 from vxdist.runtime.work import Batch, make_batch

@@ -117,6 +117,7 @@ def test_triton_in_the_interpreter() -> None:
         env=os.environ | {"TRITON_INTERPRET": "1"},
         capture_output=True,
         text=True,
+        check=False,
         cwd=Path(__file__).parents[2],
     )
     assert run.returncode == 0, run.stdout[-3000:]

@@ -42,8 +42,8 @@ class Ablation:
         if a neuron does not exist.
         """
         self._maps = {}
-        for layer, numbers in neurons.items():
-            number_N = np.asarray(numbers)
+        for layer, of_layer in neurons.items():
+            number_N = np.asarray(of_layer)
             for block, expert, at_N, unit_N in self._hook_points.place(layer, number_N):
                 numbers = _numbers(affine, layer, number_N[at_N])
                 if not block.num_experts:
@@ -60,9 +60,7 @@ class Ablation:
         return None if found is None else found.apply(activation, rows)
 
 
-def _numbers(
-    affine: Affine | None, layer: int, number_N: NDArray[np.integer[Any]]
-) -> Numbers:
+def _numbers(affine: Affine | None, layer: int, number_N: NDArray[np.integer[Any]]) -> Numbers:
     """Scale and shift of each neuron."""
     if affine is None:
         zero_N = np.zeros(number_N.shape, dtype=np.float32)

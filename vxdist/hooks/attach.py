@@ -12,7 +12,8 @@ from torch import nn
 
 from vxdist.errors import UserError
 from vxdist.model.blocks import Block, HookPoints
-from vxdist.model.runners import Rows, Running
+from vxdist.model.runners import Rows
+from vxdist.model.running import Running
 
 __all__ = ["Handle", "Rows", "See", "watch"]
 

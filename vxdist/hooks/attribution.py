@@ -31,7 +31,7 @@ class Attribution:
         self._handles: list[Any] = list(watch(hook_points, self._see))
         self._checkpointed = False
         self._again = False
-        self._activations: dict[Block, torch.Tensor] = {}
+        self._activations: dict[tuple[Block, int], torch.Tensor] = {}
 
     def begin(self, model: Any, *, checkpointing: bool) -> None:
         """Have the graph begin at the token embeddings of `model`.
@@ -75,7 +75,7 @@ class Attribution:
     def _see(self, block: Block, activation: torch.Tensor, rows: Rows | None) -> None:
         if self._again:
             # The graph is that of the first pass; only numbers are computed again.
-            self._activations[block] = activation.detach()
+            self._activations[block, call_of(rows)] = activation.detach()
         elif activation.requires_grad:
             # Detached: a hook that held its own tensor would keep it until garbage is collected.
             kept = None if self._checkpointed else activation.detach()
@@ -84,12 +84,19 @@ class Attribution:
     def _add(
         self, block: Block, rows: Rows | None, kept: torch.Tensor | None, gradient: torch.Tensor
     ) -> None:
-        activation = self._activations.pop(block) if kept is None else kept
+        activation = kept
+        if activation is None:
+            activation = self._activations.pop((block, call_of(rows)))
         units = activation.shape[-1]
         product_SN = activation.reshape(-1, units).float() * gradient.reshape(-1, units).float()
         total_N = self._total_LN[block.layer]
         for expert, of in [(0, slice(None))] if rows is None else rows.slices():
             total_N[block.neurons_of(expert)] -= product_SN[of].sum(0)
+
+
+def call_of(rows: Rows | None) -> int:
+    """Which call of a block's activation function it is, in one pass."""
+    return 0 if rows is None else rows.call
 
 
 class _Restore:

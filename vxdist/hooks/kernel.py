@@ -136,10 +136,10 @@ def accumulate_experts_torch(
         part_E3U = terms_3RU.new_zeros(num_experts, 3, num_units)
         begin = 0
         for expert, end in enumerate(ends):
-            end = min(end, last) - first
-            if end > begin:
-                torch.sum(terms_3RU[:, begin:end], 1, out=part_E3U[expert])
-                begin = end
+            here = min(end, last) - first
+            if here > begin:
+                torch.sum(terms_3RU[:, begin:here], 1, out=part_E3U[expert])
+                begin = here
         sum_EU += part_E3U[:, 0]
         active_EU += part_E3U[:, 1].long()
         square_EU += part_E3U[:, 2]

@@ -9,7 +9,8 @@ from torch import nn
 from vxdist.errors import UserError
 from vxdist.model.blocks import Block, HookPoints
 from vxdist.model.layouts import LAYERS, LAYOUTS, NOT_FEED_FORWARD, ROUTERS, Layout
-from vxdist.model.runners import Runner, runner_of
+from vxdist.model.runners import Runner
+from vxdist.model.running import runner_of
 
 __all__ = ["Block", "HookPoints", "find_hook_points"]
 
@@ -118,7 +119,8 @@ def _runner(decoder: nn.Module, number: int, layer: nn.Module, layout: Layout) -
         return None
     name = layout.output if layout.experts else layout.activation
     module = _module(layer, name)
-    runner = runner_of(module, _get(layer, name.rpartition(".")[0]) or layer)
+    function = None if layout.inline else _module(layer, layout.activation)
+    runner = runner_of(module, _get(layer, name.rpartition(".")[0]) or layer, function)
     if runner is None:
         raise UserError(
             f"model.path: layer {number} of {type(decoder).__name__}: what {type(module).__name__} "

@@ -249,7 +249,7 @@ LAYOUTS = (
         first=("feed_forward.w1", "feed_forward.w3"),
         activation="feed_forward",
         output="feed_forward.w2",
-        families=("lfm2", "lfm2_moe"),
+        families=("lfm2", "lfm2_moe", "lfm3"),
     ),
     Layout(
         name="gated, fused, inline",
@@ -258,7 +258,7 @@ LAYOUTS = (
         first=("mlp.gate_up_proj",),
         activation="mlp",
         output="mlp.down_proj",
-        families=("minimax_m3_vl",),
+        families=("minimax_m3_vl_text",),
     ),
     Layout(
         name="gated, fused, inline, shared experts",
@@ -267,7 +267,7 @@ LAYOUTS = (
         first=("mlp.shared_experts.gate_up_proj",),
         activation="mlp.shared_experts",
         output="mlp.shared_experts.down_proj",
-        families=("minimax_m3_vl",),
+        families=("minimax_m3_vl_text",),
     ),
     Layout(
         name="experts",
@@ -296,7 +296,7 @@ LAYOUTS = (
         first=("mlp.experts",),
         activation="mlp.experts",
         output="mlp.experts",
-        families=("gpt_oss", "minimax_m3_vl"),
+        families=("gpt_oss", "minimax_m3_vl_text"),
         experts=True,
     ),
     Layout(

@@ -9,15 +9,15 @@ D: hidden size, U: unit of an expert, P: output of the first projection, gate an
 """
 
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import nn
 from transformers.integrations import moe
 
-from vxdist.model.gates import FORMS, LARGEST, Gate, find_gate, silu_of_pair
-
+from vxdist.errors import UserError
+from vxdist.model.gates import Gate
 
 ALIGNED = 16
 """Bytes."""
@@ -33,6 +33,8 @@ class Rows(NamedTuple):
     """Number of rows of this expert and those before it, int32, on the rows' device."""
     given_S: torch.Tensor | None = None
     """Whether the token is routed to the expert; None if every row's is."""
+    call: int = 0
+    """Number of the call, of experts that run one after the other."""
 
     def slices(self) -> Iterator[tuple[int, slice]]:
         """The rows of each expert that has some. Waits for the device."""
@@ -180,130 +182,54 @@ class EveryExpert:
         )
 
 
-class InlineBlock:
-    """A dense block that has its activation function in its code."""
+class InTurn:
+    """Experts whose own code runs those in use one after the other, in the order of their numbers.
+
+    The tokens of an expert are ordered by its rank among the experts of a token, then by token.
+    """
 
     transposed = False
-    rows: Rows | None = None
 
-    def __init__(self, module: Any, gate: Gate, first: Sequence[str], down: str) -> None:
+    def __init__(self, module: Any, activation: nn.Module) -> None:
         self._module = weakref.ref(module)
-        self.activation = gate.activation
-        self._gate, self._first, self._down = gate, first, down
+        self.activation = activation
+        self.rows: Rows | None = None
+        self._calls: Iterator[Rows] = iter(())
 
     @property
     def module(self) -> Any:
-        """The block."""
+        """The module of all experts."""
         return self._module()
 
-    def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
-        """The block's output for hidden states of any shape (..., D)."""
-        module = self.module
-        projected = [getattr(module, name)(hidden) for name in self._first]
-        gated = self._gate(projected[0] if len(projected) == 1 else projected)
-        output: torch.Tensor = getattr(module, self._down)(gated)
-        return output
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What its own forward function returns."""
+        _, expert_TK, _ = (*args, *kwargs.values())
+        self._calls = self._plan(expert_TK)
+        handle = self.activation.register_forward_pre_hook(self._next, prepend=True)
+        try:
+            return type(self.module).forward(self.module, *args, **kwargs)
+        finally:
+            handle.remove()
+            self.rows = None
+
+    def _plan(self, expert_TK: torch.Tensor) -> Iterator[Rows]:
+        expert_S = expert_TK.T.reshape(-1)
+        token_S = torch.argsort(expert_S, stable=True) % len(expert_TK)
+        counts = torch.bincount(expert_S, minlength=self.module.num_experts)
+        number_E = torch.arange(len(counts), device=expert_S.device)
+        sizes = counts.tolist()
+        in_use = [(e, of_S) for e, of_S in enumerate(token_S.split(sizes)) if len(of_S)]
+        for call, (expert, of_S) in enumerate(in_use):
+            end_E = (number_E >= expert).int() * len(of_S)
+            yield Rows(of_S, torch.full_like(of_S, expert), end_E, call=call)
+
+    def _next(self, _: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        self.rows = next(self._calls, None)
+        if self.rows is None or len(self.rows.token_S) != len(args[0]):
+            raise UserError(
+                f"model.path: the experts of {type(self.module).__name__} do not run one by one on "
+                "the tokens routed to them, so vxdist cannot tell whose neurons it sees"
+            )
 
     def rest(self, *_: torch.Tensor) -> None:
-        """A bias is the same for every token."""
-
-
-INLINE: dict[tuple[tuple[str, ...], str], Callable[[Any], Gate]] = {
-    (("w1", "w3"), "w2"): silu_of_pair,
-    (("gate_up_proj",), "down_proj"): FORMS["clamped GLU"],
-}
-"""Names of a dense block's projections, first and last, and the form that it may have."""
-
-
-def find_runner(module: Any, around: Any) -> Runner | None:
-    """What runs a block, within a module around it; None if what it computes is not known.
-
-    Every form is tried on random numbers: it must give what the module's own code gives.
-    """
-    if type(module).__name__ == "Llama4TextExperts":
-        return EveryExpert(around)
-    if isinstance(getattr(module, "down_proj", None), nn.Parameter):
-        gate = None if getattr(module, "has_post_expert_norm", False) else find_gate(module)
-        return None if gate is None else GroupedExperts(module, gate)
-    for (first, down), form in INLINE.items():
-        if all(isinstance(getattr(module, name, None), nn.Module) for name in (*first, down)):
-            try:
-                found = InlineBlock(module, form(module), first, down)
-            except AttributeError:
-                continue
-            if _is_same(found, form, first, down):
-                return found
-    return None
-
-
-class _Small:
-    """A block with small projections, and else what the module has."""
-
-    def __init__(self, module: Any, first: Sequence[str], down: str) -> None:
-        random = torch.Generator().manual_seed(0)
-        self._whole = module
-        for name in (*first, down):
-            width = 16 if len(first) == 1 and name == first[0] else 8
-            weight_DP = torch.randn(8, width, generator=random)
-            setattr(self, name, lambda hidden, weight_DP=weight_DP: hidden @ weight_DP)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._whole, name)
-
-
-@torch.no_grad()
-def _is_same(
-    block: InlineBlock, form: Callable[[Any], Gate], first: Sequence[str], down: str
-) -> bool:
-    """Whether the runner computes, with small projections, what the module's own code does."""
-    small = _Small(block.module, first, down)
-    random = torch.Generator().manual_seed(1)
-    hidden_SD = torch.empty(64, 8).uniform_(-LARGEST, LARGEST, generator=random)
-    try:
-        expected_SD = type(block.module).forward(small, hidden_SD)
-    except (RuntimeError, TypeError, AttributeError):
-        return False
-    return torch.equal(expected_SD, InlineBlock(small, form(small), first, down)(hidden_SD))
-
-
-_runners: "weakref.WeakKeyDictionary[nn.Module, Runner | None]" = weakref.WeakKeyDictionary()
-
-
-def runner_of(module: nn.Module, around: nn.Module) -> Runner | None:
-    """The runner of a block, which stays the same as long as the module lives."""
-    if module not in _runners:
-        _runners[module] = find_runner(module, around)
-    return _runners[module]
-
-
-class Running:
-    """A module's forward function is a runner's, until the last of these is removed."""
-
-    def __init__(self, runner: Runner) -> None:
-        self._own = vars(runner.module)
-        # accelerate's forward, on an instance too, moves tensors and calls the module's own.
-        self._name = "_old_forward" if "_old_forward" in self._own else "forward"
-        before = self._own.get(self._name)
-        if not isinstance(before, _Bound):
-            before = self._own[self._name] = _Bound(runner, before)
-        before.users += 1
-
-    def remove(self) -> None:
-        """Give the module its own back if nobody else needs the runner's."""
-        bound = self._own[self._name]
-        bound.users -= 1
-        if bound.users:
-            return
-        if bound.before is None:
-            del self._own[self._name]
-        else:
-            self._own[self._name] = bound.before
-
-
-class _Bound:
-    def __init__(self, runner: Runner, before: Any) -> None:
-        self.before, self.users = before, 0
-        self._runner = runner
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._runner(*args, **kwargs)
+        """There are no biases."""
