@@ -13,6 +13,8 @@ Sections, each of at most a few minutes:
              (texts in file order, padded, through the model with its head, LAPE's five reductions)
     70b      the shape of Llama-3.1-70B, decoder only (139 GB): bare and locate, if it fits
     zero3    vxdist's loop on a 1B model under strategies single and zero3 (DeepSpeed)
+    qwen3_30b_a3b gpt_oss_20b
+             routed experts, decoder only: bare with transformers' grouped products, and locate
 
 The things compared take turns; rates are medians over the rounds, of the texts' tokens, without
 padding. `share_of_matrix_rate` counts products with weights, padding included, but not attention.
@@ -29,9 +31,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from on_gpu import experts
 from on_gpu.measure import copy_rate, describe, free_memory, matrix_rate
 
-SECTIONS = ("matmul", "kernel", "8b", "32b", "70b", "zero3")
+SECTIONS = ("matmul", "kernel", "8b", "32b", "70b", "zero3", *experts.SECTIONS)
 BATCHES = {"8b": 4, "32b": 2, "70b": 2}
 """Number of batches in each of a plan's two parts."""
 SPARE_BYTES = 6 * 10**9
@@ -100,6 +103,15 @@ def _run(section: str, options: argparse.Namespace, device: torch.device) -> dic
         from on_gpu.kernels import measure_kernels
 
         return measure_kernels(device, options.tiny)
+    if section in experts.SECTIONS:
+        return experts.measure_experts(
+            section,
+            device,
+            tiny=options.tiny,
+            rounds=options.rounds,
+            seconds=options.seconds,
+            profile=options.profile,
+        )
     if section == "zero3":
         from on_gpu.sharded import compare_strategies
 

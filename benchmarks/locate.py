@@ -63,9 +63,11 @@ class Usual:
             if not self._on:
                 return
             activation_TN = activation.float().reshape(-1, activation.shape[-1])
-            self._sums_LKN[layer, 0] += (activation_TN > 0).sum(0)
+            # Of experts the recipe knows nothing: it would add up the same unit of all.
+            sums_KN = self._sums_LKN[layer, :, : activation_TN.shape[1]]
+            sums_KN[0] += (activation_TN > 0).sum(0)
             for power in range(1, 5):
-                self._sums_LKN[layer, power] += activation_TN.pow(power).sum(0)
+                sums_KN[power] += activation_TN.pow(power).sum(0)
 
         return hook
 
@@ -119,13 +121,12 @@ class Compared(LocateWork):
         """Time the other two; the remaining time is locate's."""
         if not self.began:
             self._bare(model, batch)  # warm up
+            self.bare_seconds = 0.0
             self.began = time.perf_counter()
         turn = self.ran % 2
         if turn == 0:
             super().step(model, batch)
-        began = time.perf_counter()
         self._bare(model, batch)
-        self.bare_seconds += time.perf_counter() - began
         if turn == 1:
             super().step(model, batch)
         assert self._counter is not None
@@ -136,11 +137,15 @@ class Compared(LocateWork):
         self.tokens += int(batch.attention_mask_BT.sum())
 
     def _bare(self, model: PreTrainedModel, batch: Batch) -> None:
+        """The decoder with its own forward functions; returns nothing, and notes the time."""
         assert self._counter is not None
-        self._counter.count(None)
+        self._counter.remove()
+        began = time.perf_counter()
         model.get_decoder()(
             input_ids=batch.token_ids_BT, attention_mask=batch.attention_mask_BT, use_cache=False
         )
+        self.bare_seconds += time.perf_counter() - began
+        self._counter.attach()
 
 
 class Timed(LocateWork):

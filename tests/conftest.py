@@ -20,7 +20,9 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = json.loads(
 )
 SEVERAL_BLOCKS = ("deepseek_v3", "glm4_moe", "gemma4_text", "qwen2_moe")
 """Families whose layers differ, or have several blocks."""
-FAMILIES = [name for name in CONFIGURATIONS if name not in SEVERAL_BLOCKS]
+INLINE = ("gpt_oss", "lfm2", "lfm2_moe", "lfm3", "llama4_text", "minimax_m3_vl_text")
+"""Families that vxdist runs in place of their own code; see tests/hooks/test_runners.py."""
+FAMILIES = [name for name in CONFIGURATIONS if name not in (*SEVERAL_BLOCKS, *INLINE)]
 """The others, small: three layers of 48 neurons, 512 tokens."""
 ONE_EACH = {
     *("bloom", "falcon_h1", "gptj", "mpt", "nemotron", "persimmon", "phi", "phi3"),
@@ -92,7 +94,7 @@ def make_model() -> Callable[[str], Any]:
 
         torch.manual_seed(7)
         config = AutoConfig.for_model(name, **CONFIGURATIONS[name])
-        model = AutoModelForCausalLM.from_config(config, experts_implementation="eager").eval()
+        model = AutoModelForCausalLM.from_config(config).eval()
         for parameter in model.parameters():
             # Norms and biases stay as they are; wider weights make every layer matter.
             if parameter.dim() > 1:

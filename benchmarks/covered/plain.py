@@ -47,7 +47,7 @@ class Recorder:
         def hook(_: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
             if number in self.reads:
                 raise ValueError(f"{block.name} ran twice")
-            expert_TK = args[1].clone() if block.num_experts else None
+            expert_TK = args[1].clone() if len(args) > 1 and block.num_experts else None
             self.reads[number] = args[0].reshape(-1, args[0].shape[-1]).clone(), expert_TK
 
         return hook
@@ -64,7 +64,11 @@ def recompute(layer: nn.Module, block: Block, read: Read) -> tuple[torch.Tensor,
     Minus infinity and zero for experts that a token was not given.
     """
     function = FUNCTIONS.get(type(block.activation).__name__, block.activation)
+    if block.layout.inline and hasattr(block.output, "alpha"):  # gpt-oss
+        function = partial(_sigmoid_glu, alpha=block.output.alpha)
     read_TD, expert_TK = read
+    if expert_TK is None and block.num_experts:
+        return _of_every_expert(block, read_TD, function)
     if expert_TK is None:
         hidden_TN = layer.get_submodule(block.layout.first[0])(read_TD)
         # Gate and up projection in one: the gate comes first.
@@ -75,11 +79,46 @@ def recompute(layer: nn.Module, block: Block, read: Read) -> tuple[torch.Tensor,
     activation_TN = torch.zeros_like(hidden_TN)
     for token, read_D in enumerate(read_TD):
         for expert in set(expert_TK[token].tolist()) & set(range(block.num_experts)):
-            hidden_U = experts.gate_up_proj[expert][: block.num_units] @ read_D
+            hidden_U = _gate_of(experts, expert, read_D)
             units = slice(expert * block.num_units, (expert + 1) * block.num_units)
             hidden_TN[token, units] = hidden_U
             activation_TN[token, units] = function(hidden_U)
     return hidden_TN, activation_TN
+
+
+def _of_every_expert(
+    block: Block, read_SD: torch.Tensor, function: Callable[[torch.Tensor], torch.Tensor]
+) -> tuple[torch.Tensor, ...]:
+    """Of experts that all read all tokens, one expert's after another's; zeros are not given."""
+    read_ETD = read_SD.reshape(block.num_experts, -1, read_SD.shape[-1])
+    hidden_TN = torch.full((read_ETD.shape[1], block.num_neurons), -torch.inf)
+    activation_TN = torch.zeros_like(hidden_TN)
+    for expert, read_TD in enumerate(read_ETD):
+        for token in read_TD.any(1).nonzero().flatten().tolist():
+            hidden_U = _gate_of(block.output, expert, read_TD[token])
+            units = slice(expert * block.num_units, (expert + 1) * block.num_units)
+            hidden_TN[token, units], activation_TN[token, units] = hidden_U, function(hidden_U)
+    return hidden_TN, activation_TN
+
+
+def _sigmoid_glu(x: torch.Tensor, alpha: Any) -> torch.Tensor:
+    return x / (1 + torch.exp(-alpha * x))
+
+
+def _gate_of(experts: Any, expert: int, read_D: torch.Tensor) -> torch.Tensor:
+    """What goes into the activation function of each unit of an expert, (unit,)."""
+    weight = experts.gate_up_proj[expert]
+    # Of matrices kept the other way round, Llama 4's does not say so.
+    turned = getattr(experts, "is_transposed", type(experts).__name__ == "Llama4TextExperts")
+    projected_P = read_D @ weight if turned else weight @ read_D
+    if getattr(experts, "has_bias", False):
+        projected_P = projected_P + experts.gate_up_proj_bias[expert]
+    if getattr(experts, "is_concatenated", True):
+        gate_U = projected_P[: len(projected_P) // 2]
+    else:
+        gate_U = projected_P[::2]
+    limit = getattr(experts, "limit", None)
+    return gate_U if limit is None else gate_U.clamp(max=limit)
 
 
 def zero_column(points: HookPoints, layer: int, neurons: Sequence[int]) -> None:
@@ -88,7 +127,9 @@ def zero_column(points: HookPoints, layer: int, neurons: Sequence[int]) -> None:
         output: Any = placed.block.output
         units = torch.from_numpy(placed.unit_N)
         if placed.block.num_experts:
-            output.down_proj.data[placed.expert, :, units] = 0
+            column_UD = output.down_proj.data[placed.expert]
+            turned = getattr(output, "is_transposed", type(output).__name__ == "Llama4TextExperts")
+            (column_UD if turned else column_UD.T)[units] = 0
         elif hasattr(output, "nx"):  # GPT-2's Conv1D keeps its weight the other way round
             output.weight.data[units] = 0
         else:

@@ -77,9 +77,18 @@ def weight_bytes(config: Any, *, head: bool) -> int:
     return sum(parameter.nbytes for parameter in model.parameters())
 
 
-def multiplied(model: nn.Module) -> int:
-    """Number of weights that every token is multiplied with: those of the linear layers."""
-    return sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Linear))
+def multiplied(model: Any) -> int:
+    """Number of weights that every token is multiplied with: those of the linear layers, and of
+    the experts that it is routed to."""
+    linear = sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Linear))
+    experts = [m for m in model.modules() if hasattr(m, "gate_up_proj") and hasattr(m, "down_proj")]
+    stacked = [p for m in experts for p in (m.gate_up_proj, m.down_proj) if _is_stacked(p)]
+    per_token = getattr(model.config, "num_experts_per_tok", 0)
+    return linear + sum(p[0].numel() * per_token for p in stacked)
+
+
+def _is_stacked(weight: Any) -> bool:
+    return isinstance(weight, nn.Parameter) and weight.dim() == 3
 
 
 def make_texts(vocabulary: int, tokens_per_batch: int, batches: int) -> Plan:
@@ -120,10 +129,13 @@ def make_texts(vocabulary: int, tokens_per_batch: int, batches: int) -> Plan:
 
 def make_store(path: str, plan: Plan, config: Any) -> None:
     """An empty store for the plan's parts."""
+    experts = getattr(config, "num_local_experts", 0) or getattr(config, "num_experts", 0)
+    units = getattr(config, "moe_intermediate_size", 0) or config.intermediate_size
     create(
         path,
         num_layers=config.num_hidden_layers,
-        num_neurons=config.intermediate_size,
+        num_neurons=units * max(1, experts),
+        num_experts=experts,
         values=VALUES,
         languages=("en",),
         parts=[PartLabels(value=p.value, language=p.language, stance=p.stance) for p in plan.parts],
@@ -132,5 +144,6 @@ def make_store(path: str, plan: Plan, config: Any) -> None:
             "model_fingerprint": "0" * 8,
             "dtype": "bfloat16",
             "planned_token_count": plan.token_count,
+            **({"experts_per_token": config.num_experts_per_tok} if experts else {}),
         },
     )

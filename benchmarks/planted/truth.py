@@ -132,9 +132,7 @@ class Singly:
         texts = [(question.token_ids_T, None) for question in questions]
         return make_batch(0, tuple(range(len(texts))), texts)
 
-    def _see(
-        self, block: Block, activation: torch.Tensor, expert: int, _: torch.Tensor | None
-    ) -> torch.Tensor | None:
+    def _see(self, block: Block, activation: torch.Tensor, _: Any) -> torch.Tensor | None:
         here = [(k, of[1]) for k, of in enumerate(self._neurons) if of and of[0] == block.layer]
         if not here:
             return None

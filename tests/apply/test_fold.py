@@ -274,3 +274,26 @@ def test_what_cannot_be_folded_is_refused(
     with pytest.raises(UserError, match=r"has one tensor for model.layers.0.* and model.layers.1"):
         write(model_folder, tmp_path / "out", affine_of())
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["gpt_oss", "lfm2", "lfm2_moe", "minimax_m3_vl_text"])
+def test_logits_are_those_of_the_hooks_where_vxdist_runs_the_block(
+    make_model: Callable[[str], Any], tmp_path: Path, name: str
+) -> None:
+    """gpt-oss keeps the matrices of its experts the other way round."""
+    make_model(name).save_pretrained(tmp_path / "model")
+    hook_points = find_hook_points(load(tmp_path / "model").get_decoder())
+    cut = {n: np.flatnonzero(row)[::3] for n, row in enumerate(hook_points.exists())}
+    shape = (hook_points.num_layers, hook_points.num_neurons)
+    affine = Affine(scale_LN=np.full(shape, 0.3, np.float32), shift_LN=np.zeros(shape, np.float32))
+    changed = write(tmp_path / "model", tmp_path / "out", affine, cut)
+    model = load(tmp_path / "model")
+    Ablation(find_hook_points(model.get_decoder()), torch.device("cpu")).ablate(cut, affine)
+    expected, found = logits(model), logits(load(tmp_path / "out"))
+    tolerance = 1e-5 * float(found.abs().max())
+    torch.testing.assert_close(found, expected, atol=tolerance, rtol=0)
+    assert (found - logits(load(tmp_path / "model"))).abs().max() > 100 * tolerance
+    _same_but(tmp_path / "model", tmp_path / "out", changed)
+    shifted = Affine(scale_LN=affine.scale_LN, shift_LN=affine.scale_LN)
+    with pytest.raises(UserError, match="cannot be folded"):
+        write(tmp_path / "model", tmp_path / "shifted", shifted, cut)

@@ -13,7 +13,7 @@ import torch
 
 from vxdist.errors import UserError
 from vxdist.hooks.ablation import Ablation
-from vxdist.hooks.attach import watch
+from vxdist.hooks.attach import Rows, watch
 from vxdist.hooks.interventions import Affine, Intervention, Recorded
 from vxdist.hooks.interventions.add import Add, AddSettings
 from vxdist.hooks.interventions.other_mean import OtherMean, OtherMeanSettings
@@ -68,14 +68,12 @@ def by_hand(model: Any, replace: Callable[[int, int, torch.Tensor], torch.Tensor
     """Logits of a model whose activations this test's own hook replaces, neuron by neuron."""
     hook_points = find_hook_points(model.get_decoder())
 
-    def see(
-        block: Block, activation: torch.Tensor, expert: int, _: torch.Tensor | None
-    ) -> torch.Tensor:
+    def see(block: Block, activation: torch.Tensor, rows: Rows | None) -> torch.Tensor:
         activation = activation.clone()
         for neuron in NEURON_N:
-            if int(neuron) // block.num_units == expert:
-                at = int(neuron) % block.num_units
-                activation[..., at] = replace(block.layer, int(neuron), activation[..., at])
+            expert, at = divmod(int(neuron), block.num_units)
+            of = slice(None) if rows is None else rows.expert_S == expert
+            activation[of, ..., at] = replace(block.layer, int(neuron), activation[of, ..., at])
         return activation
 
     handles = watch(hook_points, see)
@@ -179,7 +177,7 @@ def test_a_dose_is_not_rounded_to_16_bits(
     dose_LN = np.full((LAYERS, NEURONS), 0.3, dtype=np.float32)
     ablation.ablate({0: np.array([3])}, Affine(scale_LN=dose_LN, shift_LN=dose_LN))
     seen_TN = torch.linspace(-8, 8, 501).to(dtype)[:, None].expand(-1, NEURONS)
-    found_TN = ablation._see(hook_points.blocks[0], seen_TN, 0, None)
+    found_TN = ablation._see(hook_points.blocks[0], seen_TN, None)
     assert found_TN is not None
     expected_T = (seen_TN[:, 3].double() * 0.3 + 0.3).to(dtype)
     assert (found_TN[:, 3] == expected_T).float().mean() > 0.99

@@ -56,14 +56,19 @@ def test_the_block_ablates_and_leaves_nothing(make_model: Callable[[str], Any], 
 
 
 @pytest.mark.parametrize("name", ["mixtral", "olmoe", "qwen3_moe"])
-def test_experts_run_apart_within_the_block(make_model: Callable[[str], Any], name: str) -> None:
+@pytest.mark.parametrize("way", ["eager", "grouped_mm", "batched_mm"])
+def test_experts_run_their_own_way_after_the_block(
+    make_model: Callable[[str], Any], name: str, way: str
+) -> None:
     model = make_model(name)
     expected = by_hooks(model)
-    model.set_experts_implementation("grouped_mm")
+    model.set_experts_implementation(way)
+    intact = logits(model)
     with vxdist.ablate(model, CUT):
-        assert model.config._experts_implementation == "eager"
         assert torch.equal(logits(model), expected)
-    assert model.config._experts_implementation == "grouped_mm"
+    assert model.config._experts_implementation == way
+    assert torch.equal(logits(model), intact)
+    assert not any("forward" in vars(module) for module in model.modules())
 
 
 def test_an_exception_takes_the_hooks_off(make_model: Callable[[str], Any]) -> None:

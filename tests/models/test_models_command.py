@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import SEVERAL_BLOCKS
+from tests.conftest import INLINE, SEVERAL_BLOCKS
 from vxdist.cli import main
 
 
 def test_the_list_names_every_family(families: list[str], capsys: pytest.CaptureFixture) -> None:
-    families = [*families, *SEVERAL_BLOCKS]
+    families = [*families, *SEVERAL_BLOCKS, *INLINE]
     assert main(["models"]) == 0
     words = capsys.readouterr().out.replace(",", " ").split()
     assert set(families) <= set(words)
     assert main(["models", "--format", "json"]) == 0
     layouts = json.loads(capsys.readouterr().out)
-    assert sorted(f for layout in layouts for f in layout["families"]) == sorted(families)
+    assert {f for layout in layouts for f in layout["families"]} == set(families)
 
 
 def test_a_model_is_described_from_its_configuration(

@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
+from vxdist.hooks.attach import watch
 from vxdist.hooks.attribution import find_layers
 from vxdist.model.hook_points import find_hook_points
 
@@ -95,10 +96,9 @@ def measure_backward(
 def _prepare(
     model: PreTrainedModel, dtype: torch.dtype, expert_fraction: float | None
 ) -> nn.Module:
-    if expert_fraction is not None:
-        model.set_experts_implementation("eager")  # as in `load_model`
     nn.Module.to(model, dtype)
     decoder: nn.Module = model.eval().requires_grad_(False).get_decoder()
+    watch(find_hook_points(decoder), lambda *_: None)  # experts run otherwise while watched
     return decoder
 
 
@@ -177,6 +177,7 @@ class _Answers(TorchFunctionMode):
             torch.Tensor.item: lambda _: 0,
             torch.Tensor.nonzero: self._find,
             nn.functional.scaled_dot_product_attention: _attend,
+            torch._grouped_mm: _multiply_grouped,
         }
 
     def __torch_function__(
@@ -227,3 +228,25 @@ class _Attention(torch.autograd.Function):
 
 def _is_number(index: object) -> bool:
     return isinstance(index, torch.Tensor) and index.dim() == 0
+
+
+def _multiply_grouped(
+    input_SD: torch.Tensor, weight_EDU: torch.Tensor, **_: torch.Tensor
+) -> torch.Tensor:
+    """A grouped product, which the meta device knows of bfloat16 alone."""
+    found: torch.Tensor = _Grouped.apply(input_SD, weight_EDU)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _Grouped(torch.autograd.Function):
+    """The weights are frozen, so it keeps nothing of its input."""
+
+    @staticmethod
+    def forward(ctx: Any, input_SD: torch.Tensor, weight_EDU: torch.Tensor) -> torch.Tensor:
+        ctx.width = input_SD.shape[1]
+        return input_SD.new_empty(len(input_SD), weight_EDU.shape[-1])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        gradient_SU = gradients[0]
+        return gradient_SU.new_empty(len(gradient_SU), ctx.width), None

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from vxdist.hooks.attach import watch
+from vxdist.hooks.attach import Rows, watch
 from vxdist.model.blocks import Block, HookPoints
 from vxdist.model.layouts import LAYERS
 
@@ -72,24 +72,31 @@ class Attribution:
         finally:
             self._again = False
 
-    def _see(
-        self, block: Block, activation: torch.Tensor, expert: int, _: torch.Tensor | None
-    ) -> None:
+    def _see(self, block: Block, activation: torch.Tensor, rows: Rows | None) -> None:
         if self._again:
             # The graph is that of the first pass; only numbers are computed again.
-            self._activations[block, expert] = activation.detach()
+            self._activations[block, call_of(rows)] = activation.detach()
         elif activation.requires_grad:
             # Detached: a hook that held its own tensor would keep it until garbage is collected.
             kept = None if self._checkpointed else activation.detach()
-            activation.register_hook(partial(self._add, block, expert, kept))
+            activation.register_hook(partial(self._add, block, rows, kept))
 
     def _add(
-        self, block: Block, expert: int, kept: torch.Tensor | None, gradient: torch.Tensor
+        self, block: Block, rows: Rows | None, kept: torch.Tensor | None, gradient: torch.Tensor
     ) -> None:
-        activation = self._activations.pop((block, expert)) if kept is None else kept
+        activation = kept
+        if activation is None:
+            activation = self._activations.pop((block, call_of(rows)))
         units = activation.shape[-1]
         product_SN = activation.reshape(-1, units).float() * gradient.reshape(-1, units).float()
-        self._total_LN[block.layer, block.neurons_of(expert)] -= product_SN.sum(0)
+        total_N = self._total_LN[block.layer]
+        for expert, of in [(0, slice(None))] if rows is None else rows.slices():
+            total_N[block.neurons_of(expert)] -= product_SN[of].sum(0)
+
+
+def call_of(rows: Rows | None) -> int:
+    """Which call of a block's activation function it is, in one pass."""
+    return 0 if rows is None else rows.call
 
 
 class _Restore:

@@ -1,7 +1,7 @@
 """Watching or masking the neurons of a model, by hooks on its activation functions.
 
 B: text, T: token of a batch (rows of all texts, flattened), S: row of one call, N: neuron,
-L: layer, E: routed expert of a layer.
+L: layer, E: routed expert of a layer, U: unit of an expert.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from vxdist.errors import UserError
-from vxdist.hooks.attach import watch
-from vxdist.hooks.kernel import Measured, accumulate, accumulate_measured
+from vxdist.hooks.attach import Handle, Rows, watch
+from vxdist.hooks.kernel import Measured, accumulate, accumulate_experts, accumulate_measured
 from vxdist.hooks.measures import find_measure
 from vxdist.model.blocks import Block, HookPoints
 from vxstore.statistics import DEFAULT, STATISTICS, Statistic
@@ -60,7 +60,12 @@ class Counter:
         self._routed_LE = torch.empty(experts, dtype=torch.int64, device=device)
         self._counted_T: torch.Tensor | None = None
         self.clear()
-        self._handles = watch(hook_points, self._see)
+        self._handles: list[Handle] = []
+        self.attach()
+
+    def attach(self) -> None:
+        """Put the hooks on, as they are at first."""
+        self._handles = watch(self._hook_points, self._see)
 
     def remove(self) -> None:
         """Take the hooks off."""
@@ -71,25 +76,46 @@ class Counter:
         """Set which tokens of the next forward passes count (bool); None counts nothing."""
         self._counted_T = None if counted_BT is None else counted_BT.reshape(-1)
 
-    def _see(
-        self, block: Block, activation: torch.Tensor, expert: int, token_S: torch.Tensor | None
-    ) -> None:
-        counted_S = self._counted_T
-        if counted_S is None:
+    def _see(self, block: Block, activation: torch.Tensor, rows: Rows | None) -> None:
+        if self._counted_T is None:
             return
-        if token_S is not None:
-            counted_S = counted_S[token_S]
-            self._routed_LE[block.layer, block.first_expert + expert] += counted_S.sum()
-        layer, of = block.layer, block.neurons_of(expert)
         activation_SN = activation.detach().reshape(-1, activation.shape[-1])
-        active_N, sum_N, square_N = (self._totals[name][layer, of] for name in DEFAULT)
-        accumulate(activation_SN, counted_S, active_N, sum_N, square_N)
+        if rows is None:
+            of = block.neurons_of(0)
+            active_N, sum_N, square_N = (self._totals[name][block.layer, of] for name in DEFAULT)
+            accumulate(activation_SN, self._counted_T, active_N, sum_N, square_N)
+            self._measure(block, 0, activation_SN, self._counted_T)
+        else:
+            self._see_experts(block, activation_SN, rows)
+
+    def _see_experts(self, block: Block, activation_SU: torch.Tensor, rows: Rows) -> None:
+        assert self._counted_T is not None
+        counted_S = self._counted_T[rows.token_S]
+        if rows.given_S is not None:
+            counted_S = counted_S & rows.given_S
+        experts = slice(block.first_expert, block.first_expert + block.num_experts)
+        self._routed_LE[block.layer, experts].index_add_(0, rows.expert_S, counted_S.long())
+        active_EU, sum_EU, square_EU = (
+            self._totals[name][block.layer, block.all_neurons].view(-1, block.num_units)
+            for name in DEFAULT
+        )
+        accumulate_experts(activation_SU, counted_S, rows.end_E, active_EU, sum_EU, square_EU)
         if self._measures:
-            further = [
-                Measured(measure, self._rows[name].combine, self._totals[name][layer, of])
-                for name, measure in self._measures.items()
-            ]
-            accumulate_measured(activation_SN, counted_S, further)
+            for expert, of in rows.slices():
+                self._measure(block, expert, activation_SU[of], counted_S[of])
+
+    def _measure(
+        self, block: Block, expert: int, activation_SN: torch.Tensor, counted_S: torch.Tensor
+    ) -> None:
+        """Statistics besides the default ones."""
+        if not self._measures:
+            return
+        at = (block.layer, block.neurons_of(expert))
+        further = [
+            Measured(measure, self._rows[name].combine, self._totals[name][at])
+            for name, measure in self._measures.items()
+        ]
+        accumulate_measured(activation_SN, counted_S, further)
 
     def take(self) -> Counts:
         """What was counted since the last time; then start again from nothing.

@@ -1,6 +1,7 @@
 """Statistics of a layer's activations, in one pass over them.
 
-T: token of a batch (rows of all stories, flattened), N: neuron, R: row of a block.
+T: token of a batch (rows of all stories, flattened), N: neuron, R: row of a block. Of experts,
+S: row, E: expert, U: unit of an expert.
 
 Per neuron three sums are wanted: of (activation > 0), activation, and its square. Reading the
 activations costs more than the arithmetic, so a GPU reads them once, in a Triton kernel; plain
@@ -10,7 +11,7 @@ blocks are added in float64, in a fixed order: see `ERROR`. The number of active
 
 import functools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -42,7 +43,7 @@ def accumulate(
     by side. What is not finite in a counted row shows as not finite in the sums; other rows are
     left out whatever they hold. The same inputs give the same bits.
     """
-    if activation_TN.is_cuda and _triton_runs():
+    if activation_TN.is_cuda and _triton_runs(_try_rows):
         from vxdist.hooks.kernel_triton import accumulate_triton
 
         accumulate_triton(activation_TN, counted_T, active_N, sum_N, square_N)
@@ -83,6 +84,76 @@ def accumulate_torch(
     active_N += total_3N[0].long()
     sum_N += total_3N[1]
     square_N += total_3N[2]
+
+
+def accumulate_experts(
+    activation_SU: torch.Tensor,
+    counted_S: torch.Tensor,
+    end_E: torch.Tensor,
+    active_EU: torch.Tensor,
+    sum_EU: torch.Tensor,
+    square_EU: torch.Tensor,
+) -> None:
+    """`accumulate` of all experts' rows, which are sorted by expert: `end_E` is where each ends.
+
+    On a GPU no value is read back, so that it does not wait.
+    """
+    totals = (active_EU, sum_EU, square_EU)
+    if activation_SU.is_cuda and _triton_runs(_try_experts):
+        from vxdist.hooks.kernel_triton_experts import accumulate_experts_triton
+
+        accumulate_experts_triton(activation_SU, counted_S, end_E, *totals)
+    else:
+        accumulate_experts_torch(activation_SU, counted_S, end_E, *totals)
+
+
+@torch.no_grad()
+def accumulate_experts_torch(
+    activation_SU: torch.Tensor,
+    counted_S: torch.Tensor,
+    end_E: torch.Tensor,
+    active_EU: torch.Tensor,
+    sum_EU: torch.Tensor,
+    square_EU: torch.Tensor,
+) -> None:
+    """`accumulate_experts` in plain torch, for any device."""
+    rows_S, ends = _counted_rows(counted_S, end_E)
+    num_experts, num_units = sum_EU.shape
+    step = max(1, BLOCK // num_units)
+    for first in range(0, ends[-1] if ends else 0, step):
+        last = min(first + step, ends[-1])
+        size = (last - first) * num_units
+        room = _room(sum_EU.device, max(size, BLOCK))
+        terms_3RU = room[:, :size].view(3, last - first, num_units)
+        if rows_S is None:
+            terms_3RU[0] = activation_SU[first:last]
+        elif activation_SU.dtype == torch.float32:
+            torch.index_select(activation_SU, 0, rows_S[first:last], out=terms_3RU[0])
+        else:
+            terms_3RU[0] = activation_SU.index_select(0, rows_S[first:last])
+        torch.gt(terms_3RU[0], 0, out=terms_3RU[1])
+        torch.mul(terms_3RU[0], terms_3RU[0], out=terms_3RU[2])
+        part_E3U = terms_3RU.new_zeros(num_experts, 3, num_units)
+        begin = 0
+        for expert, end in enumerate(ends):
+            here = min(end, last) - first
+            if here > begin:
+                torch.sum(terms_3RU[:, begin:here], 1, out=part_E3U[expert])
+                begin = here
+        sum_EU += part_E3U[:, 0]
+        active_EU += part_E3U[:, 1].long()
+        square_EU += part_E3U[:, 2]
+
+
+def _counted_rows(
+    counted_S: torch.Tensor, end_E: torch.Tensor
+) -> tuple[torch.Tensor | None, list[int]]:
+    """The rows that count (None: all), and how many of them are of each expert and before it."""
+    if bool(counted_S.all()):
+        return None, end_E.tolist()
+    before_S = counted_S.cumsum(0)
+    before_S = torch.nn.functional.pad(before_S, (1, 0))
+    return counted_S.nonzero().squeeze(1), before_S[end_E.long()].tolist()
 
 
 class Measured(NamedTuple):
@@ -133,16 +204,31 @@ def _room(device: torch.device, size: int) -> torch.Tensor:
 
 
 @functools.cache
-def _triton_runs() -> bool:
+def _triton_runs(try_one: Callable[[], None]) -> bool:
     """Whether Triton is there and can build a kernel, for which it needs a C compiler."""
     try:
-        from vxdist.hooks.kernel_triton import accumulate_triton
-
-        active_N = torch.zeros(16, dtype=torch.int64, device="cuda")
-        sum_2N = torch.zeros(2, 16, dtype=torch.float64, device="cuda")
-        accumulate_triton(sum_2N.float(), None, active_N, sum_2N[0], sum_2N[1])
+        try_one()
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         warnings.warn(f"counting in plain torch, as Triton does not run: {reason}", stacklevel=2)
         return False
     return True
+
+
+def _try_rows() -> None:
+    from vxdist.hooks.kernel_triton import accumulate_triton
+
+    active_N = torch.zeros(16, dtype=torch.int64, device="cuda")
+    sum_2N = torch.zeros(2, 16, dtype=torch.float64, device="cuda")
+    accumulate_triton(sum_2N.float(), None, active_N, sum_2N[0], sum_2N[1])
+
+
+def _try_experts() -> None:
+    from vxdist.hooks.kernel_triton_experts import accumulate_experts_triton
+
+    active_EU = torch.zeros(2, 16, dtype=torch.int64, device="cuda")
+    sum_2EU = torch.zeros(2, 2, 16, dtype=torch.float64, device="cuda")
+    end_E = torch.ones(2, dtype=torch.int32, device="cuda")
+    counted_S = torch.ones(1, dtype=torch.bool, device="cuda")
+    value_SU = torch.zeros(1, 16, device="cuda")
+    accumulate_experts_triton(value_SU, counted_S, end_E, active_EU, sum_2EU[0], sum_2EU[1])

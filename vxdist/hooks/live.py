@@ -56,14 +56,13 @@ def ablate(
     neurons = {layer: np.flatnonzero(row) for layer, row in enumerate(mask_LN) if row.any()}
     _ablated.add(decoder)
     try:
-        with _experts_apart(model, hook_points):
-            _check(decoder, hook_points)
-            ablation = Ablation(hook_points, next(decoder.parameters()).device)
-            try:
-                ablation.ablate(neurons, affine)
-                yield model
-            finally:
-                ablation.remove()
+        _check(decoder, hook_points)
+        ablation = Ablation(hook_points, next(decoder.parameters()).device)
+        try:
+            ablation.ablate(neurons, affine)
+            yield model
+        finally:
+            ablation.remove()
     finally:
         _ablated.discard(decoder)
 
@@ -186,20 +185,6 @@ def _from_store(
             f"{shape_LN}; give the store of this model"
         )
     return intervention.affine(recorded, value, language)
-
-
-@contextlib.contextmanager
-def _experts_apart(model: Any, hook_points: HookPoints) -> Iterator[None]:
-    """Within, experts run one after the other, so that the hooks know which one is running."""
-    before = getattr(model.config, "_experts_implementation", None)
-    if not hook_points.num_experts or before == "eager":
-        yield
-        return
-    model.set_experts_implementation("eager")
-    try:
-        yield
-    finally:
-        model.set_experts_implementation(before)
 
 
 def _check(decoder: nn.Module, hook_points: HookPoints) -> None:

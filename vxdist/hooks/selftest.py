@@ -1,6 +1,6 @@
 """Self-test at load: verify, on a few tokens, that the hook points are the FFN activations.
 
-B: variant of the same text, T: token, D: hidden size, N: neuron, S: row of one call.
+B: variant of the same text, T: token, D: hidden size, N: neuron, S: row of one call, E: expert.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from vxdist.errors import UserError
-from vxdist.hooks.attach import watch
+from vxdist.hooks.attach import Handle, Rows, watch
 from vxdist.model.activation import find_fault
 from vxdist.model.blocks import Block, HookPoints
 from vxdist.model.hook_points import find_hook_points
@@ -58,7 +58,7 @@ def check_hook_points(
     trial = _Trial(hook_points, len(token_ids))
     trial.check_functions(weight.device, weight.dtype)
     blocks = hook_points.blocks
-    handles = [of.activation.register_forward_hook(trial.read(of)) for of in blocks]
+    handles: list[Handle] = [of.activation.register_forward_hook(trial.read(of)) for of in blocks]
     handles += watch(hook_points, trial.ablate)
     handles += [of.output.register_forward_hook(trial.check(of)) for of in blocks]
     token_ids_BT = torch.tensor([list(token_ids)] * (ONES + 1), device=weight.device)
@@ -94,7 +94,7 @@ class _Trial:
                 self.faults.append((block, f": its activation function: {fault}"))
 
     def check_calls(self) -> None:
-        """A dense block runs once, and an expert of those in use."""
+        """A block runs once, or an expert of those in use."""
         for block, times in self._calls.items():
             if not 1 <= times <= max(1, block.num_experts):
                 self.faults.append((block, f": the activation function ran {times} times"))
@@ -118,15 +118,15 @@ class _Trial:
         return hook
 
     def ablate(
-        self, block: Block, activation: torch.Tensor, expert: int, token_S: torch.Tensor | None
+        self, block: Block, activation: torch.Tensor, rows: Rows | None
     ) -> torch.Tensor | None:
         self._calls[block] += 1
         if activation.shape[-1] != block.num_units:
             self.faults.append((block, f" has {activation.shape[-1]} activations"))
             return None
         activation_SN = activation.reshape(-1, block.num_units)
-        if token_S is None:
-            token_S = torch.arange(len(activation_SN), device=activation.device)
+        every_S = torch.arange(len(activation_SN), device=activation.device)
+        token_S = every_S if rows is None else rows.token_S
         ablated_BN = self._ablated_BN[block.num_units].to(activation.device)
         ablated_SN = ablated_BN[token_S // self._length]
         ones_S1 = (token_S // self._length == ONES)[:, None]
@@ -135,10 +135,14 @@ class _Trial:
         return replaced_SN.reshape(activation.shape)
 
     def check(self, block: Block) -> Any:
-        def hook(_: nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
-            output_BTD = output.reshape(ONES + 1, self._length, -1)
-            found_BTD = output_BTD.float()
+        def hook(_: nn.Module, args: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
+            # Of experts that all run on all tokens, the sum over them.
+            output_EBTD = output.reshape(-1, ONES + 1, self._length, output.shape[-1])
+            found_BTD = output_EBTD.float().sum(0)
             least = TOLERANCE * found_BTD.abs().max()
+            rest = None if block.runner is None else block.runner.rest(*args)
+            if rest is not None:
+                found_BTD = found_BTD - rest.float().reshape(found_BTD.shape)
             bias_TD = found_BTD[ALL]
             if (bias_TD - bias_TD[0]).abs().max() > least:
                 self.faults.append((block, ": part of the output bypasses the neurons"))
@@ -151,7 +155,7 @@ class _Trial:
                 )
                 self.faults.append((block, fault))
             # A copy, since some layers add to it in place.
-            return output_BTD[:1].repeat(ONES + 1, 1, 1).reshape(output.shape)
+            return output_EBTD[:, :1].repeat(1, ONES + 1, 1, 1).reshape(output.shape)
 
         return hook
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from vxdist.model.layouts import Layout
+from vxdist.model.runners import Runner
 from vxstore.blocks import Block as RecordedBlock
 from vxstore.blocks import Blocks
 
@@ -45,6 +46,9 @@ class Block:
     """Number of neurons of the layer's blocks before it."""
     first_expert: int
     """Number of routed experts of the layer's blocks before it."""
+    runner: Runner | None = None
+    """What runs while the block is watched, in place of a module's own forward function; None if
+    the activation function runs once, on all tokens, as it is."""
 
     @property
     def num_neurons(self) -> int:
@@ -52,9 +56,19 @@ class Block:
         return self.num_units * max(1, self.num_experts)
 
     @property
+    def all_neurons(self) -> slice:
+        """Its neurons, by their numbers in the layer."""
+        return slice(self.first_neuron, self.first_neuron + self.num_neurons)
+
+    @property
     def size(self) -> tuple[int, int, int]:
         """Units, experts and experts per token."""
         return self.num_units, self.num_experts, self.experts_per_token
+
+    @property
+    def transposed(self) -> bool:
+        """Whether rows, and not columns, of the down projection are the neurons."""
+        return hasattr(self.output, "nx") if self.runner is None else self.runner.transposed
 
     def neurons_of(self, expert: int) -> slice:
         """The neurons of an expert, by their numbers in the layer; a dense block is expert 0."""

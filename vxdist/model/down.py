@@ -30,7 +30,7 @@ class DownProjection:
     """One tensor, or one for each expert."""
     bias: str | None
     transposed: bool
-    """Whether rows, and not columns, are the neurons (GPT-2)."""
+    """Whether rows, and not columns, are the neurons (GPT-2, gpt-oss)."""
 
 
 def find_down_projections(
@@ -55,7 +55,7 @@ def find_down_projections(
         down = DownProjection(
             weights=tuple(placed.get(weight, [])),
             bias=bias[0] if bias else None,
-            transposed=hasattr(module, "nx"),
+            transposed=block.transposed,
         )
         _check_arranged(source, weight, down, block, tensors)
         found.append(down)
@@ -121,12 +121,13 @@ def _check_arranged(
     if not experts:
         right = len(of) == 1 and len(shapes[0]) == 2 and shapes[0][-1 - down.transposed] == units
     elif len(of) == 1:
-        right = len(shapes[0]) == 3 and shapes[0][::2] == (experts, units)
+        right = len(shapes[0]) == 3 and shapes[0][0] == experts
+        right = right and shapes[0][1 if down.transposed else 2] == units
     else:
+        # One matrix for each expert is known only as nn.Linear's.
         numbers = [_expert_of(name) for name in down.weights]
-        right = numbers == list(range(experts)) and all(
-            len(shape) == 2 and shape[1] == units for shape in shapes
-        )
+        right = not down.transposed and numbers == list(range(experts))
+        right = right and all(len(shape) == 2 and shape[1] == units for shape in shapes)
     if not right or not all(tensor.dtype in BITS for tensor in of):
         there = ", ".join(
             f"{n} {tensors[n].dtype} {list(tensors[n].shape or ())}" for n in down.weights[:2]

@@ -9,6 +9,8 @@ from torch import nn
 from vxdist.errors import UserError
 from vxdist.model.blocks import Block, HookPoints
 from vxdist.model.layouts import LAYERS, LAYOUTS, NOT_FEED_FORWARD, ROUTERS, Layout
+from vxdist.model.runners import Runner
+from vxdist.model.running import runner_of
 
 __all__ = ["Block", "HookPoints", "find_hook_points"]
 
@@ -89,25 +91,49 @@ def _blocks_of(
         width = _width(output)
         assert width is not None
         num_experts, num_units = width
+        runner = _runner(decoder, number, layer, layout)
         block = Block(
             layer=number,
             name=f"layer {number}" + (f", {_place(layout)}" if len(layouts) > 1 else ""),
             layout=layout,
-            activation=_module(layer, layout.activation),
+            activation=_module(layer, layout.activation) if runner is None else runner.activation,
             output=output,
             num_units=num_units,
             num_experts=num_experts,
             experts_per_token=_experts_per_token(decoder) if layout.experts else 0,
             first_neuron=first_neuron,
             first_expert=first_expert,
+            runner=runner,
         )
         first_neuron += block.num_neurons
         first_expert += num_experts
         yield block
 
 
+def _runner(decoder: nn.Module, number: int, layer: nn.Module, layout: Layout) -> Runner | None:
+    """What runs a block while it is watched; None if it runs as it is.
+
+    Raises UserError if what it computes is not known.
+    """
+    if not layout.experts and not layout.inline:
+        return None
+    name = layout.output if layout.experts else layout.activation
+    module = _module(layer, name)
+    function = None if layout.inline else _module(layer, layout.activation)
+    runner = runner_of(module, _get(layer, name.rpartition(".")[0]) or layer, function)
+    if runner is None:
+        raise UserError(
+            f"model.path: layer {number} of {type(decoder).__name__}: what {type(module).__name__} "
+            "computes between its two projections is none of the forms that vxdist knows, so that "
+            "it cannot see the activations; it does not support this model"
+        )
+    return runner
+
+
 def _place(layout: Layout) -> str:
     """The module, within a decoder layer, that is the block."""
+    if layout.inline:
+        return layout.activation
     return layout.activation.rpartition(".")[0]
 
 
@@ -162,8 +188,9 @@ def _width(output: nn.Module) -> tuple[int, int] | None:
     here: under ZeRO-3 weights are in shards.
     """
     found: Any = output
-    if hasattr(found, "num_experts") and hasattr(found, "intermediate_dim"):
-        return int(found.num_experts), int(found.intermediate_dim)
+    for name in ("intermediate_dim", "intermediate_size"):
+        if hasattr(found, "num_experts") and hasattr(found, name):
+            return int(found.num_experts), int(getattr(found, name))
     size = getattr(found, "in_features", None) or getattr(found, "nx", None)
     return (0, size) if isinstance(size, int) else None
 

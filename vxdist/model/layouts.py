@@ -2,7 +2,8 @@
 
 A neuron is unit j of the hidden layer of a feed-forward block; its activation is the output of the
 activation function, before the product with the up projection in a gated block (arXiv 2504.04994).
-In every layout below that function is a module of its own, so a hook sees the activations.
+In most layouts below that function is a module of its own, so a hook sees the activations. Where it
+is not, or runs on some experts' tokens alone, vxdist/model/runners.py computes the same with one.
 """
 
 import re
@@ -10,12 +11,15 @@ from dataclasses import dataclass
 
 LAYERS = ("layers", "h", "blocks")
 """Attribute names that decoders use for their list of layers."""
-ROUTERS = ("mlp.gate", "mlp.router", "mlp.shared_expert_gate", "router")
+ROUTERS = (
+    *("mlp.gate", "mlp.router", "mlp.shared_expert_gate", "router"),
+    *("feed_forward.gate", "feed_forward.router"),
+)
 """Modules that route tokens to experts, or weigh what the shared expert gives."""
 NOT_FEED_FORWARD = re.compile(
     r"attn|attention|conv1d"
     # State-space and recurrent layers beside, or in place of, attention.
-    r"|^mamba\.|^temporal_block\."
+    r"|^mamba\.|^temporal_block\.|^conv\."
     # Gemma 3n and 4: predictions between streams, low-rank residuals, embeddings for each layer.
     r"|^altup\.|^laurel\.|^per_layer_(input_gate|projection)\."
 )
@@ -31,13 +35,16 @@ class Layout:
     first: tuple[str, ...]
     """Modules that distinguish this layout from others."""
     activation: str
+    """The activation function; or, if `inline`, the module that has it in its code."""
     output: str
     """The module that reads the activations: the down projection, or the module of all experts."""
     families: tuple[str, ...]
     gated: bool = False
     """Whether the activations are multiplied by an up projection, which is not watched."""
+    inline: bool = False
+    """If true, the activation function is no module of the model; see vxdist/model/runners.py."""
     experts: bool = False
-    """If true, a neuron is (layer, expert, unit); the function runs once per expert in use."""
+    """If true, a neuron is (layer, expert, unit); of the experts that transformers runs."""
 
     def describe(self) -> str:
         """For messages: name and modules of the layout."""
@@ -220,6 +227,49 @@ LAYOUTS = (
         families=("qwen2_moe",),
     ),
     Layout(
+        name="gated, feed_forward, activation_fn",
+        gated=True,
+        first=("feed_forward.gate_proj", "feed_forward.up_proj"),
+        activation="feed_forward.activation_fn",
+        output="feed_forward.down_proj",
+        families=("llama4_text",),
+    ),
+    Layout(
+        name="gated, shared expert of feed_forward",
+        gated=True,
+        first=("feed_forward.shared_expert.gate_proj", "feed_forward.shared_expert.up_proj"),
+        activation="feed_forward.shared_expert.activation_fn",
+        output="feed_forward.shared_expert.down_proj",
+        families=("llama4_text",),
+    ),
+    Layout(
+        name="gated, inline",
+        gated=True,
+        inline=True,
+        first=("feed_forward.w1", "feed_forward.w3"),
+        activation="feed_forward",
+        output="feed_forward.w2",
+        families=("lfm2", "lfm2_moe", "lfm3"),
+    ),
+    Layout(
+        name="gated, fused, inline",
+        gated=True,
+        inline=True,
+        first=("mlp.gate_up_proj",),
+        activation="mlp",
+        output="mlp.down_proj",
+        families=("minimax_m3_vl_text",),
+    ),
+    Layout(
+        name="gated, fused, inline, shared experts",
+        gated=True,
+        inline=True,
+        first=("mlp.shared_experts.gate_up_proj",),
+        activation="mlp.shared_experts",
+        output="mlp.shared_experts.down_proj",
+        families=("minimax_m3_vl_text",),
+    ),
+    Layout(
         name="experts",
         gated=True,
         first=("mlp.experts",),
@@ -237,6 +287,35 @@ LAYOUTS = (
             "qwen3_moe",
             "zaya",
         ),
+        experts=True,
+    ),
+    Layout(
+        name="experts, inline",
+        gated=True,
+        inline=True,
+        first=("mlp.experts",),
+        activation="mlp.experts",
+        output="mlp.experts",
+        families=("gpt_oss", "minimax_m3_vl_text"),
+        experts=True,
+    ),
+    Layout(
+        name="experts, feed_forward",
+        gated=True,
+        first=("feed_forward.experts",),
+        activation="feed_forward.experts.act_fn",
+        output="feed_forward.experts",
+        families=("llama4_text",),
+        experts=True,
+    ),
+    Layout(
+        name="experts, feed_forward, inline",
+        gated=True,
+        inline=True,
+        first=("feed_forward.experts",),
+        activation="feed_forward.experts",
+        output="feed_forward.experts",
+        families=("lfm2_moe",),
         experts=True,
     ),
     Layout(

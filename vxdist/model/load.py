@@ -206,8 +206,6 @@ def load_model(source: ModelSource, config: ModelConfig) -> PreTrainedModel:
                 dtype=getattr(torch, config.dtype),
                 use_safetensors=True,
                 **({"trust_remote_code": True} if source.own_code else {}),
-                # Experts run one after the other, so that the hooks know which one is running.
-                experts_implementation="eager",
                 output_loading_info=True,
             )
         except (Stopped, UserError):
