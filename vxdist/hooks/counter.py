@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vxdist.errors import UserError
 from vxdist.hooks.attach import watch
+from vxdist.hooks.compiled import Counted, watch_compiled
 from vxdist.hooks.kernel import Measured, accumulate, accumulate_measured
 from vxdist.hooks.measures import find_measure
 from vxdist.model.hook_points import HookPoints
@@ -36,7 +37,8 @@ class Counts:
 class Counter:
     """Statistics, over counted tokens, of every neuron's activation.
 
-    It only watches: its hooks return nothing, so the model's outputs keep every bit.
+    It only watches: its hooks return nothing, so the model's outputs keep every bit. With `compiled`
+    they are hooks that torch can compile, of a dense model.
     """
 
     def __init__(
@@ -44,6 +46,8 @@ class Counter:
         hook_points: HookPoints,
         device: torch.device,
         statistics: Sequence[Statistic] = DEFAULT_ROWS,
+        *,
+        compiled: bool = False,
     ) -> None:
         shape = (hook_points.num_layers, hook_points.num_neurons)
         self._hook_points = hook_points
@@ -56,9 +60,13 @@ class Counter:
         self._measures = {name: find_measure(name) for name in self._rows if name not in DEFAULT}
         experts = (hook_points.num_layers, hook_points.num_experts)
         self._routed_LE = torch.empty(experts, dtype=torch.int64, device=device)
-        self._counted_T: torch.Tensor | None = None
+        self._counted = Counted()
         self.clear()
-        self._handles = watch(hook_points, self._see)
+        self._handles = (
+            watch_compiled(hook_points, self._counted, self._totals)
+            if compiled
+            else watch(hook_points, self._see)
+        )
 
     def remove(self) -> None:
         """Take the hooks off."""
@@ -67,12 +75,12 @@ class Counter:
 
     def count(self, counted_BT: torch.Tensor | None) -> None:
         """Set which tokens of the next forward passes count (bool); None counts nothing."""
-        self._counted_T = None if counted_BT is None else counted_BT.reshape(-1)
+        self._counted.tokens_T = None if counted_BT is None else counted_BT.reshape(-1)
 
     def _see(
         self, layer: int, activation: torch.Tensor, expert: int, token_S: torch.Tensor | None
     ) -> None:
-        counted_S = self._counted_T
+        counted_S = self._counted.tokens_T
         if counted_S is None:
             return
         if token_S is not None:

@@ -1,0 +1,238 @@
+"""Locate with compiled layers (`model.compile: layers`) against the eager bare forward.
+
+Every step keeps its own time and, if it fails, its error: the others go on.
+"""
+
+import statistics
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from on_gpu.compare import Removable, Ways
+from on_gpu.measure import free_memory, seconds_of, shares
+from on_gpu.models import make_store, multiplied
+from vxdist.hooks import compiled
+from vxdist.hooks.compiled import CompiledDecoder, compiling
+from vxdist.model.hook_points import find_hook_points
+from vxdist.plan import Plan
+
+EAGER = ("bare", "bare_unmasked", "locate")
+COMPILED = ("bare_compiled", "locate_compiled")
+ATTEMPTS: tuple[dict[str, Any], ...] = ({}, {"deterministic": False}, {"shape_padding": True})
+"""Changed settings of inductor, one after the other until the layers compile."""
+
+
+class CompiledWays(Ways):
+    """Also with compiled layers, and without a mask."""
+
+    decoder: CompiledDecoder | None = None
+
+    def bare_unmasked(self) -> None:
+        """The eager decoder without a mask, which padding on the right does not need."""
+        decoder = self.model.get_decoder()
+        for batch in self._ready:
+            decoder(input_ids=batch.token_ids_BT, attention_mask=None, use_cache=False)
+
+    def bare_compiled(self) -> None:
+        """The compiled decoder without hooks."""
+        for batch in self._ready:
+            (self.decoder or CompiledDecoder(self.model.get_decoder()))(
+                batch.token_ids_BT, batch.attention_mask_BT
+            )
+
+    def compile_bare(self) -> None:
+        """Compile the layers without hooks; after those with, whose code stays."""
+        with compiling():
+            self.bare_unmasked()
+
+    def prepare_compiled(self) -> Removable:
+        """As `prepare`; compiles the layers the first time, and checks their counts."""
+        self._stores += 1
+        store = str(self._folder / f"{self._stores}.zarr")
+        make_store(store, self.plan, self.model.config)
+        work = Removable(self.plan, store, compiled=True)
+        work.pending()
+        work.attach(find_hook_points(self.model.get_decoder()), self.device)
+        if self.decoder is None:
+            work.begin(self.model)
+            self.decoder = work._decoder
+        work._decoder = self.decoder
+        return work
+
+    def products(self) -> None:
+        """Only the products with weights, on random numbers of the batches' shapes."""
+        linears = [m for m in self.model.get_decoder().modules() if isinstance(m, nn.Linear)]
+        for batch in self._ready:
+            tokens = batch.token_ids_BT.numel()
+            inputs = {
+                size: torch.randn(tokens, size, device=self.device).to(linears[0].weight.dtype)
+                for size in {m.in_features for m in linears}
+            }
+            for linear in linears:
+                linear(inputs[linear.in_features])
+
+
+class Steps:
+    """What was done, how long it took, and what failed."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.errors: dict[str, str] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time a step; an error is kept and not raised."""
+        print(f"  {name} ...", file=sys.stderr, flush=True)
+        began = time.perf_counter()
+        try:
+            yield
+        except Exception as error:
+            traceback.print_exc(file=sys.stderr)
+            causes = []
+            cause: BaseException | None = error
+            while cause is not None:
+                causes.append(f"{type(cause).__name__}: {cause}"[:1500])
+                cause = cause.__cause__
+            self.errors[name] = " | from ".join(causes)
+        took = self.seconds.get(name, 0.0) + time.perf_counter() - began
+        self.seconds[name] = round(took, 2)
+
+
+@torch.inference_mode()
+def measure_compiled(
+    model: Any, plan: Plan, device: torch.device, *, rounds: int, seconds: float, rate: float
+) -> dict[str, Any]:
+    """All ways in turn, for `rounds` rounds, none of which starts after `seconds` in all."""
+    steps, began = Steps(), time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        ways = CompiledWays(model, plan, device, Path(folder))
+        settings = _compile(ways, steps)
+        with steps.step("compile bare"):
+            ways.compile_bare()
+        result = _take_turns(ways, steps, rounds, began + seconds, rate)
+        result["inductor"] = settings
+        for name in ("bare", "locate", *COMPILED):
+            if name in result:
+                with steps.step(f"profile {name}"):
+                    result[name]["profile"] = _profile(ways, name)
+    ratios = {
+        f"{name}_over_bare": round(result["bare"]["seconds"] / figures["seconds"], 4)
+        for name, figures in result.items()
+        if name != "bare" and "seconds" in figures and "bare" in result
+    }
+    return {
+        "batches": sum(len(part.batches) for part in plan.parts),
+        "tokens": ways.tokens,
+        "padding": round(plan.padding, 4),
+        "locate_compiled_over_eager_bare": ratios.get("locate_compiled_over_bare"),
+        **ratios,
+        **result,
+        "step_seconds": steps.seconds,
+        "errors": steps.errors,
+    }
+
+
+def _compile(ways: CompiledWays, steps: Steps) -> dict[str, Any]:
+    """Compile with hooks, as locate does, or with other settings; returns those and what came."""
+    known = dict(compiled.INDUCTOR)
+    for changed in ATTEMPTS:
+        compiled.INDUCTOR.clear()
+        compiled.INDUCTOR.update({**known, **changed})
+        name = "compile" + "".join(f", {key} {setting}" for key, setting in changed.items())
+        with steps.step(name):
+            ways.prepare_compiled().remove()
+        if ways.decoder is not None:
+            frames = dict(torch._dynamo.utils.counters["frames"])
+            masked = ways.decoder._masked
+            return {**compiled.INDUCTOR, "masked": masked, "frames_compiled": frames}
+        compiled.INDUCTOR.clear()
+        compiled.INDUCTOR.update(known)
+        for module in ways.model.modules():
+            module._forward_hooks.clear()  # of the attempt that failed
+        free_memory(ways.device)
+    compiled.compile_layers(ways.model.get_decoder())  # the bare one at least
+    return {"failed": True}
+
+
+def _one(ways: CompiledWays, name: str) -> float:
+    """Seconds of one way, without its preparation."""
+    if name == "locate_compiled":
+        work = ways.prepare_compiled()
+        try:
+            return seconds_of(lambda: ways.locate(work), ways.device)
+        finally:
+            work.remove()
+    if name == "bare_compiled":
+        return seconds_of(ways.bare_compiled, ways.device)
+    with torch.compiler.set_stance("force_eager"):
+        if name != "locate":
+            run: Callable[[], None] = getattr(ways, name)
+            return seconds_of(run, ways.device)
+        work = ways.prepare()
+        try:
+            return seconds_of(lambda: ways.locate(work), ways.device)
+        finally:
+            work.remove()
+
+
+def _take_turns(
+    ways: CompiledWays, steps: Steps, rounds: int, until: float, rate: float
+) -> dict[str, Any]:
+    names = [*EAGER, *(COMPILED if ways.decoder else COMPILED[:1]), "products"]
+    took: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(rounds + 1):
+        if turn > 1 and time.perf_counter() > until:
+            break
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            if name in steps.errors:
+                continue
+            with steps.step(name):
+                found = _one(ways, name)
+                if turn:  # the first warms up
+                    took[name].append(found)
+    operations = 2 * multiplied(ways.model.get_decoder()) * ways.ran["bare"]
+    return {
+        name: {
+            "tokens_per_second": round(ways.tokens / statistics.median(times), 1),
+            "share_of_matrix_rate": round(operations / statistics.median(times) / rate, 4),
+            "seconds": round(statistics.median(times), 4),
+            "rounds": [round(time, 4) for time in times],
+        }
+        for name, times in took.items()
+        if times
+    }
+
+
+def _profile(ways: CompiledWays, name: str) -> dict[str, Any]:
+    if name == "locate_compiled":
+        work = ways.prepare_compiled()
+        try:
+            return shares(lambda: _again(ways, work), ways.device)
+        finally:
+            work.remove()
+    if name == "bare_compiled":
+        return shares(ways.bare_compiled, ways.device)
+    with torch.compiler.set_stance("force_eager"):
+        if name == "bare":
+            return shares(ways.bare, ways.device)
+        work = ways.prepare()
+        try:
+            return shares(lambda: _again(ways, work), ways.device)
+        finally:
+            work.remove()
+
+
+def _again(ways: CompiledWays, work: Removable) -> None:
+    """Locate's steps without what is written, which can be written only once."""
+    for batch in ways._ready:
+        work.step(ways.model, batch)
+    assert work._counter is not None
+    work._counter.take()

@@ -1,0 +1,236 @@
+"""Decoder layers that torch compiles, with the counting of their activations inside.
+
+What is no product (norms, rotary embeddings, residuals, the product with the up projection) is
+fused, and all layers share the code of one. Nothing of a layer is a constant in it: what it adds to
+hangs on its activation function, or each layer would be compiled for itself.
+
+B: text, T: token, N: neuron, L: layer.
+"""
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from vxdist.errors import Stopped, UserError
+from vxdist.hooks.kernel import Measured, accumulate, accumulate_measured
+from vxdist.hooks.measures import find_measure
+from vxdist.model.hook_points import HookPoints
+from vxdist.model.layouts import LAYERS
+from vxstore.statistics import DEFAULT, STATISTICS
+
+BACKEND = "inductor"
+VARIANTS = 32
+"""Most variants of a layer's code that torch keeps; by default 8, of all modules together."""
+INDUCTOR = {"compile_threads": 1, "shape_padding": False, "deterministic": True}
+"""Its settings, of those that the installed torch has."""
+TOLERANCE = 0.05
+"""Largest difference of a layer's active counts from the eager ones, as a fraction of their sum.
+Rounding in bfloat16 makes less than a fifth of it, and a fault all of it."""
+TEXT, LATER = (1, 2, 3, 5), ((1, 1, 1), (5, 3, 2))
+"""Tokens of the test of causality: any will do, but what comes later must differ."""
+
+
+@dataclass
+class Counted:
+    """Which tokens of the batch count, flattened, bool; None counts nothing."""
+
+    tokens_T: torch.Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """A batch to compile for, padded on the right."""
+
+    token_ids_BT: torch.Tensor
+    attention_mask_BT: torch.Tensor
+    counted_BT: torch.Tensor
+
+
+@torch.library.custom_op("vxdist::count", mutates_args=("active_N", "sum_N", "square_N"))
+def _count(
+    activation: torch.Tensor,
+    counted_T: torch.Tensor,
+    active_N: torch.Tensor,
+    sum_N: torch.Tensor,
+    square_N: torch.Tensor,
+) -> None:
+    activation_TN = activation.reshape(-1, activation.shape[-1])
+    accumulate(activation_TN, counted_T, active_N, sum_N, square_N)
+
+
+@torch.library.custom_op("vxdist::count_further", mutates_args=("total_N",))
+def _count_further(
+    activation: torch.Tensor, counted_T: torch.Tensor, total_N: torch.Tensor, name: str
+) -> None:
+    measured = Measured(find_measure(name), STATISTICS[name].combine, total_N)
+    accumulate_measured(activation.reshape(-1, activation.shape[-1]), counted_T, [measured])
+
+
+def watch_compiled(
+    hook_points: HookPoints, counted: Counted, totals: Mapping[str, torch.Tensor]
+) -> list[RemovableHandle]:
+    """Add the activations of later forward passes to `totals`, by statistic (layer, neuron).
+
+    Compiled or not, the layers then count. Only for dense models. Returns handles to undo this.
+    """
+    handles = []
+    for layer, activation in enumerate(hook_points.activations):
+        found: Any = activation
+        found.vxdist_counted = counted
+        found.vxdist_totals = {name: total_LN[layer] for name, total_LN in totals.items()}
+        handles.append(activation.register_forward_hook(_see))
+    return handles
+
+
+def _see(module: Any, _: Any, activation: torch.Tensor) -> None:
+    """The hook of every layer; one function, so that torch takes the layers for alike."""
+    counted_T, totals = module.vxdist_counted.tokens_T, module.vxdist_totals
+    if counted_T is None:
+        return
+    torch.ops.vxdist.count(activation, counted_T, *(totals[name] for name in DEFAULT))
+    for name, total_N in totals.items():
+        if name not in DEFAULT:
+            torch.ops.vxdist.count_further(activation, counted_T, total_N, name)
+
+
+class CompiledDecoder:
+    """Runs a decoder with compiled layers: those that fit the examples it was made for.
+
+    Other batches run as they would without, so that which batches come first decides nothing.
+    """
+
+    def __init__(self, decoder: nn.Module) -> None:
+        self._decoder = decoder
+        self._masked = True
+
+    def __call__(self, token_ids_BT: torch.Tensor, attention_mask_BT: torch.Tensor) -> None:
+        """Run a batch, padded on the right."""
+        with torch.compiler.set_stance("eager_on_recompile"):
+            self._run(token_ids_BT, attention_mask_BT)
+
+    def _run(self, token_ids_BT: torch.Tensor, attention_mask_BT: torch.Tensor) -> None:
+        mask_BT = attention_mask_BT if self._masked else None
+        self._decoder(input_ids=token_ids_BT, attention_mask=mask_BT, use_cache=False)
+
+    def prepare(self, counter: Any, examples: Sequence[Example]) -> None:
+        """Compile the layers for the examples, and verify that they count as before.
+
+        `counter` watches them. Where no token sees later ones, padding on the right needs no mask,
+        and without one attention is quicker. Raises UserError if torch cannot compile the layers,
+        or a layer's counts differ by more than rounding explains.
+        """
+        with torch.compiler.set_stance("force_eager"):
+            expected = [self._count(counter, example) for example in examples]
+            counter.count(None)
+            self._masked = not is_causal(self._decoder)
+        with compiling():
+            compile_layers(self._decoder)
+            for example, expected_LN in zip(examples, expected, strict=True):
+                try:
+                    found_LN = self._count(counter, example)
+                except (Stopped, UserError, torch.OutOfMemoryError):
+                    raise
+                except Exception as error:  # whatever torch and the compilers make of it
+                    raise UserError(
+                        f"model.compile: layers: torch could not compile a layer of "
+                        f"{type(self._decoder).__name__}: {_line(error)}; use model.compile: none"
+                    ) from error
+                _compare(found_LN, expected_LN)
+
+    def _count(self, counter: Any, example: Example) -> Any:
+        """Active counts of an example, (layer, neuron)."""
+        counter.count(example.counted_BT)
+        self._run(example.token_ids_BT, example.attention_mask_BT)
+        return counter.take().statistics["active_count"].astype(np.int64)
+
+
+def _compare(found_LN: Any, expected_LN: Any) -> None:
+    difference_L = np.abs(found_LN - expected_LN).sum(1) / np.maximum(expected_LN.sum(1), 1)
+    layer = int(difference_L.argmax())
+    if difference_L[layer] > TOLERANCE:
+        raise UserError(
+            f"model.compile: layers: the compiled layer {layer} counts otherwise than the model "
+            f"does (by {difference_L[layer]:.0%}, expected less than {TOLERANCE:.0%} by rounding); "
+            "use model.compile: none"
+        )
+
+
+@torch.no_grad()
+def is_causal(decoder: nn.Module) -> bool:
+    """Whether, without a mask, no bit of a token's output depends on later tokens."""
+    device = next(decoder.parameters()).device
+    outputs = []
+    for later in LATER:
+        token_ids_BT = torch.tensor([[*TEXT, *later]] * 2, device=device)
+        output: Any = decoder(input_ids=token_ids_BT, attention_mask=None, use_cache=False)
+        outputs.append(output[0][:, : len(TEXT)])
+    return torch.equal(*outputs)
+
+
+def compile_layers(decoder: nn.Module) -> None:
+    """Have the layers compiled, when they are first called, for any number of texts and tokens."""
+    torch._dynamo.reset()  # what is left of another model in this process
+    layers: Any = next(filter(None, (getattr(decoder, name, None) for name in LAYERS)))
+    for layer in layers:
+        layer.compile(backend=BACKEND, dynamic=True)
+
+
+@contextlib.contextmanager
+def compiling() -> Iterator[None]:
+    """Settings under which code is compiled whose bits do not depend on the moment.
+
+    Nothing that decides bits is chosen by measured time; no processes of its own, which a signal
+    would reach; hooks are looked at before code is used again.
+    """
+    import torch._inductor.config as of_inductor
+
+    known = {key: setting for key, setting in INDUCTOR.items() if hasattr(of_inductor, key)}
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        dynamo = {"recompile_limit": VARIANTS, "skip_nnmodule_hook_guards": False}
+        stack.enter_context(torch._dynamo.config.patch(dynamo))
+        stack.enter_context(of_inductor.patch(known))
+        yield
+
+
+def check_compiler(accelerator: str) -> None:
+    """Raise UserError if what compiles code for this accelerator is not there."""
+    if accelerator == "gpu":
+        if importlib.util.find_spec("triton") is None:
+            raise UserError(
+                "model.compile: layers needs Triton, which is not installed; it comes with the "
+                "CUDA builds of torch; or use model.compile: none"
+            )
+        if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+            raise UserError(
+                "model.compile: layers needs a C compiler, and there is no gcc or clang here; "
+                "install one, or use model.compile: none"
+            )
+        return
+    try:
+        with compiling():
+            torch.compile(_tried, backend=BACKEND)(torch.ones(8))
+    except Exception as error:  # whatever torch and the compiler make of it
+        raise UserError(
+            f"model.compile: layers needs a C++ compiler that works: {_line(error)}; install g++, "
+            "or use model.compile: none"
+        ) from error
+
+
+def _tried(number_8: torch.Tensor) -> torch.Tensor:
+    return number_8 * 2 + 1
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
