@@ -113,13 +113,17 @@ def profiled(run: Callable[[], Any], device: torch.device, rows: int = 15) -> li
 
 
 KINDS = {
+    "fused by torch.compile": re.compile(r"^triton_|cpp_fused"),
     "attention": re.compile(r"flash|fmha|attention|attn|softmax", re.IGNORECASE),
     "counting": re.compile(r"sum_rows|sum_splits|vxdist::"),
     "products": re.compile(r"nvjet|gemm|cublas|cutlass|xmma|aten::(add)?mm|splitK", re.IGNORECASE),
     "copies": re.compile(r"memcpy|memset|copy", re.IGNORECASE),
-    "fused by torch.compile": re.compile(r"^triton_|cpp_fused"),
 }
 """What an operation is, by its name; the first that fits."""
+
+
+RANGES = re.compile(r"## Call|Torch-Compiled Region|ProfilerStep|Pregraph")
+"""Names of marked ranges, which are no operations but hold some."""
 
 
 def shares(run: Callable[[], Any], device: torch.device, rows: int = 12) -> dict[str, Any]:
@@ -158,7 +162,11 @@ def _averages(run: Callable[[], Any], device: torch.device) -> tuple[Any, str]:
 def _longest(averages: Any, kind: str, device: torch.device) -> list[dict[str, Any]]:
     """All operations on the device, the longest first."""
     # A kernel's time is also listed under the operation that launched it.
-    events = [event for event in averages if event.device_type.name == device.type.upper()]
+    events = [
+        event
+        for event in averages
+        if event.device_type.name == device.type.upper() and not RANGES.match(event.key)
+    ]
     total = sum(getattr(event, kind) for event in events)
     return [
         {

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._dynamo.utils import counters
 
 from on_gpu.compare import Removable, Ways
 from on_gpu.measure import free_memory, seconds_of, shares
@@ -33,7 +34,10 @@ ATTEMPTS: tuple[dict[str, Any], ...] = ({}, {"deterministic": False}, {"shape_pa
 class CompiledWays(Ways):
     """Also with compiled layers, and without a mask."""
 
-    decoder: CompiledDecoder | None = None
+    masked: bool | None = None
+    """Whether the compiled decoder is given a mask; None before it is compiled."""
+    uncompiled = 0
+    """Calls of layers that ran uncompiled in the last compiled locate."""
 
     def bare_unmasked(self) -> None:
         """The eager decoder without a mask, which padding on the right does not need."""
@@ -42,11 +46,9 @@ class CompiledWays(Ways):
             decoder(input_ids=batch.token_ids_BT, attention_mask=None, use_cache=False)
 
     def bare_compiled(self) -> None:
-        """The compiled decoder without hooks."""
-        for batch in self._ready:
-            (self.decoder or CompiledDecoder(self.model.get_decoder()))(
-                batch.token_ids_BT, batch.attention_mask_BT
-            )
+        """The compiled decoder without hooks and mask."""
+        with torch.compiler.set_stance("eager_on_recompile"):
+            self.bare_unmasked()
 
     def compile_bare(self) -> None:
         """Compile the layers without hooks; after those with, whose code stays."""
@@ -61,10 +63,13 @@ class CompiledWays(Ways):
         work = Removable(self.plan, store, compiled=True)
         work.pending()
         work.attach(find_hook_points(self.model.get_decoder()), self.device)
-        if self.decoder is None:
+        assert work._counter is not None
+        if self.masked is None:
             work.begin(self.model)
-            self.decoder = work._decoder
-        work._decoder = self.decoder
+            assert work._decoder is not None
+            self.masked = work._decoder.masked
+        work._decoder = CompiledDecoder(self.model.get_decoder(), work._counter)
+        work._decoder.masked = self.masked
         return work
 
     def products(self) -> None:
@@ -118,6 +123,7 @@ def measure_compiled(
         with steps.step("compile bare"):
             ways.compile_bare()
         result = _take_turns(ways, steps, rounds, began + seconds, rate)
+        settings["uncompiled_calls"] = ways.uncompiled
         result["inductor"] = settings
         for name in ("bare", "locate", *COMPILED):
             if name in result:
@@ -149,10 +155,9 @@ def _compile(ways: CompiledWays, steps: Steps) -> dict[str, Any]:
         name = "compile" + "".join(f", {key} {setting}" for key, setting in changed.items())
         with steps.step(name):
             ways.prepare_compiled().remove()
-        if ways.decoder is not None:
-            frames = dict(torch._dynamo.utils.counters["frames"])
-            masked = ways.decoder._masked
-            return {**compiled.INDUCTOR, "masked": masked, "frames_compiled": frames}
+        if ways.masked is not None:
+            frames = dict(counters["frames"])
+            return {**compiled.INDUCTOR, "masked": ways.masked, "frames_compiled": frames}
         compiled.INDUCTOR.clear()
         compiled.INDUCTOR.update(known)
         for module in ways.model.modules():
@@ -169,6 +174,7 @@ def _one(ways: CompiledWays, name: str) -> float:
         try:
             return seconds_of(lambda: ways.locate(work), ways.device)
         finally:
+            ways.uncompiled = work._counter.counted.uncompiled if work._counter else -1
             work.remove()
     if name == "bare_compiled":
         return seconds_of(ways.bare_compiled, ways.device)
@@ -186,7 +192,7 @@ def _one(ways: CompiledWays, name: str) -> float:
 def _take_turns(
     ways: CompiledWays, steps: Steps, rounds: int, until: float, rate: float
 ) -> dict[str, Any]:
-    names = [*EAGER, *(COMPILED if ways.decoder else COMPILED[:1]), "products"]
+    names = [*EAGER, *(COMPILED if ways.masked is not None else COMPILED[:1]), "products"]
     took: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(rounds + 1):
         if turn > 1 and time.perf_counter() > until:

@@ -14,7 +14,7 @@ import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -45,6 +45,8 @@ class Counted:
     """Which tokens of the batch count, flattened, bool; None counts nothing."""
 
     tokens_T: torch.Tensor | None = None
+    uncompiled: int = 0
+    """Number of calls of layers that ran uncompiled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,18 @@ class Example:
     token_ids_BT: torch.Tensor
     attention_mask_BT: torch.Tensor
     counted_BT: torch.Tensor
+
+
+class Counting(Protocol):
+    """What is used of a counter."""
+
+    counted: Counted
+
+    def count(self, counted_BT: torch.Tensor | None) -> None:
+        """Set which tokens of the next forward passes count."""
+
+    def take(self) -> Any:
+        """What was counted since the last time."""
 
 
 @torch.library.custom_op("vxdist::count", mutates_args=("active_N", "sum_N", "square_N"))
@@ -94,6 +108,8 @@ def watch_compiled(
 
 def _see(module: Any, _: Any, activation: torch.Tensor) -> None:
     """The hook of every layer; one function, so that torch takes the layers for alike."""
+    if not torch.compiler.is_compiling():  # compiled code has this no more
+        module.vxdist_counted.uncompiled += 1
     counted_T, totals = module.vxdist_counted.tokens_T, module.vxdist_totals
     if counted_T is None:
         return
@@ -104,40 +120,47 @@ def _see(module: Any, _: Any, activation: torch.Tensor) -> None:
 
 
 class CompiledDecoder:
-    """Runs a decoder with compiled layers: those that fit the examples it was made for.
+    """Runs a decoder whose layers are compiled for some examples.
 
-    Other batches run as they would without, so that which batches come first decides nothing.
+    Batches that their code does not fit run uncompiled, so that which batches come first decides
+    nothing.
     """
 
-    def __init__(self, decoder: nn.Module) -> None:
-        self._decoder = decoder
-        self._masked = True
+    def __init__(self, decoder: nn.Module, counter: Counting) -> None:
+        """`counter` watches the decoder."""
+        self._decoder, self._counter = decoder, counter
+        self.masked = True
+        """Whether the decoder is given a mask. Where no token sees later ones, padding on the right
+        needs none, and without one attention is quicker."""
 
     def __call__(self, token_ids_BT: torch.Tensor, attention_mask_BT: torch.Tensor) -> None:
-        """Run a batch, padded on the right."""
+        """Run a batch, padded on the right. Warns once if it has to run uncompiled."""
+        before = self._counter.counted.uncompiled
         with torch.compiler.set_stance("eager_on_recompile"):
             self._run(token_ids_BT, attention_mask_BT)
+        if self._counter.counted.uncompiled != before:
+            warnings.warn("model.compile: some batches fit no compiled code", stacklevel=2)
 
     def _run(self, token_ids_BT: torch.Tensor, attention_mask_BT: torch.Tensor) -> None:
-        mask_BT = attention_mask_BT if self._masked else None
-        self._decoder(input_ids=token_ids_BT, attention_mask=mask_BT, use_cache=False)
+        # Copies, since in inference mode tensors differ by the mode of the thread that made them.
+        mask_BT = attention_mask_BT.clone() if self.masked else None
+        self._decoder(input_ids=token_ids_BT.clone(), attention_mask=mask_BT, use_cache=False)
 
-    def prepare(self, counter: Any, examples: Sequence[Example]) -> None:
+    def prepare(self, examples: Sequence[Example]) -> None:
         """Compile the layers for the examples, and verify that they count as before.
 
-        `counter` watches them. Where no token sees later ones, padding on the right needs no mask,
-        and without one attention is quicker. Raises UserError if torch cannot compile the layers,
-        or a layer's counts differ by more than rounding explains.
+        Raises UserError if torch cannot compile them, or a layer's counts differ by more than
+        rounding explains.
         """
         with torch.compiler.set_stance("force_eager"):
-            expected = [self._count(counter, example) for example in examples]
-            counter.count(None)
-            self._masked = not is_causal(self._decoder)
+            expected = [self._count(example) for example in examples]
+            self._counter.count(None)
+            self.masked = not is_causal(self._decoder)
         with compiling():
             compile_layers(self._decoder)
             for example, expected_LN in zip(examples, expected, strict=True):
                 try:
-                    found_LN = self._count(counter, example)
+                    found_LN = self._count(example)
                 except (Stopped, UserError, torch.OutOfMemoryError):
                     raise
                 except Exception as error:  # whatever torch and the compilers make of it
@@ -147,11 +170,11 @@ class CompiledDecoder:
                     ) from error
                 _compare(found_LN, expected_LN)
 
-    def _count(self, counter: Any, example: Example) -> Any:
+    def _count(self, example: Example) -> Any:
         """Active counts of an example, (layer, neuron)."""
-        counter.count(example.counted_BT)
+        self._counter.count(example.counted_BT)
         self._run(example.token_ids_BT, example.attention_mask_BT)
-        return counter.take().statistics["active_count"].astype(np.int64)
+        return self._counter.take().statistics["active_count"].astype(np.int64)
 
 
 def _compare(found_LN: Any, expected_LN: Any) -> None:
@@ -193,11 +216,14 @@ def compiling() -> Iterator[None]:
     would reach; hooks are looked at before code is used again.
     """
     import torch._inductor.config as of_inductor
+    import torch.fx.experimental._config as of_shapes
 
     known = {key: setting for key, setting in INDUCTOR.items() if hasattr(of_inductor, key)}
     with contextlib.ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
+        # Numbers that happen to be equal in an example need not be in another batch.
+        stack.enter_context(of_shapes.patch(use_duck_shape=False))
         dynamo = {"recompile_limit": VARIANTS, "skip_nnmodule_hook_guards": False}
         stack.enter_context(torch._dynamo.config.patch(dynamo))
         stack.enter_context(of_inductor.patch(known))

@@ -60,10 +60,10 @@ class Counter:
         self._measures = {name: find_measure(name) for name in self._rows if name not in DEFAULT}
         experts = (hook_points.num_layers, hook_points.num_experts)
         self._routed_LE = torch.empty(experts, dtype=torch.int64, device=device)
-        self._counted = Counted()
+        self.counted = Counted()
         self.clear()
         self._handles = (
-            watch_compiled(hook_points, self._counted, self._totals)
+            watch_compiled(hook_points, self.counted, self._totals)
             if compiled
             else watch(hook_points, self._see)
         )
@@ -75,12 +75,13 @@ class Counter:
 
     def count(self, counted_BT: torch.Tensor | None) -> None:
         """Set which tokens of the next forward passes count (bool); None counts nothing."""
-        self._counted.tokens_T = None if counted_BT is None else counted_BT.reshape(-1)
+        # A copy: see `CompiledDecoder`.
+        self.counted.tokens_T = None if counted_BT is None else counted_BT.reshape(-1).clone()
 
     def _see(
         self, layer: int, activation: torch.Tensor, expert: int, token_S: torch.Tensor | None
     ) -> None:
-        counted_S = self._counted.tokens_T
+        counted_S = self.counted.tokens_T
         if counted_S is None:
             return
         if token_S is not None:

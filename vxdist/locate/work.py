@@ -75,8 +75,8 @@ class LocateWork:
             return
         assert self._counter is not None
         device = next(model.parameters()).device
-        self._decoder = CompiledDecoder(model.get_decoder())
-        self._decoder.prepare(self._counter, [self._example(b, device) for b in self._kinds()])
+        self._decoder = CompiledDecoder(model.get_decoder(), self._counter)
+        self._decoder.prepare([self._example(batch, device) for batch in self._kinds()])
 
     def _kinds(self) -> Sequence[tuple[int, ...]]:
         """The largest batch of each kind that torch compiles for itself: of one row, or padded."""
