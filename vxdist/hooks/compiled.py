@@ -223,7 +223,7 @@ def compiling() -> Iterator[None]:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         # Numbers that happen to be equal in an example need not be in another batch.
-        stack.enter_context(of_shapes.patch(use_duck_shape=False))
+        stack.enter_context(of_shapes.patch(use_duck_shape=False))  # type: ignore[attr-defined]
         dynamo = {"recompile_limit": VARIANTS, "skip_nnmodule_hook_guards": False}
         stack.enter_context(torch._dynamo.config.patch(dynamo))
         stack.enter_context(of_inductor.patch(known))
@@ -259,4 +259,5 @@ def _tried(number_8: torch.Tensor) -> torch.Tensor:
 
 
 def _line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    """The type of an error and its first line."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"[:200]

@@ -37,8 +37,8 @@ class Counts:
 class Counter:
     """Statistics, over counted tokens, of every neuron's activation.
 
-    It only watches: its hooks return nothing, so the model's outputs keep every bit. With `compiled`
-    they are hooks that torch can compile, of a dense model.
+    It only watches: its hooks return nothing, so the model's outputs keep every bit. With
+    `compiled` they are hooks that torch can compile, of a dense model.
     """
 
     def __init__(
