@@ -168,9 +168,9 @@ def test_what_torch_cannot_compile_is_an_error(
         raise ValueError("no such instruction\nand a long story")
 
     monkeypatch.setattr(compiled, "BACKEND", fail)
-    with pytest.raises(UserError, match="could not compile a layer of LlamaModel: .*; use model"):
+    with pytest.raises(UserError, match=r"could not compile a layer of LlamaModel: .*; use model"):
         count_compiled(make_model("llama").get_decoder(), [], [make_example(3, 17)])
-    with pytest.raises(UserError, match="needs a C\\+\\+ compiler that works") as refusal:
+    with pytest.raises(UserError, match=r"needs a C\+\+ compiler that works") as refusal:
         check_compiler("cpu")
     assert "\n" not in str(refusal.value)
 
@@ -207,4 +207,3 @@ def test_counts_differ_by_rounding_only(make_model: Callable[[str], Any], family
     np.testing.assert_allclose(
         found["activation_sum"], expected["activation_sum"], rtol=1e-3, atol=1e-3
     )
-

@@ -20,8 +20,8 @@ ABOUT = (
 def describe(store: Store) -> dict[str, Any]:
     """What the store contains, and how complete it is, as JSON values; also while unfinished.
 
-    Keys: store, those of `ABOUT`, denominator (what token_count counts), complete, parts (sealed,
-    total), layers, neurons (per layer), values, languages, counts (one entry per value and
+    Keys: store, those of `ABOUT`, compile (if the model was compiled), denominator (what
+    token_count counts), complete, parts (sealed, total), layers, neurons (per layer), values, languages, counts (one entry per value and
     language), scores (by name: their attributes, with ranked_by and ascending filled in),
     evaluations and attributions (by name: their attributes and sizes); with experts, experts (per
     layer) and experts_per_token (None if not known).
@@ -31,6 +31,7 @@ def describe(store: Store) -> dict[str, Any]:
     return {
         "store": store.path,
         **{key: store.attrs.get(key) for key in ABOUT},
+        **{key: store.attrs[key] for key in ("compile",) if key in store.attrs},
         "denominator": store.attrs.get("denominator", "tokens"),
         "complete": store.complete,
         "parts": {"sealed": sealed, "total": total},
