@@ -3,13 +3,11 @@
 Every step keeps its own time and, if it fails, its error: the others go on.
 """
 
+import functools
 import statistics
-import sys
 import tempfile
 import time
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +16,9 @@ from torch import nn
 from torch._dynamo.utils import counters
 
 from on_gpu.compare import Removable, Ways
-from on_gpu.measure import free_memory, seconds_of, shares
+from on_gpu.measure import free_memory, median_seconds, seconds_of, shares
 from on_gpu.models import make_store, multiplied
+from on_gpu.steps import Steps
 from vxdist.hooks import compiled
 from vxdist.hooks.compiled import CompiledDecoder, compiling
 from vxdist.model.hook_points import find_hook_points
@@ -38,6 +37,8 @@ class CompiledWays(Ways):
 
     masked: bool | None = None
     """Whether the compiled decoder is given a mask; None before it is compiled."""
+    difference = 0.0
+    """Largest difference of a compiled layer's active counts, as a fraction of their sum."""
     uncompiled = 0
     """Calls of layers that ran uncompiled in the last compiled locate."""
 
@@ -70,6 +71,7 @@ class CompiledWays(Ways):
             work.begin(self.model)
             assert work._decoder is not None
             self.masked = work._decoder.masked
+            self.difference = work._decoder.difference
         work._decoder = CompiledDecoder(self.model.get_decoder(), work._counter)
         work._decoder.masked = self.masked
         return work
@@ -87,32 +89,6 @@ class CompiledWays(Ways):
                 linear(inputs[linear.in_features])
 
 
-class Steps:
-    """What was done, how long it took, and what failed."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self.errors: dict[str, str] = {}
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Time a step; an error is kept and not raised."""
-        print(f"  {name} ...", file=sys.stderr, flush=True)
-        began = time.perf_counter()
-        try:
-            yield
-        except Exception as error:
-            traceback.print_exc(file=sys.stderr)
-            causes = []
-            cause: BaseException | None = error
-            while cause is not None:
-                causes.append(f"{type(cause).__name__}: {cause}"[:1500])
-                cause = cause.__cause__
-            self.errors[name] = " | from ".join(causes)
-        took = self.seconds.get(name, 0.0) + time.perf_counter() - began
-        self.seconds[name] = round(took, 2)
-
-
 @torch.inference_mode()
 def measure_compiled(
     model: Any, plan: Plan, device: torch.device, *, rounds: int, seconds: float, rate: float
@@ -126,6 +102,9 @@ def measure_compiled(
             ways.compile_bare()
         result = _take_turns(ways, steps, rounds, began + seconds, rate)
         settings["uncompiled_calls"] = ways.uncompiled
+        settings["largest_difference_of_a_layer"] = round(ways.difference, 6)
+        with steps.step("products of a layer"):
+            result["products_of_a_layer"] = _products_of_a_layer(ways, rate)
         result["inductor"] = settings
         for name in ("bare", "locate_compiled", "locate", "bare_compiled"):
             if name in result and time.perf_counter() - began < PATIENCE:
@@ -192,6 +171,27 @@ def _one(ways: CompiledWays, name: str) -> float:
             return seconds_of(lambda: ways.locate(work), ways.device)
         finally:
             work.remove()
+
+
+def _products_of_a_layer(ways: CompiledWays, rate: float) -> dict[str, Any]:
+    """Milliseconds and share of the matrix rate of each product, and of some made in one."""
+    tokens = max(batch.token_ids_BT.numel() for batch in ways._ready)
+    layer = ways.model.get_decoder().layers[0]
+    weights = {
+        name.rpartition(".")[2]: module.weight
+        for name, module in layer.named_modules()
+        if isinstance(module, nn.Linear)
+    }
+    for names in (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj")):
+        weights["+".join(names)] = torch.cat([weights[name] for name in names])
+    result = {}
+    for name, weight_OI in weights.items():
+        input_TI = torch.randn(tokens, weight_OI.shape[1], device=ways.device).to(weight_OI.dtype)
+        multiply = functools.partial(nn.functional.linear, input_TI, weight_OI)
+        took = median_seconds(multiply, ways.device, 10)
+        share = 2 * tokens * weight_OI.numel() / took / rate
+        result[name] = {"milliseconds": round(took * 1e3, 3), "share": round(share, 3)}
+    return result
 
 
 def _as_measured(ways: CompiledWays) -> float:

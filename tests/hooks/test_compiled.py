@@ -28,7 +28,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "BACKEND", "eager")
 
 
-def make_example(rows: int, columns: int) -> Example:
+def make_example(rows: int, columns: int, device: torch.device = CPU) -> Example:
     """Random tokens, the last row padded, the first token of each row not counted."""
     generator = torch.Generator().manual_seed(rows * columns)
     ids_BT = torch.randint(3, 400, (rows, columns), generator=generator)
@@ -36,12 +36,16 @@ def make_example(rows: int, columns: int) -> Example:
     mask_BT[-1, columns - columns // 3 :] = 0
     counted_BT = mask_BT.bool().clone()
     counted_BT[:, 0] = False
-    return Example(token_ids_BT=ids_BT, attention_mask_BT=mask_BT, counted_BT=counted_BT)
+    return Example(
+        token_ids_BT=ids_BT.to(device),
+        attention_mask_BT=mask_BT.to(device),
+        counted_BT=counted_BT.to(device),
+    )
 
 
 def count_eager(decoder: Any, examples: Sequence[Example]) -> dict[str, Any]:
     """The statistics by the hooks of a model that is not compiled."""
-    counter = Counter(find_hook_points(decoder), CPU, ALL)
+    counter = Counter(find_hook_points(decoder), next(decoder.parameters()).device, ALL)
     with torch.inference_mode():
         for example in examples:
             counter.count(example.counted_BT)
@@ -55,7 +59,9 @@ def count_compiled(
     decoder: Any, examples: Sequence[Example], prepared: Sequence[Example]
 ) -> tuple[dict[str, Any], Counter]:
     """The same of the model compiled for the examples `prepared`, and the counter."""
-    counter = Counter(find_hook_points(decoder), CPU, ALL, compiled=True)
+    counter = Counter(
+        find_hook_points(decoder), next(decoder.parameters()).device, ALL, compiled=True
+    )
     with torch.inference_mode():
         run = CompiledDecoder(decoder, counter)
         run.prepare(prepared)
@@ -189,8 +195,20 @@ def test_a_gpu_needs_a_c_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gptj", "gemma2", "opt", "phi3", "bloom"])
 def test_counts_differ_by_rounding_only(make_model: Callable[[str], Any], family: str) -> None:
     """With the compiler: an activation has another sign only where it is next to zero."""
-    decoder = make_model(family).get_decoder()
-    examples = [make_example(*shape) for shape in SHAPES]
+    compare(make_model(family).get_decoder(), CPU)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_on_a_gpu_too(make_model: Callable[[str], Any], family: str) -> None:
+    gpu = torch.device("cuda")
+    check_compiler("gpu")
+    compare(make_model(family).to(gpu).get_decoder(), gpu)
+
+
+def compare(decoder: Any, device: torch.device) -> None:
+    """Compile the layers and count; in float32, only what is next to zero may change its sign."""
+    examples = [make_example(*shape, device) for shape in SHAPES]
     near = 0
 
     def look(_: Any, __: Any, activation: torch.Tensor) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vxdist.errors import UserError
 from vxdist.hooks.attach import watch
-from vxdist.hooks.compiled import Counted, watch_compiled
+from vxdist.hooks.attach_compiled import Counted, watch_compiled
 from vxdist.hooks.kernel import Measured, accumulate, accumulate_measured
 from vxdist.hooks.measures import find_measure
 from vxdist.model.hook_points import HookPoints
