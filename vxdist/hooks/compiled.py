@@ -28,6 +28,7 @@ DYNAMO = {
     "recompile_limit": 32,  # variants of a layer's code that are kept, of all models together
     "skip_nnmodule_hook_guards": False,
     "force_nn_module_property_static_shapes": False,  # the tokens that count hang on a module
+    "specialize_float": True,  # epsilon and its like, which else are tensors on the CPU
 }
 """Settings of what traces the code."""
 INDUCTOR = {"compile_threads": 1, "shape_padding": False, "deterministic": True}
