@@ -114,7 +114,7 @@ def profiled(run: Callable[[], Any], device: torch.device, rows: int = 15) -> li
 
 KINDS = {
     "fused by torch.compile": re.compile(r"^triton_|cpp_fused"),
-    "attention": re.compile(r"flash|fmha|attention|attn|softmax", re.IGNORECASE),
+    "attention": re.compile(r"flash|fmha|sdpa|attention|attn|softmax", re.IGNORECASE),
     "counting": re.compile(r"sum_rows|sum_splits|vxdist::"),
     "products": re.compile(r"nvjet|gemm|cublas|cutlass|xmma|aten::(add)?mm|splitK", re.IGNORECASE),
     "copies": re.compile(r"memcpy|memset|copy", re.IGNORECASE),

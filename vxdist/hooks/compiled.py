@@ -31,8 +31,10 @@ DYNAMO = {
     "specialize_float": True,  # epsilon and its like, which else are tensors on the CPU
 }
 """Settings of what traces the code."""
+SHAPES = {"use_duck_shape": False}
+"""Numbers of rows and columns that happen to be equal in an example need not be in a batch."""
 INDUCTOR = {"compile_threads": 1, "shape_padding": False, "deterministic": True}
-"""Settings of what compiles it, of which the installed torch may lack some."""
+"""Settings of what compiles it. Of all of these, the installed torch may lack some."""
 TOLERANCE = 0.05
 """Largest difference of a layer's active counts from the eager ones, as a fraction of their sum,
 beside what `FLIPPED` allows. A fault makes half of the sum and more."""
@@ -169,17 +171,17 @@ def compiling() -> Iterator[None]:
     Nothing that decides bits is chosen by measured time; no processes of its own, which a signal
     would reach; hooks are looked at before code is used again.
     """
+    import torch._dynamo.config as of_dynamo
     import torch._inductor.config as of_inductor
     import torch.fx.experimental._config as of_shapes
 
-    known = {key: setting for key, setting in INDUCTOR.items() if hasattr(of_inductor, key)}
     with contextlib.ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
-        # Numbers that happen to be equal in an example need not be in another batch.
-        stack.enter_context(of_shapes.patch(use_duck_shape=False))  # type: ignore[attr-defined]
-        stack.enter_context(torch._dynamo.config.patch(DYNAMO))
-        stack.enter_context(of_inductor.patch(known))
+        for module, settings in ((of_dynamo, DYNAMO), (of_inductor, INDUCTOR), (of_shapes, SHAPES)):
+            known = {key: setting for key, setting in settings.items() if hasattr(module, key)}
+            patch: Any = module.patch
+            stack.enter_context(patch(known))
         yield
 
 
