@@ -12,6 +12,8 @@ Sections, each of at most a few minutes:
              on prepared batches; locate as vxdist runs it, including the store; the usual recipe
              (texts in file order, padded, through the model with its head, LAPE's five reductions)
     70b      the shape of Llama-3.1-70B, decoder only (139 GB): bare and locate, if it fits
+    compiled locate with compiled layers (model.compile: layers) against the eager bare forward of
+             the 8B model, with a profile of each
     zero3    vxdist's loop on a 1B model under strategies single and zero3 (DeepSpeed)
     qwen3_30b_a3b gpt_oss_20b
              routed experts, decoder only: bare with transformers' grouped products, and locate
@@ -34,8 +36,8 @@ import torch
 from on_gpu import experts
 from on_gpu.measure import copy_rate, describe, free_memory, matrix_rate
 
-SECTIONS = ("matmul", "kernel", "8b", "32b", "70b", "zero3", *experts.SECTIONS)
-BATCHES = {"8b": 4, "32b": 2, "70b": 2}
+SECTIONS = ("matmul", "kernel", "8b", "compiled", "32b", "70b", "zero3", *experts.SECTIONS)
+BATCHES = {"8b": 4, "compiled": 2, "32b": 2, "70b": 2}
 """Number of batches in each of a plan's two parts."""
 SPARE_BYTES = 6 * 10**9
 """Memory for a batch of 8,192 tokens besides the weights of the 70B model, with some margin."""
@@ -125,8 +127,8 @@ def _run_model(section: str, options: argparse.Namespace, device: torch.device) 
     from on_gpu.compare import compare
     from on_gpu.models import build, configure, make_texts, weight_bytes
 
-    config = configure(section, options.tiny)
-    head = section != "70b"
+    config = configure("8b" if section == "compiled" else section, options.tiny)
+    head = section not in ("70b", "compiled")
     weights = weight_bytes(config, head=head)
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
@@ -135,21 +137,28 @@ def _run_model(section: str, options: argparse.Namespace, device: torch.device) 
                 "skipped": f"{weights / 1e9:.1f} GB of weights and {SPARE_BYTES / 1e9:.0f} GB of "
                 f"working memory do not fit into {free / 1e9:.1f} GB of free memory"
             }
-    tokens_per_batch = 256 if options.tiny else 16_384 if head else 8192
+    tokens_per_batch = 256 if options.tiny else 8192 if section == "70b" else 16_384
     plan = make_texts(config.vocab_size, tokens_per_batch, BATCHES[section])
     rate = matrix_rate(device, 256 if options.tiny else 8192)
     free_memory(device)
     model = build(config, device, head=head)
-    figures = compare(
-        model,
-        plan,
-        device,
-        names=("bare", "locate", "usual") if head else ("bare", "locate"),
-        rounds=options.rounds,
-        seconds=options.seconds,
-        rate=rate,
-        profile=options.profile,
-    )
+    if section == "compiled":
+        from on_gpu.past_eager import measure_compiled
+
+        figures = measure_compiled(
+            model, plan, device, rounds=options.rounds, seconds=options.seconds, rate=rate
+        )
+    else:
+        figures = compare(
+            model,
+            plan,
+            device,
+            names=("bare", "locate", "usual") if head else ("bare", "locate"),
+            rounds=options.rounds,
+            seconds=options.seconds,
+            rate=rate,
+            profile=options.profile,
+        )
     return {
         "weight_gigabytes": round(weights / 1e9, 2),
         "matrix_teraflops": round(rate / 1e12, 2),

@@ -42,6 +42,10 @@ class ModelConfig:
     """Branch, tag or commit of a Hub model; null takes the newest."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """dtype of weights and activations."""
+    compile: Literal["none", "layers"] = "none"
+    """Whether locate compiles the decoder's layers (torch.compile), which rounds differently and is
+    quicker on a GPU; other commands run the model as it is. Needs a C++ compiler, or on a GPU
+    Triton and a C compiler; not for mixtures of experts or zero3."""
     trust_remote_code: bool = False
     """Run the Python code that comes with the model; a Hub model then needs the commit it was
     read at in model.revision."""

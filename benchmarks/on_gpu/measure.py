@@ -4,6 +4,7 @@ import datetime
 import gc
 import itertools
 import platform
+import re
 import statistics
 import sys
 import time
@@ -106,6 +107,48 @@ def free_memory(device: torch.device) -> None:
 
 def profiled(run: Callable[[], Any], device: torch.device, rows: int = 15) -> list[dict[str, Any]]:
     """The operations of one call that took longest on the device; a table goes to stderr."""
+    averages, kind = _averages(run, device)
+    print(averages.table(sort_by=kind, row_limit=rows, max_name_column_width=80), file=sys.stderr)
+    return _longest(averages, kind, device)[:rows]
+
+
+KINDS = {
+    "fused by torch.compile": re.compile(r"^triton_|cpp_fused"),
+    "attention": re.compile(r"flash|fmha|sdpa|attention|attn|softmax", re.IGNORECASE),
+    "counting": re.compile(r"sum_rows|sum_splits|vxdist::"),
+    "products": re.compile(r"nvjet|gemm|cublas|cutlass|xmma|aten::(add)?mm|splitK", re.IGNORECASE),
+    "copies": re.compile(r"memcpy|memset|copy", re.IGNORECASE),
+}
+"""What an operation is, by its name; the first that fits."""
+
+
+RANGES = re.compile(r"## Call|Torch-Compiled Region|ProfilerStep|Pregraph")
+"""Names of marked ranges, which are no operations but hold some."""
+
+
+def shares(run: Callable[[], Any], device: torch.device, rows: int = 12) -> dict[str, Any]:
+    """One call in milliseconds of the device by kind of operation, its gaps, and the longest.
+
+    Gaps are the time of the call in which no operation was counted: the device waits for the host.
+    """
+    wall = seconds_of(run, device) * 1e3
+    averages, kind = _averages(run, device)
+    longest = _longest(averages, kind, device)
+    milliseconds = dict.fromkeys((*KINDS, "rest"), 0.0)
+    for row in longest:
+        found = (name for name, pattern in KINDS.items() if pattern.search(row["name"]))
+        milliseconds[next(found, "rest")] += row["milliseconds"]
+    busy = sum(milliseconds.values())
+    return {
+        "wall_milliseconds": round(wall, 2),
+        "milliseconds": {name: round(took, 2) for name, took in milliseconds.items()},
+        "gaps_milliseconds": round(wall - busy, 2),
+        "longest": longest[:rows],
+    }
+
+
+def _averages(run: Callable[[], Any], device: torch.device) -> tuple[Any, str]:
+    """A profile of one call, and the name of the time in question."""
     activities = [ProfilerActivity.CPU]
     if device.type == "cuda":
         activities.append(ProfilerActivity.CUDA)
@@ -113,10 +156,17 @@ def profiled(run: Callable[[], Any], device: torch.device, rows: int = 15) -> li
         run()
         wait(device)
     kind = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
-    averages = seen.key_averages()
-    print(averages.table(sort_by=kind, row_limit=rows, max_name_column_width=80), file=sys.stderr)
+    return seen.key_averages(), kind
+
+
+def _longest(averages: Any, kind: str, device: torch.device) -> list[dict[str, Any]]:
+    """All operations on the device, the longest first."""
     # A kernel's time is also listed under the operation that launched it.
-    events = [event for event in averages if event.device_type.name == device.type.upper()]
+    events = [
+        event
+        for event in averages
+        if event.device_type.name == device.type.upper() and not RANGES.match(event.key)
+    ]
     total = sum(getattr(event, kind) for event in events)
     return [
         {
@@ -125,5 +175,5 @@ def profiled(run: Callable[[], Any], device: torch.device, rows: int = 15) -> li
             "milliseconds": round(getattr(event, kind) / 1e3, 3),
             "share": round(getattr(event, kind) / total, 4),
         }
-        for event in sorted(events, key=lambda event: -getattr(event, kind))[:rows]
+        for event in sorted(events, key=lambda event: -getattr(event, kind))
     ]

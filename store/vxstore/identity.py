@@ -33,6 +33,8 @@ def holds_store(path: str) -> bool:
 
 IDENTITY = ("model_fingerprint", "dtype", "corpus_digest", "plan_digest")
 """Attributes that must be equal for a run to go on with a store."""
+ABSENT = {"compile": "none"}
+"""The same, and what is meant where an attribute is absent."""
 LATER = ("model_digest",)
 """The same, of stores whose version wrote them."""
 
@@ -42,6 +44,7 @@ def refuse_other(path: str, attrs: Mapping[str, Any]) -> None:
     there = read_root_attrs(path)
     compared = (*IDENTITY, *(key for key in LATER if key in there and key in attrs))
     differ = [key for key in compared if there.get(key) != attrs[key]]
+    differ += [key for key in ABSENT if there.get(key, ABSENT[key]) != attrs.get(key, ABSENT[key])]
     if "model_fingerprint" in differ and "model_digest" in differ:
         differ.remove("model_digest")  # it says nothing more
     shown: list[str] = []
@@ -109,10 +112,11 @@ def _differences(key: str, there: Mapping[str, Any], here: Mapping[str, Any]) ->
         return changed or ["the tokenizer gives other tokens"]
     named = {"model_fingerprint": "model", "model_digest": "model", "corpus_digest": "corpus"}
     name = named.get(key, key)
-    label = {"dtype": "model.dtype"}.get(name, name)
-    if there.get(name) == here[name]:
-        return [f"{label} {here[name]} has other content now ({key} differs)"]
-    return [f"{label} is {shorten(there.get(name), 200)} there, {shorten(here[name], 200)} here"]
+    label = {"dtype": "model.dtype", "compile": "model.compile"}.get(name, name)
+    old, new = there.get(name, ABSENT.get(name)), here.get(name, ABSENT.get(name))
+    if old == new:
+        return [f"{label} {new} has other content now ({key} differs)"]
+    return [f"{label} is {shorten(old, 200)} there, {shorten(new, 200)} here"]
 
 
 def check_name(name: str, key: str) -> None:

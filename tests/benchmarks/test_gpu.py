@@ -38,7 +38,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_every_section_is_there(result: dict[str, Any]) -> None:
-    assert list(result) == ["older", "matmul", "kernel", "8b", "32b", "70b", "zero3"]
+    assert list(result) == ["older", "matmul", "kernel", "8b", "compiled", "32b", "70b", "zero3"]
     for section in list(result)[1:]:
         assert "skipped" not in result[section]
         assert result[section]["versions"]["torch"]
@@ -49,6 +49,17 @@ def test_the_kernel_section_checks_against_float64(result: dict[str, Any]) -> No
     for rows in ("tiny, all", "tiny, 95%"):
         assert kernel[rows]["torch"]["counts_exact"]
         assert 0 < kernel[rows]["torch"]["largest_error"] < kernel["error_allowed"]
+
+
+def test_the_compiled_section_compares_with_the_eager_decoder(result: dict[str, Any]) -> None:
+    figures = result["compiled"]
+    assert figures["errors"] == {}
+    assert figures["inductor"]["uncompiled_calls"] == 0
+    assert figures["inductor"]["largest_difference_of_a_layer"] < 0.05
+    ratio = figures["bare"]["seconds"] / figures["locate_compiled"]["seconds"]
+    assert figures["locate_compiled_over_eager_bare"] == pytest.approx(ratio, rel=0.01)
+    assert figures["locate_compiled"]["profile"]["milliseconds"]["counting"] > 0
+    assert figures["bare"]["profile"]["milliseconds"]["counting"] == 0
 
 
 @pytest.mark.parametrize("section", ["8b", "32b", "70b"])

@@ -440,6 +440,7 @@ class TestRefuseOther:
             ),
             ({"model_fingerprint": "f1"}, ["model tiny has other content now"]),
             ({"dtype": "bfloat16"}, ["model.dtype is float32 there, bfloat16 here"]),
+            ({"compile": "layers"}, ["model.compile is none there, layers here"]),
             (
                 {"corpus": "mine", "corpus_digest": "c1", "plan_digest": "p1"},
                 ["corpus is builtin:tiny there, mine here"],

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vxdist.errors import UserError
 from vxdist.hooks.attach import Handle, Rows, watch
+from vxdist.hooks.attach_compiled import Counted, watch_compiled
 from vxdist.hooks.kernel import Measured, accumulate, accumulate_experts, accumulate_measured
 from vxdist.hooks.measures import find_measure
 from vxdist.model.blocks import Block, HookPoints
@@ -38,7 +39,8 @@ class Counts:
 class Counter:
     """Statistics, over counted tokens, of every neuron's activation.
 
-    It only watches: its hooks return nothing, so the model's outputs keep every bit.
+    It only watches: its hooks return nothing, so the model's outputs keep every bit. With
+    `compiled` they are hooks that torch can compile, of a dense model.
     """
 
     def __init__(
@@ -46,6 +48,8 @@ class Counter:
         hook_points: HookPoints,
         device: torch.device,
         statistics: Sequence[Statistic] = DEFAULT_ROWS,
+        *,
+        compiled: bool = False,
     ) -> None:
         shape = (hook_points.num_layers, hook_points.num_neurons)
         self._hook_points = hook_points
@@ -58,14 +62,19 @@ class Counter:
         self._measures = {name: find_measure(name) for name in self._rows if name not in DEFAULT}
         experts = (hook_points.num_layers, hook_points.num_experts)
         self._routed_LE = torch.empty(experts, dtype=torch.int64, device=device)
-        self._counted_T: torch.Tensor | None = None
+        self.counted = Counted()
         self.clear()
-        self._handles: list[Handle] = []
+        self._compiled = compiled
+        self._handles: Sequence[Handle] = ()
         self.attach()
 
     def attach(self) -> None:
         """Put the hooks on, as they are at first."""
-        self._handles = watch(self._hook_points, self._see)
+        self._handles = (
+            watch_compiled(self._hook_points, self.counted, self._totals)
+            if self._compiled
+            else watch(self._hook_points, self._see)
+        )
 
     def remove(self) -> None:
         """Take the hooks off."""
@@ -74,23 +83,26 @@ class Counter:
 
     def count(self, counted_BT: torch.Tensor | None) -> None:
         """Set which tokens of the next forward passes count (bool); None counts nothing."""
-        self._counted_T = None if counted_BT is None else counted_BT.reshape(-1)
+        # A copy: see `CompiledDecoder`.
+        self.counted.tokens_T = None if counted_BT is None else counted_BT.reshape(-1).clone()
 
     def _see(self, block: Block, activation: torch.Tensor, rows: Rows | None) -> None:
-        if self._counted_T is None:
+        counted_T = self.counted.tokens_T
+        if counted_T is None:
             return
         activation_SN = activation.detach().reshape(-1, activation.shape[-1])
         if rows is None:
             of = block.neurons_of(0)
             active_N, sum_N, square_N = (self._totals[name][block.layer, of] for name in DEFAULT)
-            accumulate(activation_SN, self._counted_T, active_N, sum_N, square_N)
-            self._measure(block, 0, activation_SN, self._counted_T)
+            accumulate(activation_SN, counted_T, active_N, sum_N, square_N)
+            self._measure(block, 0, activation_SN, counted_T)
         else:
-            self._see_experts(block, activation_SN, rows)
+            self._see_experts(block, activation_SN, rows, counted_T)
 
-    def _see_experts(self, block: Block, activation_SU: torch.Tensor, rows: Rows) -> None:
-        assert self._counted_T is not None
-        counted_S = self._counted_T[rows.token_S]
+    def _see_experts(
+        self, block: Block, activation_SU: torch.Tensor, rows: Rows, counted_T: torch.Tensor
+    ) -> None:
+        counted_S = counted_T[rows.token_S]
         if rows.given_S is not None:
             counted_S = counted_S & rows.given_S
         experts = slice(block.first_expert, block.first_expert + block.num_experts)

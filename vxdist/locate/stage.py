@@ -7,7 +7,9 @@ from typing import Any
 from vxdist.config import Config
 from vxdist.corpus import Corpus, load_corpus
 from vxdist.corpus.editions import refuse_other_edition
+from vxdist.hooks.compiled import check_compiler
 from vxdist.hooks.measures import choose
+from vxdist.locate.checks import check_compile
 from vxdist.locate.disk_space import check_disk_space
 from vxdist.locate.token_cache import read_stories
 from vxdist.locate.work import LocateWork
@@ -41,9 +43,12 @@ def run(config: Config, output: Output) -> None:
     launch = find_launch(config.trainer)
     kind = resolve_strategy(config.trainer, launch)
     statistics = choose(config.locate.statistics)
+    if config.model.compile != "none":
+        check_compiler(config.trainer.accelerator)
     corpus = load_corpus(config.corpus)
     source = find_model(config.model)
     shape = describe_model(source)
+    check_compile(config, shape.architecture, shape.num_experts)
     read_ahead(source)
     plan = plan_run(config, corpus, source, shape)
     identity = describe_run(config, corpus, source, shape, plan, say=output.say)
@@ -52,7 +57,8 @@ def run(config: Config, output: Output) -> None:
     if launch.rank == 0:
         _prepare_store(config, corpus, shape, plan, identity, output)
     if _missing(config.store) > 0:
-        work = LocateWork(plan, config.store, statistics)
+        compiled = config.model.compile == "layers"
+        work = LocateWork(plan, config.store, statistics, compiled=compiled)
         run_loop(
             work,
             source,
@@ -109,6 +115,7 @@ def describe_run(
         "activation_function": shape.activation,
         **_describe_experts(shape),
         "dtype": config.model.dtype,
+        **({} if config.model.compile == "none" else {"compile": config.model.compile}),
         "corpus": corpus.path,
         "corpus_digest": corpus.activation_digest(),
         "plan_version": PLAN_VERSION,

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from vxdist.hooks.compiled import CompiledDecoder, Example
 from vxdist.hooks.counter import DEFAULT_ROWS, Counter
 from vxdist.model.blocks import HookPoints
 from vxdist.plan import Plan
-from vxdist.runtime.work import Batch
+from vxdist.runtime.work import Batch, make_batch
 from vxstore.statistics import Statistic
 from vxstore.write import PartCounts, Recorder
 
@@ -18,14 +19,20 @@ from vxstore.write import PartCounts, Recorder
 class LocateWork:
     """Counts the parts of `plan` that are not sealed yet, into the store at `path`.
 
-    `statistics` are at least those that the store records.
+    `statistics` are at least those that the store records. With `compiled`, the decoder's layers
+    are compiled.
     """
 
     title = "locate"
     task_name = "part"
 
     def __init__(
-        self, plan: Plan, path: str, statistics: Sequence[Statistic] = DEFAULT_ROWS
+        self,
+        plan: Plan,
+        path: str,
+        statistics: Sequence[Statistic] = DEFAULT_ROWS,
+        *,
+        compiled: bool = False,
     ) -> None:
         self._plan = plan
         self._path = path
@@ -33,6 +40,8 @@ class LocateWork:
         self._recorder: Recorder | None = None
         self._counter: Counter | None = None
         self._counted = 0
+        self._compiled = compiled
+        self._decoder: CompiledDecoder | None = None
 
     def pending(self) -> Mapping[int, int]:
         """Unsealed parts, with the tokens they run."""
@@ -51,24 +60,60 @@ class LocateWork:
 
     def attach(self, hook_points: HookPoints, device: torch.device) -> None:
         """Watch every neuron."""
-        self._counter = Counter(hook_points, device, self._statistics)
+        self._counter = Counter(hook_points, device, self._statistics, compiled=self._compiled)
 
     def settle(self, model: PreTrainedModel) -> bool:
         """The plan decides the batches, whatever the model is."""
         return False
 
     def begin(self, model: PreTrainedModel) -> None:
-        """Nothing is to be tried before the first batch."""
+        """Compile the layers, if they are to be, for batches that the plan decides.
+
+        Not for the first batch that is left: a resume would begin with another one.
+        """
+        if not self._compiled:
+            return
+        assert self._counter is not None
+        device = next(model.parameters()).device
+        self._decoder = CompiledDecoder(model.get_decoder(), self._counter)
+        self._decoder.prepare([self._example(batch, device) for batch in self._kinds()])
+
+    def _kinds(self) -> Sequence[tuple[int, ...]]:
+        """The largest batch of each kind that torch compiles for itself: of one row, or padded."""
+        largest: dict[tuple[bool, bool], tuple[int, tuple[int, ...]]] = {}
+        for part in self._plan.parts:
+            for batch in part.batches:
+                lengths = [len(self._plan.stories[position].token_ids_T) for position in batch]
+                kind, size = (len(batch) == 1, min(lengths) < max(lengths)), sum(lengths)
+                if size > largest.get(kind, (0,))[0]:
+                    largest[kind] = size, batch
+        return [batch for _, (_, batch) in sorted(largest.items())]
+
+    def _example(self, positions: tuple[int, ...], device: torch.device) -> Example:
+        batch = make_batch(0, positions, [self.text(p) for p in positions]).to(device)
+        assert batch.counted_BT is not None
+        return Example(
+            token_ids_BT=batch.token_ids_BT,
+            attention_mask_BT=batch.attention_mask_BT,
+            counted_BT=batch.counted_BT,
+        )
 
     def step(self, model: PreTrainedModel, batch: Batch) -> None:
         """Run the decoder alone, without its language-model head, and count."""
         assert self._counter is not None
         assert batch.counted_BT is not None
-        self._counter.count(None if batch.filler else batch.counted_BT)
-        # A cache would change what later tokens see of earlier ones.
-        model.get_decoder()(
-            input_ids=batch.token_ids_BT, attention_mask=batch.attention_mask_BT, use_cache=False
-        )
+        # A filler counts no token, and not nothing, for which other code would be compiled.
+        counted_BT = torch.zeros_like(batch.counted_BT) if batch.filler else batch.counted_BT
+        self._counter.count(counted_BT)
+        if self._decoder is not None:
+            self._decoder(batch.token_ids_BT, batch.attention_mask_BT)
+        else:
+            # A cache would change what later tokens see of earlier ones.
+            model.get_decoder()(
+                input_ids=batch.token_ids_BT,
+                attention_mask=batch.attention_mask_BT,
+                use_cache=False,
+            )
         if not batch.filler:
             self._counted += batch.counted
 

@@ -65,6 +65,7 @@ def gather_facts(config: Config, kind: str, source: ModelSource, stage: Mapping[
     return {
         "model_fingerprint": source.fingerprint,
         "model.dtype": config.model.dtype,
+        "model.compile": config.model.compile,
         **_flatten(stage),
         "trainer.strategy": kind,
         **{name: str(found) for name, found in settings.items()},

@@ -34,11 +34,18 @@ class Batch:
 
     def to(self, device: torch.device, **_: Any) -> "Batch":
         """Move the tensors to `device`; Lightning calls this."""
-        self.token_ids_BT = self.token_ids_BT.to(device)
-        self.attention_mask_BT = self.attention_mask_BT.to(device)
+        self.token_ids_BT = _move(self.token_ids_BT, device)
+        self.attention_mask_BT = _move(self.attention_mask_BT, device)
         if self.counted_BT is not None:
-            self.counted_BT = self.counted_BT.to(device)
+            self.counted_BT = _move(self.counted_BT, device)
         return self
+
+
+def _move(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A copy on `device`; from pinned memory, or it would wait until a GPU has nothing to do."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 class Work(Protocol):

@@ -21,17 +21,19 @@ ABOUT = (
 def describe(store: Store) -> dict[str, Any]:
     """What the store contains, and how complete it is, as JSON values; also while unfinished.
 
-    Keys: store, those of `ABOUT`, denominator (what token_count counts), complete, parts (sealed,
-    total), layers, neurons (per layer), values, languages, counts (one entry per value and
-    language), scores (by name: their attributes, with ranked_by and ascending filled in),
-    evaluations and attributions (by name: their attributes and sizes); with experts, experts (per
-    layer) and experts_per_token (None if not known); where layers differ, blocks (of each layer).
+    Keys: store, those of `ABOUT`, compile (if the model was compiled), denominator (what
+    token_count counts), complete, parts (sealed, total), layers, neurons (per layer), values,
+    languages, counts (one entry per value and language), scores (by name: their attributes, with
+    ranked_by and ascending filled in), evaluations and attributions (by name: their attributes and
+    sizes); with experts, experts (per layer) and experts_per_token (None if not known); where
+    layers differ, blocks (of each layer).
     """
     num_layers, num_neurons, *_ = get_array(store, "active_count").shape
     sealed, total = parts(store)
     return {
         "store": store.path,
         **{key: store.attrs.get(key) for key in ABOUT},
+        **{key: store.attrs[key] for key in ("compile",) if key in store.attrs},
         "denominator": store.attrs.get("denominator", "tokens"),
         "complete": store.complete,
         "parts": {"sealed": sealed, "total": total},

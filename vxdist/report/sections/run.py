@@ -45,7 +45,7 @@ def _recorded(content: Content) -> tuple[tuple[str, str], ...]:
             f"{plural(recording.num_layers, 'layer')} × {_of_layer(content)} = "
             f"{recording.total_neurons:,}",
         ),
-        ("dtype", str(attrs.get("dtype", UNKNOWN))),
+        ("dtype", str(attrs.get("dtype", UNKNOWN)) + _compiled(attrs)),
         ("Corpus", str(attrs.get("corpus", UNKNOWN))),
         ("Values", f"{len(content.names)} ({names})"),
         ("Languages", ", ".join(content.languages)),
@@ -114,3 +114,8 @@ def _versions(content: Content) -> tuple[tuple[str, str], ...]:
 
 def _mapping(found: object) -> Mapping[str, object]:
     return found if isinstance(found, Mapping) else {}
+
+
+def _compiled(attrs: Mapping[str, object]) -> str:
+    """What of the model was compiled; nothing if the store does not say."""
+    return f", compiled: {attrs['compile']}" if "compile" in attrs else ""
