@@ -5,6 +5,7 @@ Every step keeps its own time and, if it fails, its error: the others go on.
 
 import functools
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -215,6 +216,7 @@ def _take_turns(
                 continue
             with steps.step(name):
                 found = _one(ways, name)
+                print(f"    {ways.tokens / found:,.0f} tokens/s of", file=sys.stderr, flush=True)
                 if turn:  # the first warms up
                     took[name].append(found)
     operations = 2 * multiplied(ways.model.get_decoder()) * ways.ran["bare"]

@@ -17,7 +17,6 @@ class Steps:
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Time a step; an error is kept and not raised."""
-        print(f"  {name} ...", file=sys.stderr, flush=True)
         began = time.perf_counter()
         try:
             yield
@@ -29,5 +28,6 @@ class Steps:
                 causes.append(f"{type(cause).__name__}: {cause}"[:1500])
                 cause = cause.__cause__
             self.errors[name] = " | from ".join(causes)
+        print(f"  {name}: {time.perf_counter() - began:.3f} s", file=sys.stderr, flush=True)
         took = self.seconds.get(name, 0.0) + time.perf_counter() - began
         self.seconds[name] = round(took, 2)

@@ -36,7 +36,10 @@ def read(path: Path) -> xr.Dataset:
 @pytest.mark.long
 @pytest.mark.parametrize("options", BACKENDS, indirect=True)
 def test_it_counts_as_without_and_resumes_to_the_bit(
-    options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    options: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    recwarn: pytest.WarningsRecorder,
 ) -> None:
     stores = {name: tmp_path / f"{name}.zarr" for name in ("none", "whole", "resumed")}
     assert main(["locate", *options, "--store", str(stores["none"])]) == 0
@@ -47,6 +50,7 @@ def test_it_counts_as_without_and_resumes_to_the_bit(
     assert 0 < read(stores["resumed"]).sealed.sum() < 12
     assert main(["locate", *options, *LAYERS, "--store", str(stores["resumed"])]) == 0
 
+    assert not [w for w in recwarn if "fit no compiled code" in str(w.message)]
     none, whole, resumed = (read(path) for path in stores.values())
     xr.testing.assert_identical(whole.drop_attrs(), resumed.drop_attrs())
     assert np.abs(none.active_count - whole.active_count).sum() <= 3  # signs of what is almost zero
