@@ -44,8 +44,8 @@ class Batch:
 def _move(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """A copy on `device`; from pinned memory, or it would wait until a GPU has nothing to do."""
     if device.type == "cuda" and tensor.device.type == "cpu":
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 class Work(Protocol):
