@@ -43,7 +43,7 @@ def test_what_was_proven_still_is(name: str) -> None:
     ("name", "last", "why"),
     [
         ("bitnet", "accepted", "not a sum over its neurons"),
-        ("inkling2_text", "built", "more comes out of it"),
+        ("inkling2_text", "built", "is none of the forms"),
         ("mamba", "built", "is not supported"),
     ],
 )

@@ -38,7 +38,18 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_every_section_is_there(result: dict[str, Any]) -> None:
-    assert list(result) == ["older", "matmul", "kernel", "8b", "compiled", "32b", "70b", "zero3"]
+    experts = ["qwen3_30b_a3b", "gpt_oss_20b"]
+    assert list(result) == [
+        "older",
+        "matmul",
+        "kernel",
+        "8b",
+        "compiled",
+        "32b",
+        "70b",
+        "zero3",
+        *experts,
+    ]
     for section in list(result)[1:]:
         assert "skipped" not in result[section]
         assert result[section]["versions"]["torch"]
@@ -86,3 +97,13 @@ def test_the_refusal_without_a_gpu_says_what_runs_there() -> None:
     done = run(CUDA_VISIBLE_DEVICES="")
     assert done.returncode == 2
     assert "--device cpu --tiny" in done.stderr
+
+
+@pytest.mark.parametrize("section", ["qwen3_30b_a3b", "gpt_oss_20b"])
+def test_experts_are_counted_right_and_compared(result: dict[str, Any], section: str) -> None:
+    figures = result[section]
+    assert "error" not in json.dumps({**figures, "kernel": {**figures["kernel"], "triton": 0}})
+    assert figures["kernel"]["counts_exact"]
+    assert figures["watching"]["same_bits_watched"]
+    assert figures["watching"]["routed_right"]
+    assert figures["locate_over_bare"] > 0

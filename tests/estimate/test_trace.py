@@ -28,10 +28,10 @@ def run(model: Any) -> int:
     return live.peak
 
 
-def estimate(model: Any, dtype: torch.dtype, fraction: float | None) -> int:
+def estimate(model: Any, dtype: torch.dtype) -> int:
     with torch.device("meta"):
         empty = AutoModelForCausalLM.from_config(model.config)
-    return measure_activations(empty, dtype, rows=ROWS, width=WIDTH, expert_fraction=fraction)
+    return measure_activations(empty, dtype, rows=ROWS, width=WIDTH)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -40,16 +40,16 @@ def test_every_family_takes_what_was_estimated(
 ) -> None:
     model = make_model(family).to(dtype)
     # On CPU, attention with heads as small as these is not always fused.
-    assert estimate(model, dtype, None) == pytest.approx(run(model), rel=0.1)
+    assert estimate(model, dtype) == pytest.approx(run(model), rel=0.1)
 
 
 def test_memory_does_not_grow_with_the_layers(
     make_model: Callable[[str], Any],
 ) -> None:
     model = make_model("llama")
-    once = estimate(model, torch.float32, None)
+    once = estimate(model, torch.float32)
     model.config.num_hidden_layers *= 4
-    assert estimate(model, torch.float32, None) == pytest.approx(once, rel=0.02)
+    assert estimate(model, torch.float32) == pytest.approx(once, rel=0.02)
 
 
 def test_memory_let_go_is_taken_off() -> None:

@@ -39,8 +39,6 @@ class Assumptions:
     """Tokens that a chat template adds to a question, if there is no tokenizer."""
     length_spread: float = 0.2
     """Relative spread of the lengths of texts that do not exist yet, around their mean."""
-    expert_skew: float = 2.0
-    """Largest number of tokens that an expert receives, relative to an even distribution."""
     compression: float = 0.78
     """Size of counts, sums and scores on disk relative to memory, measured on the store of a 70B
     model (benchmarks/results)."""

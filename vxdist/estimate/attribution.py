@@ -69,12 +69,10 @@ def estimate_attribution(
     size: Size,
     machine: Machine,
     memory: Memory,
-    expert_fraction: float | None,
 ) -> Attribution | None:
     """None without dilemmas, or if the outcome has no log-odds, or evaluate does not ask it.
 
-    `memory` is that of a strategy with whole weights; `expert_fraction` that of
-    `measure_activations`.
+    `memory` is that of a strategy with whole weights.
     """
     name = config.attributed_outcome
     able = hasattr(find_class(OUTCOMES, name, "attribute.outcome"), "log_odds")
@@ -84,7 +82,7 @@ def estimate_attribution(
     outcome = make_differentiable(config)
     load = cut_dilemmas(config, outcome, _dilemmas(config, corpus, questions, outcome))
     kept, again = (
-        _needed(config, model, shape, machine, memory, load, size, expert_fraction, checkpointing=c)
+        _needed(config, model, shape, machine, memory, load, size, checkpointing=c)
         for c in (False, True)
     )
     operations = [PASSES * count_operations(size, shape, task) for task in load.tasks]
@@ -126,7 +124,6 @@ def _needed(
     memory: Memory,
     load: Load,
     size: Size,
-    expert_fraction: float | None,
     *,
     checkpointing: bool,
 ) -> float:
@@ -135,7 +132,6 @@ def _needed(
         getattr(torch, config.model.dtype),
         rows=load.rows,
         width=load.width,
-        expert_fraction=expert_fraction,
         checkpointing=checkpointing,
     )
     neurons = shape.num_layers * shape.num_neurons

@@ -89,10 +89,9 @@ def make_estimate(
     model = build_without_weights(source)
     size = measure_model(model, shape)
     dtype = getattr(torch, config.model.dtype)
-    busy = min(1.0, assume.expert_skew * size.experts_fraction) if shape.num_experts else None
     activations = Activations(
-        locate=_bytes_per_token(model, dtype, locate, busy),
-        evaluate=_bytes_per_token(model, dtype, evaluate, busy),
+        locate=_bytes_per_token(model, dtype, locate),
+        evaluate=_bytes_per_token(model, dtype, evaluate),
     )
     planner = Planner(
         config=config,
@@ -105,9 +104,7 @@ def make_estimate(
     strategy, compared = _choose_strategies(config, machine)
     memory = tuple(planner.under(name, locate, evaluate) for name in compared)
     whole = next(of for of in memory if of.strategy != "zero3")  # with all weights on each device
-    attribution = estimate_attribution(
-        config, corpus, lengths, model, shape, size, machine, whole, busy
-    )
+    attribution = estimate_attribution(config, corpus, lengths, model, shape, size, machine, whole)
     loads = (locate, evaluate, *(outcomes if len(outcomes) > 1 else ()))
     costs = {
         load.title: find_cost(config, shape, size, machine, strategy, load)
@@ -134,15 +131,11 @@ def make_estimate(
     )
 
 
-def _bytes_per_token(
-    model: PreTrainedModel, dtype: torch.dtype, load: Load | None, expert_fraction: float | None
-) -> float:
+def _bytes_per_token(model: PreTrainedModel, dtype: torch.dtype, load: Load | None) -> float:
     """Memory of activations per token of a stage's largest batch; 0 without a stage."""
     if load is None:
         return 0.0
-    found = measure_activations(
-        model, dtype, rows=load.rows, width=load.width, expert_fraction=expert_fraction
-    )
+    found = measure_activations(model, dtype, rows=load.rows, width=load.width)
     return found / (load.rows * load.width)
 
 

@@ -6,7 +6,6 @@ that will run. B: text, T: token.
 """
 
 import contextlib
-import math
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -21,9 +20,10 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-from vxdist.hooks.attach import watch
 from vxdist.hooks.attribution import find_layers
 from vxdist.model.hook_points import find_hook_points
+from vxdist.model.runners import InTurn
+from vxdist.model.running import Running
 
 
 def measure_activations(
@@ -32,19 +32,17 @@ def measure_activations(
     *,
     rows: int,
     width: int,
-    expert_fraction: float | None,
 ) -> int:
     """Peak bytes of activations in a forward pass of `rows` texts of `width` tokens.
 
-    `model` is on the meta device. `expert_fraction` is the fraction of the tokens that the busiest
-    expert receives; None if the model is dense. Texts are assumed to differ in length, so that
-    attention needs a mask.
+    `model` is on the meta device. Texts are assumed to differ in length, so that attention needs a
+    mask.
     """
-    decoder = _prepare(model, dtype, expert_fraction)
+    decoder = _prepare(model, dtype)
     token_ids_BT = torch.ones(rows, width, dtype=torch.int64, device="meta")
     mask_BT = torch.ones_like(token_ids_BT)
     live = LiveBytes()
-    answers = _Answers(expert_fraction or 1.0)
+    answers = _Answers()
     with torch.inference_mode(), answers, live, _distributions_unchecked():
         decoder(input_ids=token_ids_BT, attention_mask=mask_BT, use_cache=False)
     return live.peak
@@ -56,14 +54,13 @@ def measure_backward(
     *,
     rows: int,
     width: int,
-    expert_fraction: float | None,
     checkpointing: bool,
 ) -> int:
     """Peak bytes of activations in a forward and a backward pass, as `attribute` runs them.
 
     Arguments are those of `measure_activations`; with `checkpointing` layers are computed again.
     """
-    decoder = _prepare(model, dtype, expert_fraction)
+    decoder = _prepare(model, dtype)
     hook_points = find_hook_points(decoder)
     handles = [of.activation.register_forward_hook(_keep) for of in hook_points.blocks]
     embeddings = model.get_input_embeddings()
@@ -76,11 +73,11 @@ def measure_backward(
             use_reentrant=False,
             preserve_rng_state=False,
             # Within the backward pass, a torch function itself, the mode is off.
-            context_fn=lambda: (contextlib.nullcontext(), _Answers(expert_fraction or 1.0)),
+            context_fn=lambda: (contextlib.nullcontext(), _Answers()),
         )
     token_ids_BT = torch.ones(rows, width, dtype=torch.int64, device="meta")
     mask_BT = torch.ones_like(token_ids_BT)
-    live, answers = LiveBytes(), _Answers(expert_fraction or 1.0)
+    live, answers = LiveBytes(), _Answers()
     try:
         with torch.enable_grad(), answers, live, _distributions_unchecked():
             found = decoder(input_ids=token_ids_BT, attention_mask=mask_BT, use_cache=False)
@@ -93,12 +90,13 @@ def measure_backward(
     return live.peak
 
 
-def _prepare(
-    model: PreTrainedModel, dtype: torch.dtype, expert_fraction: float | None
-) -> nn.Module:
+def _prepare(model: PreTrainedModel, dtype: torch.dtype) -> nn.Module:
     nn.Module.to(model, dtype)
     decoder: nn.Module = model.eval().requires_grad_(False).get_decoder()
-    watch(find_hook_points(decoder), lambda *_: None)  # experts run otherwise while watched
+    for block in find_hook_points(decoder).blocks:
+        # As while it is watched. Experts in turn ask which of them are in use.
+        if block.runner is not None and not isinstance(block.runner, InTurn):
+            Running(block.runner)
     return decoder
 
 
@@ -166,18 +164,17 @@ class _Answers(TorchFunctionMode):
     """Answers what the code asks about values, which tensors on the meta device do not have.
 
     Conditions are false: if not all of a mask is true, there is padding. A search for nonzero
-    elements finds two of the experts in use, or a busy expert's fraction of the tokens.
+    elements finds two of the experts in use, each given all tokens.
     """
 
-    def __init__(self, expert_fraction: float) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._fraction = expert_fraction
         self._answers: dict[Any, Callable[..., Any]] = {
             torch.Tensor.__bool__: lambda _: False,
             torch.Tensor.item: lambda _: 0,
             torch.Tensor.nonzero: self._find,
             nn.functional.scaled_dot_product_attention: _attend,
-            torch._grouped_mm: _multiply_grouped,
+            getattr(torch, "_grouped_mm", None): _multiply_grouped,
         }
 
     def __torch_function__(
@@ -195,7 +192,7 @@ class _Answers(TorchFunctionMode):
     def _find(self, tensor: torch.Tensor) -> torch.Tensor:
         """Indices (found, dimension) of nonzero elements: experts, or (choice, token) of one."""
         is_choice = tensor.dim() == 2
-        found = math.ceil(self._fraction * tensor.shape[1]) if is_choice else min(2, tensor.numel())
+        found = tensor.shape[1] if is_choice else min(2, tensor.numel())
         return torch.empty(found, tensor.dim(), dtype=torch.int64, device=tensor.device)
 
 
