@@ -28,6 +28,10 @@ PLACES = {
     "unit": "unit of its expert, or of its dense block, that the neuron is; -1: does not exist",
 }
 """Coordinates along layer and neuron."""
+PLACE_ARRAYS: Mapping[str, ArraySpec] = {
+    name: ArraySpec(dims=("layer", "neuron"), dtype="int32", units="1", long_name=long_name)
+    for name, long_name in PLACES.items()
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,8 +227,7 @@ def describe_blocks(layers: Sequence[Sequence[Block]]) -> dict[str, Any]:
 def write_places(group: zarr.Group, blocks: Blocks) -> tuple[str, ...]:
     """Write the coordinates of all neurons; returns their names."""
     for name, place_LN in blocks.places().items():
-        spec = ArraySpec(dims=("layer", "neuron"), dtype="int32", units="1", long_name=PLACES[name])
-        arrays.write_array(group, name, spec, place_LN)
+        arrays.write_array(group, name, PLACE_ARRAYS[name], place_LN)
     return tuple(PLACES)
 
 

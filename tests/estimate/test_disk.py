@@ -49,7 +49,9 @@ def test_a_store_of_llama_70b_with_768_parts() -> None:
     assert size == pytest.approx(written["store"]["bytes"], rel=0.01)
 
 
-@pytest.mark.parametrize(("family", "controls"), [("llama", 2), ("mixtral", 2), ("llama", 0)])
+@pytest.mark.parametrize(
+    ("family", "controls"), [("llama", 2), ("mixtral", 2), ("llama", 0), ("deepseek_v3", 2)]
+)
 def test_every_object_of_a_real_run(
     family: str,
     controls: int,
@@ -78,7 +80,7 @@ def test_every_object_of_a_tested_score(tmp_path: Path) -> None:
     records = {g: overdispersed(rng, neurons=100, values=9, clusters=6) for g in ("en", "zh")}
     path = write_record(str(tmp_path / "run.zarr"), records, layers=4)
     write_score(path, "contrast", Contrast(ContrastSettings()), kind="contrast")
-    shape: Any = SimpleNamespace(num_layers=4, num_neurons=25, num_experts=0)
+    shape: Any = SimpleNamespace(num_layers=4, num_neurons=25, num_experts=0, blocks=None)
     none = dict.fromkeys(("conditions", "masks", "controls", "dilemmas"), 0)
     groups = measure_store(
         shape, values=9, languages=2, parts=108, **none, selector=Contrast, outcome=Choice,

@@ -47,11 +47,13 @@ def test_every_family_is_counted_as_a_real_model_is(
     assert size.largest_in_layer <= size.layer < size.decoder
 
 
+@pytest.mark.parametrize(("family", "layers"), [("mixtral", 3), ("deepseek_v3", 2)])
 def test_only_the_experts_of_a_token_are_active(
-    make_model: Callable[[str], Any], tmp_path: Path
+    make_model: Callable[[str], Any], family: str, layers: int, tmp_path: Path
 ) -> None:
-    model = make_model("mixtral")  # 3 layers of 4 experts of 12 units, of which 2 per token
-    model.config.save_pretrained(tmp_path)
+    """Of 4 experts of 12 units 2 per token; the first layer of DeepSeek-V3 is dense."""
+    make_model(family).config.save_pretrained(tmp_path)
     size = measure(tmp_path)
     expert = 3 * 12 * 32  # gate, up and down
-    assert size.decoder - size.active == 3 * 2 * expert
+    assert size.decoder - size.active == layers * 2 * expert
+    assert size.experts_fraction == 0.5

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from vxdist.model.load import ModelShape
 from vxdist.reduce.languages import LANGUAGES
 from vxdist.reduce.selectors import Selector
 from vxdist.reduce.testing import TESTS
+from vxstore.blocks import PLACE_ARRAYS, describe_blocks
 from vxstore.effect_arrays import EFFECT
 from vxstore.experts import LABELS, describe_experts
 from vxstore.outcome import NEUTRAL
@@ -81,9 +82,14 @@ def measure_store(
         **dict.fromkeys(OF_CONDITION, conditions),
         **dict.fromkeys(OF_DILEMMA, dilemmas),
     }
-    experts = describe_experts(shape.num_experts, shape.num_neurons, {})
-    attrs = {**experts, "statistics": list(statistics)}
-    neuron_labels = ("layer", "neuron", *(LABELS if experts else ()))
+    if shape.blocks is None:
+        described = describe_experts(shape.num_experts, shape.num_neurons, {})
+        neuron_labels = ("layer", "neuron", *(LABELS if described else ()))
+    else:
+        described = describe_blocks(shape.blocks.layers)
+        neuron_labels = ("layer", "neuron")
+    places = {} if shape.blocks is None else PLACE_ARRAYS
+    attrs = {**described, "statistics": list(statistics)}
     arrays = {**selector.arrays, **SCORES, **(TESTS if tested else {})}
     groups = _recorded_groups(attrs, neuron_labels, ("stance", *of_part), arrays, sizes)
     if tested and languages > 1:
@@ -91,7 +97,12 @@ def measure_store(
         groups.append(_Group("scores/NAME/languages", LANGUAGES, labels, _layers, sizes))
     if conditions:
         groups += _evaluation_groups(neuron_labels, outcome, sizes)
-    return tuple(group.measure(assume) for group in groups)
+    # An evaluation's effects have no neurons.
+    with_places = (
+        replace(group, arrays={**group.arrays, **places}) if "neuron" in group.labels else group
+        for group in groups
+    )
+    return tuple(group.measure(assume) for group in with_places)
 
 
 def _recorded_groups(
@@ -147,7 +158,7 @@ def _layers(spec: ArraySpec, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _part(spec: ArraySpec, shape: tuple[int, ...]) -> tuple[int, ...]:
-    return record_chunks(spec, shape)[0]
+    return record_chunks(spec, shape)[0] if "part" in spec.dims else _layers(spec, shape)
 
 
 def _condition(spec: ArraySpec, shape: tuple[int, ...]) -> tuple[int, ...]:

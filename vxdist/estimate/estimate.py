@@ -10,7 +10,6 @@ from vxdist.asking.outcomes import questions_per_dilemma
 from vxdist.components import find_class
 from vxdist.config import Config
 from vxdist.corpus import Corpus, load_corpus
-from vxdist.errors import UserError
 from vxdist.estimate.assumptions import Assumptions
 from vxdist.estimate.attribution import Attribution, estimate_attribution
 from vxdist.estimate.cost import Cost, find_cost
@@ -78,11 +77,6 @@ def make_estimate(
     """
     corpus, source = load_corpus(config.corpus), find_config(config.model)
     shape = describe_model(source)
-    if shape.blocks is not None:
-        raise UserError(
-            f"model.path: {source.name} has several feed-forward blocks in a layer, or layers that "
-            "differ, and `vxdist estimate` cannot say what such a model needs"
-        )
     lengths = measure_texts(config, corpus, source, shape, corpus_size, assume)
     locate, evaluate = cut_stories(config, lengths), cut_questions(config, corpus, lengths)
     outcomes = cut_outcomes(config, corpus, lengths)

@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
+from vxdist.model.hook_points import HookPoints, find_hook_points
 from vxdist.model.load import ModelShape
 
 
@@ -36,7 +37,7 @@ def measure_model(model: PreTrainedModel, shape: ModelShape) -> Size:
     """Count the parameters of a model built without weights; tied ones count once."""
     decoder, config = model.get_decoder(), model.config.get_text_config()
     embedding: Any = model.get_input_embeddings()
-    fraction = shape.experts_per_token / shape.num_experts if shape.num_experts else 1.0
+    idle, routed = _count_experts(find_hook_points(decoder))
     decoder_size = sum(p.numel() for p in decoder.parameters()) - embedding.weight.numel()
     blocks = [b for m in decoder.modules() if isinstance(m, nn.ModuleList) for b in m]
     layer = max(blocks, key=_count)
@@ -44,10 +45,10 @@ def measure_model(model: PreTrainedModel, shape: ModelShape) -> Size:
         hidden=int(config.hidden_size),
         attention_width=_attention_width(config),
         vocabulary=shape.vocabulary,
-        experts_fraction=fraction,
+        experts_fraction=1 - idle / routed if routed else 1.0,
         parameters=_count(model),
         decoder=decoder_size,
-        active=decoder_size - round((1 - fraction) * _count_experts(decoder, shape.num_experts)),
+        active=decoder_size - idle,
         largest=max(p.numel() for p in model.parameters()),
         layer=_count(layer),
         largest_in_layer=max(p.numel() for p in layer.parameters()),
@@ -58,10 +59,20 @@ def _count(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def _count_experts(decoder: nn.Module, num_experts: int) -> int:
-    """Parameters of all experts; those of a layer are fused, with the expert as first dimension."""
-    fused = (p for p in decoder.parameters() if p.dim() == 3 and p.shape[0] == num_experts)
-    return sum(p.numel() for p in fused)
+def _count_experts(hook_points: HookPoints) -> tuple[int, int]:
+    """Parameters of experts that a token is not routed to, and of all experts.
+
+    Those of a block are fused, with the expert as first dimension.
+    """
+    idle = total = 0
+    for block in hook_points.blocks:
+        if not block.num_experts:
+            continue
+        fused = (p for p in block.output.parameters() if p.dim() == 3)
+        of_block = sum(p.numel() for p in fused if p.shape[0] == block.num_experts)
+        total += of_block
+        idle += round((1 - block.experts_per_token / block.num_experts) * of_block)
+    return idle, total
 
 
 def _attention_width(config: Any) -> int:

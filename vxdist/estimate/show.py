@@ -120,6 +120,8 @@ def show(estimate: Estimate, advice: Sequence[str], assume: Assumptions) -> None
 def _show_model(console: Console, estimate: Estimate) -> None:
     shape, size, dtype = estimate.shape, estimate.size, estimate.config.model.dtype
     experts = f" in {shape.num_experts} experts" if shape.num_experts else ""
+    if shape.blocks is not None:
+        experts = " at most, in blocks that differ by layer"
     rows = [
         ("architecture", f"{shape.architecture}, {shape.activation}"),
         ("neurons", f"{shape.num_layers} layers x {shape.num_neurons:,}{experts}"),
