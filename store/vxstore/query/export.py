@@ -35,6 +35,8 @@ from vxstore.read import Store
 from vxstore.statistics import recorded_names
 
 WHAT = ("neurons", "counts", "effects", "dilemmas")
+ROWS = 2**20
+"""Of a table of counts, which has at least those of one value and language in a layer."""
 
 
 def export(
@@ -192,13 +194,14 @@ def count_rows(
     values: Sequence[str] | None = None,
     languages: Sequence[str] | None = None,
 ) -> Iterator[pd.DataFrame]:
-    """The counts, a table for each layer, one row for each (language, value, layer, neuron).
+    """The counts, in tables within a layer, a row for each (language, value, layer, neuron).
 
     Further columns: token_count and the statistics that are recorded, as they are stored (a maximum
     over no tokens is minus infinity); in a store with experts, expert and unit after neuron, and
     routed_count, the tokens routed to the neuron's expert (in a dense block all tokens), by which
     the counts and sums are to be divided; where layers differ, block before expert. None is all
-    values and languages; `pooled` is not among them. At most one layer is in memory.
+    values and languages; `pooled` is not among them. At most one layer is in memory, and some
+    `ROWS` of its rows.
     Raises StoreError if the store is not complete, is damaged, or has no such value or language,
     naming the known ones.
     """
@@ -216,30 +219,48 @@ def _count_blocks(
     store: Store, root: Any, values: Sequence[str], languages: Sequence[str]
 ) -> Iterator[pd.DataFrame]:
     """A generator, apart from `count_rows` so that a wrong name is refused at once."""
-    shape = len(languages), len(values), root.sizes["neuron"]
+    neurons = root.sizes["neuron"]
+    cells = len(languages) * len(values)
+    step = max(1, ROWS // neurons)
     per_neuron = [name for name in recorded_names(store.attrs) if name in root]
-    code_GVN = np.indices(shape, dtype=np.int32)
     for layer in range(root.sizes["layer"]):
-        columns: dict[str, Any] = {
-            "language": _labels(code_GVN[0].reshape(-1), languages),
-            "value": _labels(code_GVN[1].reshape(-1), values),
-            "layer": np.full(code_GVN[2].size, layer),
-            "neuron": code_GVN[2].reshape(-1).astype(np.int64),
-        }
-        columns |= experts.columns(store.attrs, shape[2], layer, columns["neuron"])
         with reading(store, "counts"):
             block = root[["token_count", *per_neuron]].isel(layer=layer).load()
         if experts.ROUTED in root:
             given_NVG = experts.tokens_given(root, slice(layer, layer + 1))[0]
             block[experts.ROUTED] = (("neuron", "value", "language"), given_NVG)
-        token_GV1 = block.token_count.transpose("language", "value").values[..., None]
-        columns["token_count"] = np.broadcast_to(token_GV1, shape).reshape(-1)
-        for name in (experts.ROUTED, *per_neuron):
-            if name in block:
-                counts_GVN = block[name].transpose("language", "value", "neuron").values
-                columns[name] = counts_GVN.reshape(-1)
-        table = pd.DataFrame(columns)
-        yield table[table.block >= 0] if "block" in table else table  # others do not exist
+        for first in range(0, cells, step):
+            cell_C = np.arange(first, min(first + step, cells))
+            table = _counts_of(store, block, layer, (values, languages), cell_C)
+            yield table[table.block >= 0] if "block" in table else table  # others do not exist
+
+
+def _counts_of(
+    store: Store,
+    block: Any,
+    layer: int,
+    names: tuple[Sequence[str], Sequence[str]],
+    cell_C: Any,
+) -> pd.DataFrame:
+    """The rows of some pairs of a language and a value, by their numbers, value after value."""
+    values, languages = names
+    neurons = block.sizes["neuron"]
+    at_2C = language_C, value_C = np.divmod(cell_C, len(values))
+    neuron = np.tile(np.arange(neurons), len(cell_C))
+    columns: dict[str, Any] = {
+        "language": _labels(np.repeat(language_C, neurons), languages),
+        "value": _labels(np.repeat(value_C, neurons), values),
+        "layer": np.full(neuron.size, layer),
+        "neuron": neuron,
+        **experts.columns(store.attrs, neurons, layer, neuron),
+    }
+    token_GV = block.token_count.transpose("language", "value").values
+    columns["token_count"] = np.repeat(token_GV[at_2C], neurons)
+    for name in (experts.ROUTED, *recorded_names(store.attrs)):
+        if name in block:
+            count_GVN = block[name].transpose("language", "value", "neuron").values
+            columns[name] = count_GVN[at_2C].reshape(-1)
+    return pd.DataFrame(columns)
 
 
 def _labels(codes: Any, names: Sequence[str]) -> Any:

@@ -124,6 +124,23 @@ class TestCounts:
         query.export(vxstore.open(scored[0]), out, what="counts")
         assert parquet.ParquetFile(out).num_row_groups == 4
 
+    @pytest.mark.parametrize("rows", [1, 13, 18])
+    def test_a_layer_of_many_neurons_is_several_tables(
+        self, scored: tuple[str, Any], rows: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = vxstore.open(scored[0])
+        whole = list(query.count_rows(store))
+        monkeypatch.setattr(importlib.import_module("vxstore.query.export"), "ROWS", rows)
+        some = list(query.count_rows(store))
+        assert [len(table) for table in whole] == [6 * 3 * 2] * 4
+        assert max(len(table) for table in some) == max(6, rows // 6 * 6)
+        columns = list(whole[0])
+        pd.testing.assert_frame_equal(
+            pd.concat(some).reset_index(drop=True).astype({"language": str, "value": str}),
+            pd.concat(whole).reset_index(drop=True).astype({"language": str, "value": str}),
+        )
+        assert list(some[0]) == columns
+
 
 class TestMask:
     @pytest.mark.parametrize("languages", [None, ["en"], [POOLED, "zh"]])
