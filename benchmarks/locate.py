@@ -140,11 +140,15 @@ class Compared(LocateWork):
         """The decoder with its own forward functions; returns nothing, and notes the time."""
         assert self._counter is not None
         self._counter.remove()
+        own = {id(of): vars(of) for of in model.modules() if "forward" in vars(of)}
+        ours = {place: of.pop("forward") for place, of in own.items()}
         began = time.perf_counter()
         model.get_decoder()(
             input_ids=batch.token_ids_BT, attention_mask=batch.attention_mask_BT, use_cache=False
         )
         self.bare_seconds += time.perf_counter() - began
+        for place, of in own.items():
+            of["forward"] = ours[place]
         self._counter.attach()
 
 

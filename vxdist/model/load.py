@@ -25,6 +25,7 @@ from vxdist.model.activation import find_fault, is_fixed
 from vxdist.model.checkpoint import compare, find_gaps, read_tensors, refuse_gaps
 from vxdist.model.hook_points import find_hook_points
 from vxdist.model.language import build, class_of, read_template
+from vxdist.model.packed import unpacking
 from vxdist.model.sizes import check_buffers
 from vxdist.model.source import ModelSource
 from vxstore.blocks import Blocks
@@ -201,11 +202,13 @@ def load_model(source: ModelSource, config: ModelConfig) -> PreTrainedModel:
     """
     with _quiet():
         try:
-            loaded: Any = class_of(_read_config(source)).from_pretrained(
+            config_read = _read_config(source)
+            loaded: Any = class_of(config_read).from_pretrained(
                 source.directory,
                 dtype=getattr(torch, config.dtype),
                 use_safetensors=True,
                 **({"trust_remote_code": True} if source.own_code else {}),
+                **unpacking(config_read),
                 output_loading_info=True,
             )
         except (Stopped, UserError):
@@ -215,9 +218,7 @@ def load_model(source: ModelSource, config: ModelConfig) -> PreTrainedModel:
             raise UserError(told) from error
     model: PreTrainedModel = loaded[0]
     refuse_gaps(source.name, find_gaps(model, loaded[1]))
-    model.eval()
-    model.requires_grad_(False)
-    return model
+    return model.eval().requires_grad_(False)
 
 
 def _read_config(source: ModelSource) -> Any:

@@ -1,10 +1,12 @@
 """Which runner a block has, and putting it in place of the module's own forward function."""
 
 import weakref
+from collections.abc import Iterable
 from typing import Any
 
 from torch import nn
 
+from vxdist.model.blocks import Block
 from vxdist.model.gates import find_gate
 from vxdist.model.inline import find_inline
 from vxdist.model.runners import EveryExpert, GroupedExperts, InTurn, Runner
@@ -68,3 +70,10 @@ class _Bound:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._runner(*args, **kwargs)
+
+
+def run_always(blocks: Iterable[Block]) -> None:
+    """Have blocks run as they do while they are watched, for as long as the model lives."""
+    for block in blocks:
+        if block.runner is not None:
+            Running(block.runner)

@@ -20,7 +20,9 @@ from vxdist import stopping
 from vxdist.config import Config
 from vxdist.errors import UserError
 from vxdist.hooks.selftest import ready_hook_points
+from vxdist.model.hook_points import find_hook_points
 from vxdist.model.load import load_model
+from vxdist.model.running import run_always
 from vxdist.model.source import ModelSource
 from vxdist.output import Output
 from vxdist.plan import assign
@@ -100,6 +102,8 @@ class _Predictor(pl.LightningModule):
             sharding = shard_while_loading(self.trainer.strategy, self._source)
         with sharding:
             self.causal_model = load_model(self._source, self._settings.model)
+        # Also before hooks are there, so that all that is computed is of the same bits.
+        run_always(find_hook_points(self.causal_model.get_decoder()).blocks)
 
     def predict_dataloader(self) -> DataLoader[Batch]:
         """This rank's batches."""
