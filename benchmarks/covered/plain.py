@@ -75,11 +75,35 @@ def recompute(layer: nn.Module, block: Block, read: Read) -> tuple[torch.Tensor,
     activation_TN = torch.zeros_like(hidden_TN)
     for token, read_D in enumerate(read_TD):
         for expert in set(expert_TK[token].tolist()) & set(range(block.num_experts)):
-            hidden_U = experts.gate_up_proj[expert][: block.num_units] @ read_D
+            hidden_U = _gate(experts, expert, block.num_units) @ read_D
             units = slice(expert * block.num_units, (expert + 1) * block.num_units)
             hidden_TN[token, units] = hidden_U
             activation_TN[token, units] = function(hidden_U)
     return hidden_TN, activation_TN
+
+
+def _gate(experts: Any, expert: int, units: int) -> torch.Tensor:
+    """The weights that one expert's neurons read with (U, D)."""
+    if hasattr(experts, "mlp"):  # DBRX keeps all experts below each other
+        found: torch.Tensor = experts.mlp.w1[expert * units : (expert + 1) * units]
+        return found
+    gate_and_up = hasattr(experts, "gate_up_proj")
+    found = (experts.gate_up_proj if gate_and_up else experts.up_proj)[expert]
+    return (found.T if _transposed(experts) else found)[:units]
+
+
+def _transposed(experts: Any) -> bool:
+    """Whether weights of experts are kept the other way round."""
+    return bool(getattr(experts, "is_transposed", False))
+
+
+def _zero_units(experts: Any, expert: int, units: torch.Tensor) -> None:
+    if hasattr(experts, "mlp"):
+        experts.mlp.w2.data[expert * experts.ffn_hidden_size + units] = 0
+    elif _transposed(experts):
+        experts.down_proj.data[expert, units] = 0
+    else:
+        experts.down_proj.data[expert, :, units] = 0
 
 
 def zero_column(points: HookPoints, layer: int, neurons: Sequence[int]) -> None:
@@ -88,7 +112,7 @@ def zero_column(points: HookPoints, layer: int, neurons: Sequence[int]) -> None:
         output: Any = placed.block.output
         units = torch.from_numpy(placed.unit_N)
         if placed.block.num_experts:
-            output.down_proj.data[placed.expert, :, units] = 0
+            _zero_units(output, placed.expert, units)
         elif hasattr(output, "nx"):  # GPT-2's Conv1D keeps its weight the other way round
             output.weight.data[units] = 0
         else:

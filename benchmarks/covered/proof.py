@@ -22,8 +22,8 @@ from vxdist.errors import UserError
 from vxdist.hooks.ablation import Ablation
 from vxdist.hooks.counter import Counter
 from vxdist.hooks.selftest import ready_hook_points
+from vxdist.model.decoder import find_decoder, find_layers
 from vxdist.model.hook_points import HookPoints
-from vxdist.model.layouts import LAYERS
 from vxdist.model.load import describe_model, load_model
 from vxdist.model.source import find_model
 
@@ -85,6 +85,10 @@ def build(name: str) -> Any:
     for parameter in model.parameters():
         if parameter.dim() > 1:  # norms and biases stay as they are
             nn.init.normal_(parameter, std=0.2)
+    for module in model.modules():
+        if hasattr(module, "tid2eid"):  # experts of each token id, which start all the same
+            token_V1 = torch.arange(len(module.tid2eid))[:, None]
+            module.tid2eid.copy_((token_V1 + torch.arange(module.top_k)) % module.num_experts)
     return model.eval()
 
 
@@ -138,8 +142,8 @@ def _counting(points: HookPoints) -> Iterator[Counter]:
 
 def _recompute(model: Any, points: HookPoints, batch_BT: torch.Tensor) -> torch.Tensor:
     """Into the activation functions, and out of them (2, L, T, N)."""
-    decoder = model.get_decoder()
-    layers = next(getattr(decoder, name) for name in LAYERS if hasattr(decoder, name))
+    layers = find_layers(find_decoder(model))
+    assert layers is not None
     recorder = Recorder(layers, points)
     _logits(model, batch_BT)
     recorder.remove()

@@ -26,7 +26,7 @@ WIDTHS: Mapping[int, str] = {
     24: "moe_intermediate_size moe_hidden_size expert_intermediate_size expert_ffn_hidden_size "
     "moe_ffn_hidden_size",
     32: "shared_expert_intermediate_size shared_intermediate_size "
-    "moe_shared_expert_intermediate_size",
+    "moe_shared_expert_intermediate_size shared_experts_intermediate_size",
     64: "hidden_size d_model n_embd dim embed_dim hidden_dim lru_width projection_dim "
     "out_hidden_size mm_hidden_size word_embed_proj_dim max_source_positions",
     96: "intermediate_size ffn_dim d_ff n_inner ffn_hidden_size d_inner encoder_ffn_dim "
@@ -47,9 +47,38 @@ SMALL: Mapping[str, Any] = {
 }  # fmt: skip
 BY_LAYER = ("layer_types", "layers_block_type", "mlp_layer_types", "block_types")
 ROPE = {"rope_type": "default", "rope_theta": 10000.0}
+HEADS = {"num_key_value_heads": 4}
+ROTATED = HEADS | {"head_dim": 8}
+EXPERTS = {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
+INDEXED = {
+    "indexer_n_heads": 2, "indexer_kv_heads": 1, "indexer_head_dim": 16, "indexer_budget": 8,
+    "indexer_compress_ratio": 2, "hc_lowrank": 8,
+}  # fmt: skip
 MORE: Mapping[str, Mapping[str, Any]] = {
-    "deepseek_v3": {"first_k_dense_replace": 1},
-    "dots1": {"n_shared_experts": 1, "first_k_dense_replace": 1},
+    "aria_text": {"intermediate_size": 24},
+    "cohere_compass_text": {"rope_parameters": {"full_attention": ROPE}},
+    "dbrx": {
+        "attn_config": {"rope_theta": 1e4, "clip_qkv": 8.0},
+        "ffn_config": {
+            "hidden_size": 64,
+            "ffn_hidden_size": 24,
+            "moe_num_experts": 4,
+            "moe_top_k": 2,
+        },
+    },
+    "deepseek_v2": {"first_k_dense_replace": 1, "num_experts_per_tok": 2},
+    "axk1": ROTATED,
+    "axk2": ROTATED,
+    "deepseek_v3": ROTATED | {"first_k_dense_replace": 1},
+    **dict.fromkeys(("deepseek_v32", "dots3_note_text", "glm_moe_dsa"), HEADS),
+    "dots3_note": {
+        "text_config": HEADS,
+        "vision_config": {"adapter_in_dim": 64, "adapter_out_dim": 64},
+        "audio_config": {"adapter_input_size": 64, "adapter_out_dim": 64},
+    },
+    "kimi_k25": {"text_config": ROTATED},
+    "mistral_large4": {"text_config": HEADS},
+    "dots1": EXPERTS | {"n_shared_experts": 1, "first_k_dense_replace": 1},
     "falcon": {"num_kv_heads": 4},
     "gpt_neo": {"attention_types": [[["global", "local"], 2]]},
     "hunyuan_v1_dense": {"head_dim": 16, "rope_parameters": ROPE},
@@ -62,8 +91,10 @@ MORE: Mapping[str, Mapping[str, Any]] = {
     "mamba2": {"num_heads": 8, "head_dim": 16, "expand": 2},
     "minicpm3": {"head_dim": 8},
     "ministral": {"head_dim": 16, "rope_parameters": ROPE},
-    "nemotron": {"head_dim": 16},
+    "nemotron": {"head_dim": 16, "num_key_value_heads": 2},
     "qwen2": {"vocab_size": 520},
+    "qwen4_exp": {"text_config": INDEXED},
+    "qwen4_exp_text": INDEXED,
     **{
         name: {"text_config": {"rope_parameters": ROPE | {"mrope_section": [2, 3, 3]}}}
         for name in ("qwen2_vl", "qwen2_5_vl")
@@ -78,7 +109,10 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "gemma4_text:experts": {
         "enable_moe_block": True, "num_experts": 4, "top_k_experts": 2, "moe_intermediate_size": 24,
     },
-    "gemma4_text:wide": {"use_double_wide_mlp": True, "num_kv_shared_layers": 2},
+    "gemma4_text:wide": {
+        "use_double_wide_mlp": True, "num_kv_shared_layers": 2,
+        "layer_types": ["sliding_attention", "full_attention"] * 2,
+    },
 }  # fmt: skip
 """Settings of a type, TYPE:VARIANT, that published checkpoints have and its defaults do not."""
 

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from tests.conftest import SEVERAL_BLOCKS
+from tests.conftest import QUICK_BLOCKS
 from vxdist.apply.checkpoint import plan_checkpoint, write_checkpoint
 from vxdist.config import ModelConfig
 from vxdist.errors import UserError
@@ -99,7 +99,7 @@ def test_logits_are_those_of_the_hooks(saved: Path, tmp_path: Path, scale: float
     _same_but(saved, tmp_path / "out", changed)
 
 
-@pytest.mark.parametrize("name", SEVERAL_BLOCKS)
+@pytest.mark.parametrize("name", QUICK_BLOCKS)
 def test_logits_are_those_of_the_hooks_in_several_blocks(
     make_model: Callable[[str], Any], tmp_path: Path, name: str
 ) -> None:

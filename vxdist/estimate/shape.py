@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
+from vxdist.model.decoder import find_decoder
 from vxdist.model.load import ModelShape
 
 
@@ -34,7 +35,7 @@ class Size:
 
 def measure_model(model: PreTrainedModel, shape: ModelShape) -> Size:
     """Count the parameters of a model built without weights; tied ones count once."""
-    decoder, config = model.get_decoder(), model.config.get_text_config()
+    decoder, config = find_decoder(model), model.config.get_text_config()
     embedding: Any = model.get_input_embeddings()
     fraction = shape.experts_per_token / shape.num_experts if shape.num_experts else 1.0
     decoder_size = sum(p.numel() for p in decoder.parameters()) - embedding.weight.numel()

@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-from vxdist.hooks.attribution import find_layers
+from vxdist.model.decoder import find_decoder, find_layers
 from vxdist.model.hook_points import find_hook_points
 
 
@@ -67,7 +67,7 @@ def measure_backward(
     handles = [of.activation.register_forward_hook(_keep) for of in hook_points.blocks]
     embeddings = model.get_input_embeddings()
     handles.append(embeddings.register_forward_hook(lambda _, __, out: out.requires_grad_()))
-    layers = find_layers(decoder) if checkpointing else ()
+    layers = (find_layers(decoder) or ()) if checkpointing else ()
     for layer in layers:
         layer.forward = partial(
             checkpoint,
@@ -98,8 +98,7 @@ def _prepare(
     if expert_fraction is not None:
         model.set_experts_implementation("eager")  # as in `load_model`
     nn.Module.to(model, dtype)
-    decoder: nn.Module = model.eval().requires_grad_(False).get_decoder()
-    return decoder
+    return find_decoder(model.eval().requires_grad_(False))
 
 
 def _keep(_: nn.Module, __: Any, activation: torch.Tensor) -> None:

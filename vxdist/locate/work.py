@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from vxdist.hooks.counter import DEFAULT_ROWS, Counter
 from vxdist.model.blocks import HookPoints
+from vxdist.model.decoder import find_decoder
 from vxdist.plan import Plan
 from vxdist.runtime.work import Batch
 from vxstore.statistics import Statistic
@@ -66,7 +67,7 @@ class LocateWork:
         assert batch.counted_BT is not None
         self._counter.count(None if batch.filler else batch.counted_BT)
         # A cache would change what later tokens see of earlier ones.
-        model.get_decoder()(
+        find_decoder(model)(
             input_ids=batch.token_ids_BT, attention_mask=batch.attention_mask_BT, use_cache=False
         )
         if not batch.filler:

@@ -1,19 +1,25 @@
 """Hook points: the modules of a decoder whose outputs are its neurons' activations."""
 
+import copy
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from torch import nn
 
 from vxdist.errors import UserError
+from vxdist.model.activation import is_fixed
 from vxdist.model.blocks import Block, HookPoints
-from vxdist.model.layouts import LAYERS, LAYOUTS, NOT_FEED_FORWARD, ROUTERS, Layout
+from vxdist.model.decoder import LAYERS, find_layers
+from vxdist.model.layouts import LAYOUTS, NOT_FEED_FORWARD, ROUTERS, Layout
 
 __all__ = ["Block", "HookPoints", "find_hook_points"]
 
-PER_TOKEN = ("num_experts_per_tok", "top_k_experts", "moe_topk", "moe_k")
+PER_TOKEN = ("num_experts_per_tok", "top_k_experts", "moe_topk", "moe_k", "moe_top_k")
 """What configurations call the number of experts that a token is routed to."""
+UNITS = ("intermediate_dim", "ffn_hidden_size")
+"""What modules of all experts call the number of units of one."""
 
 
 def find_hook_points(decoder: nn.Module) -> HookPoints:
@@ -22,20 +28,23 @@ def find_hook_points(decoder: nn.Module) -> HookPoints:
     Raises UserError, naming the modules that it has, if its layout is unknown, or has weights of
     neurons that vxdist would miss.
     """
-    layers = [m for name in LAYERS if isinstance(m := _get(decoder, name), nn.ModuleList)]
-    found = [list(_layouts_of(layer)) for layer in layers[0]] if layers else []
+    layers = find_layers(decoder)
+    if layers is None:
+        _refuse_layout(decoder, None)
+    found = [list(_layouts_of(layer)) for layer in layers]
     if not any(found):
-        _refuse_layout(decoder, layers[0] if layers else None)
+        _refuse_layout(decoder, layers)
+    _separate(layers, found)
     blocks: list[Block] = []
-    for n, (layer, layouts) in enumerate(zip(layers[0], found, strict=True)):
-        _refuse_unseen(decoder, layers[0], n, layouts)
+    for n, (layer, layouts) in enumerate(zip(layers, found, strict=True)):
+        _refuse_unseen(decoder, layers, n, layouts)
         blocks += _blocks_of(decoder, n, layer, layouts)
     return HookPoints(num_layers=len(found), blocks=blocks)
 
 
 def _refuse_layout(
     decoder: nn.Module, layers: nn.ModuleList | None, number: int | None = None
-) -> None:
+) -> NoReturn:
     there = (
         f"it has no list {' or '.join(LAYERS)}"
         if layers is None
@@ -80,6 +89,22 @@ def _layouts_of(layer: nn.Module) -> Iterator[Layout]:
             yield layout
 
 
+def _separate(layers: nn.ModuleList, found: Sequence[Sequence[Layout]]) -> None:
+    """Give each block an activation function of its own where several share one module, so that a
+    hook knows which block runs. GPT's is even that of all models."""
+    places = [
+        (layer, layout.activation)
+        for layer, layouts in zip(layers, found, strict=True)
+        for layout in layouts
+    ]
+    times = Counter(id(_module(layer, name)) for layer, name in places)
+    for layer, name in places:
+        function = _module(layer, name)
+        if times[id(function)] > 1 and is_fixed(function):
+            place, _, own = name.rpartition(".")
+            setattr(layer.get_submodule(place), own, copy.deepcopy(function))
+
+
 def _blocks_of(
     decoder: nn.Module, number: int, layer: nn.Module, layouts: Sequence[Layout]
 ) -> Iterator[Block]:
@@ -91,7 +116,7 @@ def _blocks_of(
         num_experts, num_units = width
         block = Block(
             layer=number,
-            name=f"layer {number}" + (f", {_place(layout)}" if len(layouts) > 1 else ""),
+            name=f"layer {number}" + (f", {_block(layout)}" if len(layouts) > 1 else ""),
             layout=layout,
             activation=_module(layer, layout.activation),
             output=output,
@@ -106,9 +131,14 @@ def _blocks_of(
         yield block
 
 
-def _place(layout: Layout) -> str:
+def _block(layout: Layout) -> str:
     """The module, within a decoder layer, that is the block."""
     return layout.activation.rpartition(".")[0]
+
+
+def _place(name: str) -> str:
+    """What stands before the names of the modules beside one."""
+    return "".join(name.rpartition(".")[:2])
 
 
 def _refuse_unseen(
@@ -118,9 +148,9 @@ def _refuse_unseen(
 
     Vectors, such as those of norms, have no neurons.
     """
-    routed = any(layout.experts for layout in layouts)
+    routed = [layout for layout in layouts if layout.experts]
     seen = [n for layout in layouts for n in (*layout.first, layout.activation, layout.output)]
-    seen += ROUTERS if routed else ()
+    seen += [f"{_place(of.output)}{router}" for of in routed for router in ROUTERS]
     places = {layout.output.partition(".")[0] for layout in layouts}
     for name, weight in layers[number].named_parameters():
         if weight.dim() < 2 or NOT_FEED_FORWARD.search(name) or _is_in(name, seen):
@@ -162,14 +192,16 @@ def _width(output: nn.Module) -> tuple[int, int] | None:
     here: under ZeRO-3 weights are in shards.
     """
     found: Any = output
-    if hasattr(found, "num_experts") and hasattr(found, "intermediate_dim"):
-        return int(found.num_experts), int(found.intermediate_dim)
+    for name in UNITS:
+        if hasattr(found, "num_experts") and hasattr(found, name):
+            return int(found.num_experts), int(getattr(found, name))
     size = getattr(found, "in_features", None) or getattr(found, "nx", None)
     return (0, size) if isinstance(size, int) else None
 
 
 def _experts_per_token(decoder: Any) -> int:
     """0 if the configuration does not say one number for all layers."""
-    config = decoder.config.get_text_config()
+    whole = decoder.config.get_text_config()
+    config = getattr(whole, "ffn_config", whole)  # DBRX keeps it there
     found = [n for name in PER_TOKEN if isinstance(n := getattr(config, name, None), int)]
     return found[0] if found else 0
