@@ -30,7 +30,7 @@ class DownProjection:
     """One tensor, or one for each expert."""
     bias: str | None
     transposed: bool
-    """Whether rows, and not columns, are the neurons (GPT-2)."""
+    """Whether rows, and not columns, are the neurons (GPT-2; some experts)."""
 
 
 def find_down_projections(
@@ -55,7 +55,7 @@ def find_down_projections(
         down = DownProjection(
             weights=tuple(placed.get(weight, [])),
             bias=bias[0] if bias else None,
-            transposed=hasattr(module, "nx"),
+            transposed=hasattr(module, "nx") or getattr(module, "is_transposed", False),
         )
         _check_arranged(source, weight, down, block, tensors)
         found.append(down)
@@ -118,7 +118,9 @@ def _check_arranged(
     experts, units = block.num_experts, block.num_units
     of = [tensors[name] for name in down.weights]
     shapes = [tensor.shape or () for tensor in of]
-    if not experts:
+    if experts and down.transposed:
+        right = False
+    elif not experts:
         right = len(of) == 1 and len(shapes[0]) == 2 and shapes[0][-1 - down.transposed] == units
     elif len(of) == 1:
         right = len(shapes[0]) == 3 and shapes[0][::2] == (experts, units)
