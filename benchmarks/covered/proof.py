@@ -24,6 +24,7 @@ from vxdist.hooks.counter import Counter
 from vxdist.hooks.selftest import ready_hook_points
 from vxdist.model.decoder import find_decoder, find_layers
 from vxdist.model.hook_points import HookPoints
+from vxdist.model.language import build as build_language
 from vxdist.model.load import describe_model, load_model
 from vxdist.model.source import find_model
 
@@ -80,8 +81,12 @@ def build(name: str) -> Any:
     """A small random model of a type, whose every layer matters."""
     config = shrink(name)
     torch.manual_seed(7)
-    auto = AutoModelForImageTextToText if kind_of(name) == "images and text" else None
-    model = (auto or AutoModelForCausalLM).from_config(config)
+    whole = type(config) in AutoModelForImageTextToText._model_mapping
+    try:
+        auto = AutoModelForImageTextToText if whole else AutoModelForCausalLM
+        model = auto.from_config(config)
+    except ImportError:  # of a package for a tower, which vxdist does without
+        model = build_language(config, own_code=False)
     for parameter in model.parameters():
         if parameter.dim() > 1:  # norms and biases stay as they are
             nn.init.normal_(parameter, std=0.2)

@@ -47,6 +47,8 @@ SMALL: Mapping[str, Any] = {
 }  # fmt: skip
 BY_LAYER = ("layer_types", "layers_block_type", "mlp_layer_types", "block_types")
 ROPE = {"rope_type": "default", "rope_theta": 10000.0}
+SECTIONS = ROPE | {"mrope_section": [2, 3, 3]}
+HALF = ROPE | {"mrope_section": [1, 1, 2], "partial_rotary_factor": 0.5}
 HEADS = {"num_key_value_heads": 4}
 ROTATED = HEADS | {"head_dim": 8}
 EXPERTS = {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
@@ -83,7 +85,9 @@ MORE: Mapping[str, Mapping[str, Any]] = {
     "gpt_neo": {"attention_types": [[["global", "local"], 2]]},
     "hunyuan_v1_dense": {"head_dim": 16, "rope_parameters": ROPE},
     "hunyuan_v1_moe": {"head_dim": 16, "rope_parameters": ROPE},
-    "hunyuan_vl": {"text_config": {"rope_parameters": ROPE}},
+    "hunyuan_vl": {
+        "text_config": {"rope_parameters": ROPE | {"mrope_section": [2, 2, 2, 2]}, "head_dim": 16}
+    },
     "lfm2_moe": {
         "layer_types": ["conv", "full_attention", "conv", "full_attention"],
         "num_dense_layers": 1,
@@ -96,9 +100,31 @@ MORE: Mapping[str, Mapping[str, Any]] = {
     "qwen4_exp": {"text_config": INDEXED},
     "qwen4_exp_text": INDEXED,
     **{
-        name: {"text_config": {"rope_parameters": ROPE | {"mrope_section": [2, 3, 3]}}}
-        for name in ("qwen2_vl", "qwen2_5_vl")
+        name: {"text_config": {"rope_parameters": SECTIONS}}
+        for name in (
+            *("glm46v", "glm4v", "paddleocr_vl", "qwen2_vl", "qwen2_5_vl"),
+            "qwen2_5_omni_thinker",
+        )
     },
+    **{
+        name: {"text_config": {"rope_parameters": HALF}}
+        for name in ("glm4v_moe", "glm_ocr", "glmga")
+    },
+    "emu3": {"vocabulary_map": {"<image>": 5}},
+    "chameleon": {"vocabulary_map": {"<image>": 5, "IMGIMGA": 6}},
+    "cohere_compass": {"text_config": {"rope_parameters": {"full_attention": ROPE}}},
+    "cosmos3_edge": {"text_config": {"rope_parameters": SECTIONS}},
+    "deepseek_ocr2": {
+        "text_config": {"mlp_layer_types": ["dense"] + ["sparse"] * 3, "num_experts_per_tok": 2}
+    },
+    "ernie4_5_vl_moe": {"text_config": {"rope_parameters": ROPE | {"mrope_section": [3, 3, 2]}}},
+    "gemma3n": {"text_config": {"intermediate_size": [96] * 4}},
+    "gemma3n_text": {"intermediate_size": [96] * 4},
+    "glm5_next": {"text_config": HEADS | {"index_kpool": 2, "qk_rope_head_dim": 0}},
+    "granite4_vision": {"deepstack_layer_map": [[1, 1]]},
+    "molmo2": {"adapter_config": {"vision_feature_layer": [2, 1]}},
+    "nemotron_h_omni": {"vision_config": {"video_temporal_patch_size": 2}},
+    "step3p7": {"text_config": {"sliding_window": 8}},
     "youtu": {"head_dim": 8},
     "zaya": {"num_experts_per_tok": 1},
 }

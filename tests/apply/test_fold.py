@@ -32,8 +32,8 @@ TOKENS_BT = torch.randint(3, 512, (3, 11), generator=torch.Generator().manual_se
 LAYERS, NEURONS = 3, 48
 CUT = {0: np.array([0, 5, 30, 47]), 2: np.arange(24)}
 BIASED = (
-    "biogpt bloom codegen ctrl fuyu gpt-sw3 gpt2 gpt_bigcode gpt_neo gpt_neox gptj jais2 openai-gpt "
-    "opt persimmon phi starcoder2 xglm"
+    "biogpt bloom codegen ctrl fuyu gpt-sw3 gpt2 gpt_bigcode gpt_neo gpt_neox gptj jais2 "
+    "openai-gpt opt persimmon phi starcoder2 xglm"
 )
 """Families whose down projection reads the activations alone, and has a bias."""
 

@@ -79,6 +79,8 @@ def _describe_layer(layer: nn.Module) -> str:
 
 def _layouts_of(layer: nn.Module) -> Iterator[Layout]:
     """The layouts that modules of a layer have, each module in one of them at most."""
+    if hasattr(layer, "cross_attn"):  # Llama 3.2 runs it for images alone
+        return
     taken: set[int] = set()
     for layout in LAYOUTS:
         modules = [_get(layer, n) for n in (*layout.first, layout.activation, layout.output)]
@@ -148,6 +150,8 @@ def _refuse_unseen(
 
     Vectors, such as those of norms, have no neurons.
     """
+    if hasattr(layers[number], "cross_attn"):
+        return
     routed = [layout for layout in layouts if layout.experts]
     seen = [n for layout in layouts for n in (*layout.first, layout.activation, layout.output)]
     seen += [f"{_place(of.output)}{router}" for of in routed for router in ROUTERS]

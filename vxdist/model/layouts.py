@@ -90,10 +90,10 @@ LAYOUTS = (
     _gated(
         "gated",
         "mlp",
-        "cohere cohere2 cohere_compass_text cwm diffllama doge ernie4_5 exaone4 gemma gemma2 "
+        "cohere cohere2 cohere_compass_text cwm diffllama doge emu3 ernie4_5 exaone4 gemma gemma2 "
         "gemma3 gemma3_text gemma3n_text gemma4 gemma4_unified gemma4_unified_text granite "
         "granite_swa helium hunyuan_v1_dense hyperclovax internlm3 iquestcoder llama minicpm3 "
-        "ministral ministral3 mistral olmo olmo2 olmo3 olmo_hybrid qwen2 qwen3 qwen3_5 "
+        "ministral ministral3 mistral mllama olmo olmo2 olmo3 olmo_hybrid qwen2 qwen3 qwen3_5 "
         "qwen3_5_text seed_oss smollm3 stablelm vaultgemma youtu",
     ),
     Layout(
