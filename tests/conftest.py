@@ -34,9 +34,9 @@ SEVERAL_BLOCKS = (
         "kolibri1",
         "laguna",
         "mimo_v2_flash",
-        "mllama",
     ),
     *("qwen3_5_moe", "qwen3_5_moe_text", "qwen3_next", "qwen4_exp", "qwen4_exp_text", "solar_open"),
+    *("zamba", "zamba2"),
 )
 """Families whose layers differ, or have several blocks; the quick ones are in no need of a soak."""
 FAMILIES = [name for name in CONFIGURATIONS if name not in SEVERAL_BLOCKS]

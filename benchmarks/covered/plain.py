@@ -67,6 +67,8 @@ def recompute(layer: nn.Module, block: Block, read: Read) -> tuple[torch.Tensor,
     read_TD, expert_TK = read
     if expert_TK is None:
         hidden_TN = layer.get_submodule(block.layout.first[0])(read_TD)
+        if "adapter_list" in block.layout.first[-1]:
+            hidden_TN = hidden_TN + _adapter(layer, block)(read_TD)
         # Gate and up projection in one: the gate comes first.
         hidden_TN = hidden_TN[:, : block.num_units]
         return hidden_TN, function(hidden_TN)
@@ -80,6 +82,13 @@ def recompute(layer: nn.Module, block: Block, read: Read) -> tuple[torch.Tensor,
             hidden_TN[token, units] = hidden_U
             activation_TN[token, units] = function(hidden_U)
     return hidden_TN, activation_TN
+
+
+def _adapter(layer: nn.Module, block: Block) -> nn.Module:
+    """What a layer of Zamba 2 adds to the shared matrix: each has its own."""
+    mlp: Any = layer.get_submodule(block.layout.first[0].rpartition(".")[0])
+    found: nn.Module = mlp.gate_up_proj_adapter_list[mlp.layer_dic[block.layer]]
+    return found
 
 
 def _gate(experts: Any, expert: int, units: int) -> torch.Tensor:

@@ -4,7 +4,7 @@ B: text, T: token, L: layer, N: neuron.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from vxdist.hooks.ablation import Ablation
 from vxdist.hooks.counter import Counter
 from vxdist.hooks.selftest import ready_hook_points
 from vxdist.model.decoder import find_decoder, find_layers
-from vxdist.model.hook_points import HookPoints
+from vxdist.model.hook_points import Block, HookPoints
 from vxdist.model.language import build as build_language
 from vxdist.model.load import describe_model, load_model
 from vxdist.model.source import find_model
@@ -163,12 +163,19 @@ def _recompute(model: Any, points: HookPoints, batch_BT: torch.Tensor) -> torch.
     return found_2LTN
 
 
+def _reads_like(block: Block, points: HookPoints, layers: Sequence[int]) -> bool:
+    """Whether a block has the down projection of one in these layers (Zamba shares them)."""
+    weights = {id(p) for n in layers for of in points.of_layer(n) for p in of.output.parameters()}
+    return bool(weights & {id(p) for p in block.output.parameters()})
+
+
 def _check_mask(
     model: Any, points: HookPoints, batch_BT: torch.Tensor, plain_BTV: torch.Tensor
 ) -> None:
     """Law 5: a masked neuron is a zero column of the down projection."""
     exists_LN = points.exists()
     layers = [points.blocks[0].layer, points.blocks[-1].layer]
+    layers += [of.layer for of in points.blocks if _reads_like(of, points, layers)]
     neurons = {layer: np.flatnonzero(exists_LN[layer])[::3].tolist() for layer in layers}
     mask = Ablation(points, CPU)
     mask.ablate(neurons)

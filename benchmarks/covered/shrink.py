@@ -56,6 +56,7 @@ INDEXED = {
     "indexer_n_heads": 2, "indexer_kv_heads": 1, "indexer_head_dim": 16, "indexer_budget": 8,
     "indexer_compress_ratio": 2, "hc_lowrank": 8,
 }  # fmt: skip
+SHARED = {"layers_block_type": ["linear_attention", "hybrid"] * 2, "tie_word_embeddings": True}
 MORE: Mapping[str, Mapping[str, Any]] = {
     "aria_text": {"intermediate_size": 24},
     "cohere_compass_text": {"rope_parameters": {"full_attention": ROPE}},
@@ -126,6 +127,8 @@ MORE: Mapping[str, Mapping[str, Any]] = {
     "nemotron_h_omni": {"vision_config": {"video_temporal_patch_size": 2}},
     "step3p7": {"text_config": {"sliding_window": 8}},
     "youtu": {"head_dim": 8},
+    "zamba": SHARED,
+    "zamba2": SHARED | {"n_mamba_heads": 8, "attention_head_dim": 32, "num_mem_blocks": 1},
     "zaya": {"num_experts_per_tok": 1},
 }
 """What some types need besides."""

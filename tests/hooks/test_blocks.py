@@ -31,6 +31,7 @@ EXPERTS, UNITS, TOP = 4, 12, 2
 PLACES = (
     *("mlp", "feed_forward", "mixer", "shared_mlp", "mlp.shared_mlp", "mlp.shared_expert"),
     *("mlp.shared_experts", "mixer.shared_experts"),
+    *("shared_transf.feed_forward", "shared_transformer.feed_forward"),
 )
 """Where layers have a dense block."""
 EXPERTS_AT = (
@@ -45,9 +46,9 @@ SIZES = {
     "gemma4_text": "40+e 40+e 40+e",
     "jamba": "12 e 12",
     "mimo_v2_flash": "40 e e",
-    "mllama": "40 - 40",
     "nemotron_h": "- 20+e 40",
     "qwen2_moe": "20+e 40 20+e",
+    **dict.fromkeys(("zamba", "zamba2"), "- 40 40"),
     **dict.fromkeys(("deepseek_v4", "hunyuan_v1_moe", "solar_open"), "12+e 12+e 12+e"),
     **dict.fromkeys(("afmoe", "deepseek_v2", "ernie4_5_moe", "glm4_moe"), "40 24+e 24+e"),
     **dict.fromkeys(("axk1", "axk2", "deepseek_v3", "dots1", "exaone_moe"), "40 12+e 12+e"),
@@ -87,6 +88,8 @@ def dense_width(name: str, layer: int) -> int:
 def function_of(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
     if name == "nemotron_h":
         return lambda x: F.relu(x).square()
+    if name.startswith("zamba"):
+        return F.gelu
     return partial(F.gelu, approximate="tanh") if name == "gemma4_text" else F.silu
 
 
@@ -112,7 +115,8 @@ def first_of(layer: Any) -> Any:
         if hasattr(block, "input_linear"):
             return block.input_linear
         if hasattr(block, "down_proj"):
-            return getattr(block, "gate_proj", block.up_proj)
+            names = ("gate_up_proj", "gate_proj", "up_proj")
+            return next(getattr(block, name) for name in names if hasattr(block, name))
     return None
 
 
@@ -190,6 +194,10 @@ def recompute(name: str, decoder: Any, counted_T: torch.Tensor) -> tuple[torch.T
         first = dense_width(name, n)
         if (args := dense[n]) is not None:
             weight_ND = first_of(layer).weight[:first]
+            if name == "zamba2":  # each layer adds a matrix of low rank to the shared one
+                mlp = layer.shared_transformer.feed_forward
+                down, up = mlp.gate_up_proj_adapter_list[mlp.layer_dic[n]]
+                weight_ND = weight_ND + (up.weight @ down.weight)[:first]
             activation_LTN[n, :, :first] = function(args[0] @ weight_ND.T)
             given_LTN[n, :, :first] = True
         if (args := experts[n]) is None:

@@ -19,7 +19,7 @@ NOT_FEED_FORWARD = re.compile(
     # Connections of residual streams; norms with a gate of low rank.
     r"|hyper_connection|_hc\.|_layernorm\."
     # State-space and recurrent layers beside, or in place of, attention.
-    r"|^mamba\.|^temporal_block\.|^mlstm_layer\.|^mixer\.(in|out|[qkvo])_proj\."
+    r"|^mamba\.|^mamba_decoder\.|^linear\.|^temporal_block\.|^mlstm_layer\.|^mixer\.(in|out|[qkvo])_proj\."
     # Gemma 3n and 4: predictions between streams, low-rank residuals, embeddings for each layer.
     r"|^altup\.|^laurel\.|^per_layer_(input_gate|projection)\."
 )
@@ -90,10 +90,10 @@ LAYOUTS = (
     _gated(
         "gated",
         "mlp",
-        "cohere cohere2 cohere_compass_text cwm diffllama doge emu3 ernie4_5 exaone4 gemma gemma2 "
+        "cohere cohere2 cohere_compass_text cwm diffllama doge ernie4_5 exaone4 gemma gemma2 "
         "gemma3 gemma3_text gemma3n_text gemma4 gemma4_unified gemma4_unified_text granite "
         "granite_swa helium hunyuan_v1_dense hyperclovax internlm3 iquestcoder llama minicpm3 "
-        "ministral ministral3 mistral mllama olmo olmo2 olmo3 olmo_hybrid qwen2 qwen3 qwen3_5 "
+        "ministral ministral3 mistral olmo olmo2 olmo3 olmo_hybrid qwen2 qwen3 qwen3_5 "
         "qwen3_5_text seed_oss smollm3 stablelm vaultgemma youtu",
     ),
     Layout(
@@ -106,6 +106,18 @@ LAYOUTS = (
     ),
     _gated("gated, feed_forward", "feed_forward", "bamba falcon_h1"),
     _gated("gated, mlp_block", "mlp_block", "recurrent_gemma"),
+    _gated("gated, shared_transf", "shared_transf.feed_forward", "zamba"),
+    Layout(
+        name="gated, fused, shared_transformer",
+        gated=True,
+        first=(
+            "shared_transformer.feed_forward.gate_up_proj",
+            "shared_transformer.feed_forward.gate_up_proj_adapter_list",
+        ),
+        activation="shared_transformer.feed_forward.act_fn",
+        output="shared_transformer.feed_forward.down_proj",
+        families=_names("zamba2"),
+    ),
     _up_and_down("up and down", "mlp", "apertus arcee jais2 nemotron"),
     Layout(
         name="GPT-2",
