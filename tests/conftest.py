@@ -26,19 +26,11 @@ SEVERAL_BLOCKS = (
     *("afmoe", "aria_text", "axk1", "axk2", "bailing_hybrid", "beam", "deepseek_v2"),
     *("deepseek_v32", "deepseek_v4", "dots1", "dots3_note", "dots3_note_text", "ernie4_5_moe"),
     *("exaone_moe", "flint", "glm4_moe_lite", "glm_moe_dsa", "granitemoe_swa", "granitemoeshared"),
-    *(
-        "hunyuan_v1_moe",
-        "hy_v3",
-        "jamba",
-        "kimi_linear",
-        "kolibri1",
-        "laguna",
-        "mimo_v2_flash",
-    ),
+    *("hunyuan_v1_moe", "hy_v3", "jamba", "kimi_linear", "kolibri1", "laguna", "mimo_v2_flash"),
     *("qwen3_5_moe", "qwen3_5_moe_text", "qwen3_next", "qwen4_exp", "qwen4_exp_text", "solar_open"),
     *("zamba", "zamba2"),
 )
-"""Families whose layers differ, or have several blocks; the quick ones are in no need of a soak."""
+"""Families whose layers differ, or have several blocks; those that are not quick are long."""
 FAMILIES = [name for name in CONFIGURATIONS if name not in SEVERAL_BLOCKS]
 """The others, small: three layers of 48 neurons, 512 tokens."""
 ONE_EACH = {
