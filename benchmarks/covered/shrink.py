@@ -122,7 +122,7 @@ MORE: Mapping[str, Mapping[str, Any]] = {
     "gemma3n": {"text_config": {"intermediate_size": [96] * 4}},
     "gemma3n_text": {"intermediate_size": [96] * 4},
     "glm5_next": {"text_config": HEADS | {"index_kpool": 2, "qk_rope_head_dim": 0}},
-    "granite4_vision": {"deepstack_layer_map": [[1, 1]]},
+    "granite4_vision": {"deepstack_layer_map": [[1, 1]], "downsample_rate": "1/2"},
     "molmo2": {"adapter_config": {"vision_feature_layer": [2, 1]}},
     "nemotron_h_omni": {"vision_config": {"video_temporal_patch_size": 2}},
     "step3p7": {"text_config": {"sliding_window": 8}},
