@@ -72,5 +72,5 @@ def _attention_width(config: Any) -> int:
 
 
 def _width_of(config: Any) -> int:
-    heads = int(config.num_attention_heads)
+    heads = int(getattr(config, "num_attention_heads", None) or config.num_heads)
     return heads * int(getattr(config, "head_dim", None) or config.hidden_size // heads)
