@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForImageTextToText
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForImageTextToText
 
 import vxstore
 from vxdist.cli import main
@@ -15,7 +15,7 @@ from vxdist.config import ModelConfig
 from vxdist.errors import UserError
 from vxdist.model.language import build
 from vxdist.model.load import describe_model, load_model, load_tokenizer
-from vxdist.model.source import find_model
+from vxdist.model.source import find_config, find_model
 
 TEXT = {
     "vocab_size": 512, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3,
@@ -111,6 +111,20 @@ def test_a_tower_of_timm_needs_no_timm(tmp_path: Path) -> None:
     with torch.inference_mode():
         assert loaded(input_ids=torch.tensor([[3, 4, 5]]), use_cache=False).logits.isfinite().all()
     assert not [n for n, _ in loaded.named_parameters() if "tower" in n]
+
+
+@pytest.mark.parametrize(
+    ("name", "needed"),
+    [
+        ("instructblip", "pixel_values, qformer_input_ids"),
+        ("idefics", "images"),
+        ("t5gemma2", "what its encoder reads"),
+    ],
+)
+def test_what_does_not_run_on_text_alone_is_refused(name: str, needed: str, tmp_path: Path) -> None:
+    CONFIG_MAPPING[name]().save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=f"does not run on text alone, it needs {needed}$"):
+        describe_model(find_config(ModelConfig(path=str(tmp_path))))
 
 
 def test_a_tensor_that_is_missing_is_still_missed(whole: tuple[Any, Path]) -> None:

@@ -7,6 +7,7 @@ of text alone, and keeps the whole's names of tensors.
 
 import contextlib
 import functools
+import inspect
 import re
 import sys
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ LANGUAGE = ("language_model", "text_model")
 """What such models call their language model."""
 WHOLE_ONLY = ("emu3",)
 """Types whose causal model does not read the checkpoints of the whole."""
+IMAGES_ALWAYS = ("idefics",)
+"""Types that look for images in their forward."""
 TOWER = re.compile(
     r"vis(ion|ual)|image|video|audio|projector|connector|aligner|embedder|embed_(vision|audio)|"
     r"generation|vqmodel"
@@ -50,11 +53,28 @@ def class_of(config: Any) -> Any:
 
 
 def build(config: Any, *, own_code: bool) -> Any:
-    """A model of this configuration, without the weights of a checkpoint."""
+    """A model of this configuration, without the weights of a checkpoint.
+
+    Raises ValueError if it does not run on text alone.
+    """
     chosen = class_of(config)
     if chosen is AutoModelForCausalLM:
         return chosen.from_config(config, trust_remote_code=own_code)
+    needed = _needed_beside_text(chosen, config)
+    if needed:
+        raise ValueError(f"it does not run on text alone, it needs {needed}")
     return chosen._from_config(config)
+
+
+def _needed_beside_text(chosen: Any, config: Any) -> str:
+    """What a model must be given beside text; empty if nothing."""
+    if getattr(config, "is_encoder_decoder", False):
+        return "what its encoder reads"
+    if config.model_type in IMAGES_ALWAYS:
+        return "images"
+    given = inspect.signature(chosen.forward).parameters.values()
+    single = [of for of in given if of.kind is of.POSITIONAL_OR_KEYWORD and of.default is of.empty]
+    return ", ".join(of.name for of in single if of.name not in ("self", "input_ids"))
 
 
 def read_template(folder: Path) -> str | None:
