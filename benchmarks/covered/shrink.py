@@ -111,6 +111,8 @@ MORE: Mapping[str, Mapping[str, Any]] = {
         name: {"text_config": {"rope_parameters": HALF}}
         for name in ("glm4v_moe", "glm_ocr", "glmga")
     },
+    "fast_vlm": {"vision_config": {"hidden_size": 64}},
+    "perception_lm": {"vision_config": {"model_args": {"embed_dim": 64}}},
     "emu3": {"vocabulary_map": {"<image>": 5}},
     "chameleon": {"vocabulary_map": {"<image>": 5, "IMGIMGA": 6}},
     "cohere_compass": {"text_config": {"rope_parameters": {"full_attention": ROPE}}},

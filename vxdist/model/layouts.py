@@ -20,6 +20,8 @@ NOT_FEED_FORWARD = re.compile(
     r"|hyper_connection|_hc\.|_layernorm\."
     # State-space and recurrent layers beside, or in place of, attention.
     r"|^mamba\.|^mamba_decoder\.|^linear\.|^temporal_block\.|^mlstm_layer\.|^mixer\.(in|out|[qkvo])_proj\."
+    # Experts that only images are given.
+    r"|^mlp\.vision_moe\."
     # Gemma 3n and 4: predictions between streams, low-rank residuals, embeddings for each layer.
     r"|^altup\.|^laurel\.|^per_layer_(input_gate|projection)\."
 )
@@ -222,6 +224,7 @@ LAYOUTS = (
     ),
     _experts("experts beside the block", "experts", "gemma4_text"),
     _experts("experts, block_sparse_moe", "block_sparse_moe.experts", "granitemoe"),
+    _experts("experts, text_moe", "mlp.text_moe.experts", ""),
     _experts("experts, feed_forward", "feed_forward.experts", "jamba"),
     Layout(
         name="experts, ffn",
