@@ -13,15 +13,15 @@ WIDTHS: Mapping[int, str] = {
     "num_mem_blocks",
     4: "num_attention_heads n_head n_heads num_heads attention_heads encoder_attention_heads "
     "decoder_attention_heads num_experts n_routed_experts num_local_experts moe_num_experts "
-    "n_experts linear_num_value_heads rotary_dim mamba_dt_rank "
+    "n_experts linear_num_value_heads linear_num_heads rotary_dim mamba_dt_rank "
     "num_hidden_layers n_layer n_layers num_layers",
     8: "qk_rope_head_dim qk_nope_head_dim index_topk laurel_rank sliding_window "
     "attention_window_size attention_chunk_size local_attention window_size mamba_n_heads "
     "mamba_num_heads adapter_rank",
     16: "head_dim attention_head_dim kv_channels swa_head_dim global_head_dim q_lora_rank "
     "kv_lora_rank v_head_dim index_head_dim o_lora_rank hidden_size_per_layer_input "
-    "linear_key_head_dim linear_value_head_dim mamba_d_head mamba_d_state mamba_head_dim "
-    "ssm_state_size mamba_headdim state_size mamba_chunk_size chunk_size d_kv "
+    "linear_head_dim linear_key_head_dim linear_value_head_dim mamba_d_head mamba_d_state "
+    "mamba_head_dim ssm_state_size mamba_headdim state_size mamba_chunk_size chunk_size d_kv "
     "num_position_embeddings codebook_size kv_lora",
     24: "moe_intermediate_size moe_hidden_size expert_intermediate_size expert_ffn_hidden_size "
     "moe_ffn_hidden_size",
