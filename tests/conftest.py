@@ -18,8 +18,19 @@ LANGUAGES = ("en", "zh")
 CONFIGURATIONS: dict[str, dict[str, Any]] = json.loads(
     Path(__file__).with_name("data").joinpath("families.json").read_text()
 )
-SEVERAL_BLOCKS = ("deepseek_v3", "glm4_moe", "gemma4_text", "qwen2_moe")
-"""Families whose layers differ, or have several blocks."""
+QUICK_BLOCKS = (
+    *("deepseek_v3", "glm4_moe", "gemma4_text", "granitemoehybrid", "nemotron_h", "qwen2_moe"),
+)
+SEVERAL_BLOCKS = (
+    *QUICK_BLOCKS,
+    *("afmoe", "aria_text", "axk1", "axk2", "bailing_hybrid", "beam", "deepseek_v2"),
+    *("deepseek_v32", "deepseek_v4", "dots1", "dots3_note", "dots3_note_text", "ernie4_5_moe"),
+    *("exaone_moe", "flint", "glm4_moe_lite", "glm_moe_dsa", "granitemoe_swa", "granitemoeshared"),
+    *("hunyuan_v1_moe", "hy_v3", "jamba", "kimi_linear", "kolibri1", "laguna", "mimo_v2_flash"),
+    *("qwen3_5_moe", "qwen3_5_moe_text", "qwen3_next", "qwen4_exp", "qwen4_exp_text", "solar_open"),
+    *("zamba", "zamba2"),
+)
+"""Families whose layers differ, or have several blocks; those that are not quick are long."""
 INLINE = ("gpt_oss", "lfm2", "lfm2_moe", "lfm3", "llama4_text", "minimax_m3_vl_text")
 """Families that vxdist runs in place of their own code; see tests/hooks/test_runners.py."""
 FAMILIES = [name for name in CONFIGURATIONS if name not in (*SEVERAL_BLOCKS, *INLINE)]
@@ -72,6 +83,17 @@ def _families(quick: set[str]) -> list[Any]:
     ]
 
 
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=[] if name in QUICK_BLOCKS else [pytest.mark.long])
+        for name in SEVERAL_BLOCKS
+    ]
+)
+def blocks_family(request: pytest.FixtureRequest) -> str:
+    """A family of several blocks in turn; in a soak every one."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="session", params=_families(COMMON))
 def family(request: pytest.FixtureRequest) -> str:
     """The most common families in turn; in a soak every one."""
@@ -99,6 +121,10 @@ def make_model() -> Callable[[str], Any]:
             # Norms and biases stay as they are; wider weights make every layer matter.
             if parameter.dim() > 1:
                 torch.nn.init.normal_(parameter, std=0.2)
+        for module in model.modules():
+            if hasattr(module, "tid2eid"):  # DeepSeek-V4: the experts of each token id
+                token_V1 = torch.arange(len(module.tid2eid))[:, None]
+                module.tid2eid.copy_((token_V1 + torch.arange(module.top_k)) % module.num_experts)
         return model.requires_grad_(False)
 
     return make

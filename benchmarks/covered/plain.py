@@ -71,6 +71,8 @@ def recompute(layer: nn.Module, block: Block, read: Read) -> tuple[torch.Tensor,
         return _of_every_expert(block, read_TD, function)
     if expert_TK is None:
         hidden_TN = layer.get_submodule(block.layout.first[0])(read_TD)
+        if "adapter_list" in block.layout.first[-1]:
+            hidden_TN = hidden_TN + _adapter(layer, block)(read_TD)
         # Gate and up projection in one: the gate comes first.
         hidden_TN = hidden_TN[:, : block.num_units]
         return hidden_TN, function(hidden_TN)
@@ -107,18 +109,45 @@ def _sigmoid_glu(x: torch.Tensor, alpha: Any) -> torch.Tensor:
 
 def _gate_of(experts: Any, expert: int, read_D: torch.Tensor) -> torch.Tensor:
     """What goes into the activation function of each unit of an expert, (unit,)."""
-    weight = experts.gate_up_proj[expert]
-    # Of matrices kept the other way round, Llama 4's does not say so.
-    turned = getattr(experts, "is_transposed", type(experts).__name__ == "Llama4TextExperts")
-    projected_P = read_D @ weight if turned else weight @ read_D
+    if hasattr(experts, "mlp"):  # DBRX keeps all experts below each other
+        units = experts.ffn_hidden_size
+        of_expert: torch.Tensor = experts.mlp.w1[expert * units : (expert + 1) * units]
+        return of_expert @ read_D
+    gate_and_up = hasattr(experts, "gate_up_proj")
+    weight = (experts.gate_up_proj if gate_and_up else experts.up_proj)[expert]
+    projected_P = read_D @ weight if _transposed(experts) else weight @ read_D
     if getattr(experts, "has_bias", False):
         projected_P = projected_P + experts.gate_up_proj_bias[expert]
-    if getattr(experts, "is_concatenated", True):
+    if not gate_and_up:
+        gate_U = projected_P
+    elif getattr(experts, "is_concatenated", True):
         gate_U = projected_P[: len(projected_P) // 2]
     else:
         gate_U = projected_P[::2]
     limit = getattr(experts, "limit", None)
     return gate_U if limit is None else gate_U.clamp(max=limit)
+
+
+def _adapter(layer: nn.Module, block: Block) -> nn.Module:
+    """What a layer of Zamba 2 adds to the shared matrix: each has its own."""
+    mlp: Any = layer.get_submodule(block.layout.first[0].rpartition(".")[0])
+    found: nn.Module = mlp.gate_up_proj_adapter_list[mlp.layer_dic[block.layer]]
+    return found
+
+
+def _transposed(experts: Any) -> bool:
+    """Whether weights of experts are kept the other way round."""
+    llama4 = type(experts).__name__ == "Llama4TextExperts"  # which does not say so
+    return bool(getattr(experts, "is_transposed", llama4))
+
+
+def _zero_units(experts: Any, expert: int, units: torch.Tensor) -> None:
+    if hasattr(experts, "mlp"):
+        experts.mlp.w2.data[expert * experts.ffn_hidden_size + units] = 0
+    elif _transposed(experts):
+        experts.down_proj.data[expert, units] = 0
+    else:
+        experts.down_proj.data[expert, :, units] = 0
 
 
 def zero_column(points: HookPoints, layer: int, neurons: Sequence[int]) -> None:
@@ -127,9 +156,7 @@ def zero_column(points: HookPoints, layer: int, neurons: Sequence[int]) -> None:
         output: Any = placed.block.output
         units = torch.from_numpy(placed.unit_N)
         if placed.block.num_experts:
-            column_UD = output.down_proj.data[placed.expert]
-            turned = getattr(output, "is_transposed", type(output).__name__ == "Llama4TextExperts")
-            (column_UD if turned else column_UD.T)[units] = 0
+            _zero_units(output, placed.expert, units)
         elif hasattr(output, "nx"):  # GPT-2's Conv1D keeps its weight the other way round
             output.weight.data[units] = 0
         else:

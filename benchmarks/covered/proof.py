@@ -4,7 +4,7 @@ B: text, T: token, L: layer, N: neuron.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ from vxdist.errors import UserError
 from vxdist.hooks.ablation import Ablation
 from vxdist.hooks.counter import Counter
 from vxdist.hooks.selftest import ready_hook_points
-from vxdist.model.hook_points import HookPoints
-from vxdist.model.layouts import LAYERS
+from vxdist.model.decoder import find_decoder, find_layers
+from vxdist.model.hook_points import Block, HookPoints
+from vxdist.model.language import build as build_language
 from vxdist.model.load import describe_model, load_model
 from vxdist.model.source import find_model
 
@@ -80,11 +81,19 @@ def build(name: str) -> Any:
     """A small random model of a type, whose every layer matters."""
     config = shrink(name)
     torch.manual_seed(7)
-    auto = AutoModelForImageTextToText if kind_of(name) == "images and text" else None
-    model = (auto or AutoModelForCausalLM).from_config(config)
+    whole = type(config) in AutoModelForImageTextToText._model_mapping
+    try:
+        auto = AutoModelForImageTextToText if whole else AutoModelForCausalLM
+        model = auto.from_config(config)
+    except ImportError:  # of a package for a tower, which vxdist does without
+        model = build_language(config, own_code=False)
     for parameter in model.parameters():
         if parameter.dim() > 1:  # norms and biases stay as they are
             nn.init.normal_(parameter, std=0.2)
+    for module in model.modules():
+        if hasattr(module, "tid2eid"):  # experts of each token id, which start all the same
+            token_V1 = torch.arange(len(module.tid2eid))[:, None]
+            module.tid2eid.copy_((token_V1 + torch.arange(module.top_k)) % module.num_experts)
     return model.eval()
 
 
@@ -138,8 +147,8 @@ def _counting(points: HookPoints) -> Iterator[Counter]:
 
 def _recompute(model: Any, points: HookPoints, batch_BT: torch.Tensor) -> torch.Tensor:
     """Into the activation functions, and out of them (2, L, T, N)."""
-    decoder = model.get_decoder()
-    layers = next(getattr(decoder, name) for name in LAYERS if hasattr(decoder, name))
+    layers = find_layers(find_decoder(model))
+    assert layers is not None
     recorder = Recorder(layers, points)
     _logits(model, batch_BT)
     recorder.remove()
@@ -154,12 +163,19 @@ def _recompute(model: Any, points: HookPoints, batch_BT: torch.Tensor) -> torch.
     return found_2LTN
 
 
+def _reads_like(block: Block, points: HookPoints, layers: Sequence[int]) -> bool:
+    """Whether a block has the down projection of one in these layers (Zamba shares them)."""
+    weights = {id(p) for n in layers for of in points.of_layer(n) for p in of.output.parameters()}
+    return bool(weights & {id(p) for p in block.output.parameters()})
+
+
 def _check_mask(
     model: Any, points: HookPoints, batch_BT: torch.Tensor, plain_BTV: torch.Tensor
 ) -> None:
     """Law 5: a masked neuron is a zero column of the down projection."""
     exists_LN = points.exists()
     layers = [points.blocks[0].layer, points.blocks[-1].layer]
+    layers += [of.layer for of in points.blocks if _reads_like(of, points, layers)]
     neurons = {layer: np.flatnonzero(exists_LN[layer])[::3].tolist() for layer in layers}
     mask = Ablation(points, CPU)
     mask.ablate(neurons)

@@ -17,8 +17,8 @@ from vxdist.asking.sharing import can_share
 from vxdist.runtime.work import Batch, make_batch
 
 ALONE = {
-    *("bamba", "bloom", "falcon_h1", "minimax", "mpt", "olmo_hybrid", "qwen3_5", "qwen3_5_text"),
-    *("recurrent_gemma", "zaya"),
+    *("bamba", "bloom", "cohere_compass_text", "falcon_h1", "minimax", "modernbert-decoder", "mpt"),
+    *("olmo_hybrid", "openai-gpt", "qwen3_5", "qwen3_5_text", "recurrent_gemma", "xlstm", "zaya"),
 }
 """Families whose attention takes no mask of its own for each text, or that carry a state from token
 to token."""

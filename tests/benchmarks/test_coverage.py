@@ -17,7 +17,10 @@ PROVEN = [
     for row in json.loads(file.read_text())["types"]
     if row["proven"]
 ]
-QUICK = ("cohere2", "falcon_h1", "flex_olmo", "gpt2", "phi3")
+QUICK = (
+    *("aria_text", "cohere2", "dbrx", "falcon_h1", "flex_olmo", "gpt2", "mllama", "nemotron_h"),
+    *("openai-gpt", "phi3", "zamba2"),
+)
 
 
 @pytest.fixture(autouse=True)

@@ -46,6 +46,23 @@ def test_it_is_recorded(options: list[str], tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+def test_layers_without_neurons_are_recorded(
+    run_options: list[str], make_model: Callable[[str], Any], tokenizer: Any, tmp_path: Path
+) -> None:
+    """Layer 0 of this Nemotron-H is a state-space layer alone."""
+    make_model("nemotron_h").save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    assert main(["run", *run_options, "--model.path", str(tmp_path / "model")]) == 0
+    store = vxstore.open(str(tmp_path / "run.zarr"))
+    root = store.root().load()
+    assert (root.block.values == -1).sum(1).tolist() == [68, 0, 28]
+    active_L = root.active_count.sum(("neuron", "value", "language")).values
+    assert (active_L > 0).tolist() == [False, True, True]
+    assert not store.scores("vape").selected.isel(layer=0).any()
+    assert check(store.path).findings == []
+
+
+@pytest.mark.long
 def test_the_whole_road(options: list[str], tmp_path: Path) -> None:
     assert main(["run", *options]) == 0
     assert main(["attribute", *options]) == 0

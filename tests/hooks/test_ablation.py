@@ -12,6 +12,7 @@ import torch
 
 from vxdist.hooks.ablation import Ablation
 from vxdist.hooks.interventions import Affine
+from vxdist.model.decoder import find_decoder
 from vxdist.model.hook_points import find_hook_points
 
 TOKENS_BT = torch.randint(3, 512, (2, 9), generator=torch.Generator().manual_seed(3))
@@ -38,13 +39,13 @@ def test_scaling_a_neuron_is_scaling_its_column(
 ) -> None:
     """For every family, experts too: the block is linear in its neurons."""
     model, plain = make_model(family), make_model(family)
-    hook_points = find_hook_points(model.get_decoder())
+    hook_points = find_hook_points(find_decoder(model))
     affine = random_map(1)
     affine = Affine(scale_LN=affine.scale_LN, shift_LN=np.zeros_like(affine.shift_LN))
     neuron_N = np.array([0, 5, 17, 47])
     ablation = Ablation(hook_points, CPU)
     ablation.ablate(dict.fromkeys(range(LAYERS), neuron_N), affine)
-    for layer, block in enumerate(find_hook_points(plain.get_decoder()).blocks):
+    for layer, block in enumerate(find_hook_points(find_decoder(plain)).blocks):
         for neuron in neuron_N:
             _column(block.output, block.num_units, int(neuron)).mul_(
                 float(affine.scale_LN[layer, neuron])
@@ -56,6 +57,9 @@ def test_scaling_a_neuron_is_scaling_its_column(
 
 def _column(output: Any, num_units: int, neuron: int) -> torch.Tensor:
     """The weights that read a neuron."""
+    if hasattr(output, "ffn_hidden_size"):  # DBRX
+        row: torch.Tensor = output.mlp.w2[neuron]
+        return row
     if hasattr(output, "num_experts"):
         expert, unit = divmod(neuron, num_units)
         found: torch.Tensor = output.down_proj[expert][:, unit]
@@ -69,7 +73,7 @@ def test_a_block_by_hand(make_model: Callable[[str], Any]) -> None:
     model = make_model("llama")
     mlp, layer = model.model.layers[1].mlp, 1
     affine, neuron_N = random_map(2), np.array([3, 4, 40])
-    ablation = Ablation(find_hook_points(model.get_decoder()), CPU)
+    ablation = Ablation(find_hook_points(find_decoder(model)), CPU)
     ablation.ablate({layer: neuron_N}, affine)
     read_TD = torch.randn(7, mlp.gate_proj.in_features, generator=torch.Generator().manual_seed(2))
     activation_TN = torch.nn.functional.silu(mlp.gate_proj(read_TD))
@@ -88,7 +92,7 @@ def test_a_scale_of_zero_replaces_whatever_was_there(
     affine = random_map(4)
     scale_LN = affine.scale_LN.copy()
     scale_LN[0, :2] = 0
-    hook_points = find_hook_points(model.get_decoder())
+    hook_points = find_hook_points(find_decoder(model))
     ablation = Ablation(hook_points, CPU)
     for mixed in (affine.scale_LN * 0, scale_LN):  # all are replaced; some are
         ablation.ablate({0: np.array([0, 1, 2])}, Affine(scale_LN=mixed, shift_LN=affine.shift_LN))
@@ -103,7 +107,7 @@ def test_a_scale_of_zero_replaces_whatever_was_there(
 
 def test_without_a_map_it_is_zero_ablation(make_model: Callable[[str], Any]) -> None:
     model = make_model("llama")
-    ablation = Ablation(find_hook_points(model.get_decoder()), CPU)
+    ablation = Ablation(find_hook_points(find_decoder(model)), CPU)
     neurons = {0: np.array([1, 7]), 2: np.array([30])}
     ablation.ablate(neurons)
     bare = logits(model)

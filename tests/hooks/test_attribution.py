@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.conftest import ONE_EACH, SEVERAL_BLOCKS
+from tests.conftest import ONE_EACH, QUICK_BLOCKS
 from vxdist.hooks.ablation import Ablation
 from vxdist.hooks.attribution import Attribution, attribute
 from vxdist.hooks.interventions import Affine
@@ -52,7 +52,7 @@ def scaled(model: Any, hook_points: HookPoints, layer: int, neuron: int, scale: 
     return found
 
 
-@pytest.mark.parametrize("family", sorted({*ONE_EACH, *SEVERAL_BLOCKS}))
+@pytest.mark.parametrize("family", sorted({*ONE_EACH, *QUICK_BLOCKS}))
 def test_it_is_the_derivative_of_ablating(family: str, make_model: Callable[[str], Any]) -> None:
     model = make_model(family)
     hook_points = find_hook_points(model.get_decoder())

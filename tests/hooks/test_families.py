@@ -3,6 +3,7 @@
 T: token, N: neuron, D: hidden size, K: expert of a token, U: unit of an expert.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,13 +14,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.conftest import INLINE, ONE_EACH, SEVERAL_BLOCKS
+from tests.conftest import INLINE, ONE_EACH, QUICK_BLOCKS, SEVERAL_BLOCKS
 from vxdist.hooks.ablation import Ablation
 from vxdist.hooks.counter import Counter
 from vxdist.hooks.measures import choose
 from vxdist.hooks.selftest import check_hook_points
+from vxdist.model.decoder import LAYERS, find_decoder
 from vxdist.model.hook_points import find_hook_points
-from vxdist.model.layouts import LAYERS, LAYOUTS
+from vxdist.model.layouts import LAYOUTS
 from vxstore.statistics import DEFAULT
 
 TOKENS_BT = torch.randint(3, 512, (3, 11), generator=torch.Generator().manual_seed(1))
@@ -27,11 +29,11 @@ CPU = torch.device("cpu")
 
 GELU_TANH = (
     "bloom codegen gemma gemma2 gemma3 gemma3_text gemma3n_text gemma4 gemma4_text gemma4_unified "
-    "gemma4_unified_text gpt-sw3 gpt2 gpt_bigcode gpt_neo gptj phi recurrent_gemma starcoder2 "
-    "vaultgemma"
+    "gemma4_unified_text gpt-sw3 gpt2 gpt_bigcode gpt_neo gptj openai-gpt phi recurrent_gemma "
+    "starcoder2 vaultgemma"
 )
-GELU_ERF = "biogpt falcon gpt_neox gpt_neox_japanese mpt xglm"
-RELU = "opt"
+GELU_ERF = "biogpt falcon gpt_neox gpt_neox_japanese modernbert-decoder mpt xglm"
+RELU = "ctrl opt"
 SQUARED_RELU = "arcee fuyu jais2 nanochat nemotron persimmon"
 PLAIN_ROUTERS = "flex_olmo mixtral olmoe qwen3_moe"
 """Families whose experts are those of the largest products with a matrix."""
@@ -49,7 +51,12 @@ FIRST: dict[str, Callable[[Any], Any]] = {
     "gated, feed_forward": lambda layer: layer.feed_forward.gate_proj,
     "gated, mlp_block": lambda layer: layer.mlp_block.gate_proj,
     "MPT": lambda layer: layer.ffn.up_proj,
+    "CTRL": lambda layer: layer.ffn[0],
+    "gated, Wi": lambda layer: layer.mlp.Wi,
+    "gated, ffn": lambda layer: layer.ffn.proj_up_gate,
     "experts": lambda layer: layer.mlp.experts,
+    "experts, block_sparse_moe": lambda layer: layer.block_sparse_moe.experts,
+    "experts, ffn": lambda layer: layer.ffn.experts,
 }
 """The module that reads what the neurons read."""
 
@@ -104,14 +111,14 @@ class Plain:
 
 def recompute(family: str, layout: str, layer: Any, read: Read) -> Plain:
     function = function_of(family, layer)
-    if layout == "experts":
-        return recompute_experts(family, layer.mlp, read)
+    if layout.startswith("experts"):
+        return recompute_experts(family, layer, FIRST[layout](layer), read)
     first = FIRST[layout](layer)
     # GPT-2's Conv1D keeps its weight the other way round.
     hidden_TN = read.read_TD @ (first.weight if hasattr(first, "nx") else first.weight.T)
     if first.bias is not None:
         hidden_TN = hidden_TN + first.bias
-    if layout == "gated, fused":
+    if layout in ("gated, fused", "gated, Wi"):
         hidden_TN = hidden_TN[:, : hidden_TN.shape[1] // 2]
     if family == "falcon_h1":
         hidden_TN = hidden_TN * layer.feed_forward.gate_multiplier
@@ -119,7 +126,7 @@ def recompute(family: str, layout: str, layer: Any, read: Read) -> Plain:
     return Plain(activation_TN=activation_TN, routed_TN=torch.ones_like(activation_TN).bool())
 
 
-def recompute_experts(family: str, mlp: Any, read: Read) -> Plain:
+def recompute_experts(family: str, layer: Any, of: Any, read: Read) -> Plain:
     """Token by token, expert by expert."""
     num_experts, num_units = 4, 12
     assert read.expert_TK is not None
@@ -128,10 +135,11 @@ def recompute_experts(family: str, mlp: Any, read: Read) -> Plain:
     for token, read_D in enumerate(read.read_TD):
         experts = set(read.expert_TK[token].tolist())
         if family in PLAIN_ROUTERS.split():
-            assert experts == set((mlp.gate.weight @ read_D).topk(2).indices.tolist())
+            assert experts == set((layer.mlp.gate.weight @ read_D).topk(2).indices.tolist())
         for expert in experts:
-            gate_UD = mlp.experts.gate_up_proj[expert][:num_units]
             at = slice(expert * num_units, (expert + 1) * num_units)
+            # DBRX keeps the experts below each other.
+            gate_UD = of.mlp.w1[at] if family == "dbrx" else of.gate_up_proj[expert][:num_units]
             activation_TN[token, at] = F.silu(gate_UD @ read_D)
             routed_TN[token, at] = True
     return Plain(activation_TN=activation_TN, routed_TN=routed_TN)
@@ -143,7 +151,9 @@ def what_neurons_read(decoder: Any, layout: str) -> list[Read]:
 
     def see(_: Any, args: tuple[torch.Tensor, ...]) -> None:
         read_TD = args[0].reshape(-1, args[0].shape[-1])
-        seen.append(Read(read_TD=read_TD, expert_TK=args[1] if layout == "experts" else None))
+        seen.append(
+            Read(read_TD=read_TD, expert_TK=args[1] if layout.startswith("experts") else None)
+        )
 
     handles = [FIRST[layout](layer).register_forward_pre_hook(see) for layer in layers_of(decoder)]
     decoder(input_ids=TOKENS_BT, use_cache=False)
@@ -157,15 +167,16 @@ def test_every_family_is_tested(families: list[str]) -> None:
     assert sorted({f for layout in LAYOUTS for f in layout.families}) == tested
 
 
-def test_a_family_of_each_layout_is_quick() -> None:
-    """conftest.py names them; the others are long."""
-
+def test_a_family_of_each_common_layout_is_quick() -> None:
+    """conftest.py names them; the others are long, and so are layouts that few models have."""
+    rare = re.compile(r"CTRL|gated, (Wi|ffn|mlp\.shared_mlp)|.*shared_transf|experts, ")
     for layout in LAYOUTS:
-        assert (ONE_EACH | {*SEVERAL_BLOCKS, *INLINE}) & set(layout.families), layout.name
+        if not rare.match(layout.name):
+            assert (ONE_EACH | {*QUICK_BLOCKS, *INLINE}) & set(layout.families), layout.name
 
 
 def test_counts_equal_a_plain_recomputation(family: str, make_model: Callable[[str], Any]) -> None:
-    decoder = make_model(family).get_decoder()
+    decoder = find_decoder(make_model(family))
     hook_points = find_hook_points(decoder)
     check_hook_points(decoder, hook_points, (1, 2, 3))
     assert hook_points.alike
@@ -216,7 +227,7 @@ def test_watching_leaves_outputs_bit_identical(
 ) -> None:
     model = make_model(family)
     before = model(input_ids=TOKENS_BT, use_cache=False).logits
-    counter = Counter(find_hook_points(model.get_decoder()), CPU)
+    counter = Counter(find_hook_points(find_decoder(model)), CPU)
     counter.count(torch.ones_like(TOKENS_BT, dtype=torch.bool))
     watched = model(input_ids=TOKENS_BT, use_cache=False).logits
     assert torch.equal(before, watched)
@@ -228,12 +239,12 @@ def test_masking_equals_zeroing_the_down_projection(
 ) -> None:
     masked_model, cut_model = make_model(family), make_model(family)
     off = {0: np.array([0, 5, 30, 47]), 2: np.arange(24)}
-    mask = Ablation(find_hook_points(masked_model.get_decoder()), CPU)
+    mask = Ablation(find_hook_points(find_decoder(masked_model)), CPU)
     plain = masked_model(input_ids=TOKENS_BT, use_cache=False).logits
     mask.ablate(off)
     masked = masked_model(input_ids=TOKENS_BT, use_cache=False).logits
     for layer, neurons in off.items():
-        cut_columns(find_hook_points(cut_model.get_decoder()).blocks[layer].output, neurons)
+        cut_columns(find_hook_points(find_decoder(cut_model)).blocks[layer].output, neurons)
     cut = cut_model(input_ids=TOKENS_BT, use_cache=False).logits
     assert not torch.allclose(plain, masked, atol=1e-4)
     torch.testing.assert_close(masked, cut, atol=1e-4, rtol=1e-4)
@@ -242,6 +253,9 @@ def test_masking_equals_zeroing_the_down_projection(
 
 
 def cut_columns(output: Any, neurons: np.ndarray) -> None:
+    if hasattr(output, "ffn_hidden_size"):  # DBRX
+        output.mlp.w2.data[neurons] = 0
+        return
     if hasattr(output, "num_experts"):
         for neuron in neurons:
             output.down_proj.data[neuron // 12, :, neuron % 12] = 0
@@ -266,4 +280,4 @@ def test_what_only_looks_alike_is_refused(name: str) -> None:
     config = AutoConfig.for_model(name, **small)
     model = AutoModelForCausalLM.from_config(config).eval()
     with pytest.raises(UserError, match=r"not supported: |not a sum over its neurons"):
-        check_hook_points(model.get_decoder(), find_hook_points(model.get_decoder()), (1, 2, 3))
+        check_hook_points(model.get_decoder(), find_hook_points(find_decoder(model)), (1, 2, 3))

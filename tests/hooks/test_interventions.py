@@ -20,6 +20,7 @@ from vxdist.hooks.interventions.other_mean import OtherMean, OtherMeanSettings
 from vxdist.hooks.interventions.scale import Scale, ScaleSettings
 from vxdist.hooks.interventions.zero import Zero
 from vxdist.model.blocks import Block
+from vxdist.model.decoder import find_decoder
 from vxdist.model.hook_points import find_hook_points
 
 TOKENS_BT = torch.randint(3, 512, (2, 9), generator=torch.Generator().manual_seed(3))
@@ -56,7 +57,7 @@ def logits(model: Any) -> torch.Tensor:
 
 def ablated(model: Any, affine: Affine | None) -> torch.Tensor:
     """Logits of a model whose neurons `NEURON_N` are ablated in each layer."""
-    ablation = Ablation(find_hook_points(model.get_decoder()), CPU)
+    ablation = Ablation(find_hook_points(find_decoder(model)), CPU)
     ablation.ablate(NEURONS_BY_LAYER, affine)
     try:
         return logits(model)
@@ -66,7 +67,7 @@ def ablated(model: Any, affine: Affine | None) -> torch.Tensor:
 
 def by_hand(model: Any, replace: Callable[[int, int, torch.Tensor], torch.Tensor]) -> torch.Tensor:
     """Logits of a model whose activations this test's own hook replaces, neuron by neuron."""
-    hook_points = find_hook_points(model.get_decoder())
+    hook_points = find_hook_points(find_decoder(model))
 
     def see(block: Block, activation: torch.Tensor, rows: Rows | None) -> torch.Tensor:
         activation = activation.clone()
@@ -91,7 +92,7 @@ def make(intervention: Intervention, value: str = "calm") -> Affine:
 def test_scaling_is_scaling_columns(make_model: Callable[[str], Any], layout_family: str) -> None:
     model, plain = make_model(layout_family), make_model(layout_family)
     affine = make(Scale(ScaleSettings(dose=2.5)))
-    hook_points = find_hook_points(plain.get_decoder())
+    hook_points = find_hook_points(find_decoder(plain))
     found = ablated(model, affine)
     for block in hook_points.blocks:
         for neuron in NEURON_N:
@@ -102,6 +103,9 @@ def test_scaling_is_scaling_columns(make_model: Callable[[str], Any], layout_fam
 
 def _column(output: Any, num_units: int, neuron: int) -> torch.Tensor:
     """The weights that read a neuron."""
+    if hasattr(output, "ffn_hidden_size"):  # DBRX
+        row: torch.Tensor = output.mlp.w2[neuron]
+        return row
     if hasattr(output, "num_experts"):
         expert, unit = divmod(neuron, num_units)
         found: torch.Tensor = output.down_proj[expert][:, unit]

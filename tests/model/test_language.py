@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForImageTextToText
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForImageTextToText
 
 import vxstore
 from vxdist.cli import main
 from vxdist.config import ModelConfig
 from vxdist.errors import UserError
+from vxdist.model.language import build
 from vxdist.model.load import describe_model, load_model, load_tokenizer
-from vxdist.model.source import find_model
+from vxdist.model.source import find_config, find_model
 
 TEXT = {
     "vocab_size": 512, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3,
@@ -84,13 +85,46 @@ def test_of_text_it_computes_what_the_whole_does_without_the_towers(
     assert (shape.num_layers, shape.num_neurons, shape.layout) == (3, 48, "gated")
     loaded = load_model(find_model(settings), settings)
     names = [name for name, _ in loaded.named_parameters()]
-    assert not [n for n in names if "language_model" not in n and "lm_head" not in n]
+    kept = ("language_model", "lm_head", "image_newline")
+    assert not [n for n in names if not any(part in n for part in kept)]
     assert len(names) < len([*model.parameters()])
     ids_BT = torch.randint(10, 512, (2, 9), generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         expected = model(input_ids=ids_BT, use_cache=False).logits
         assert torch.equal(loaded(input_ids=ids_BT, use_cache=False).logits, expected)
     assert capsys.readouterr().err == "", "its towers are not missed"
+
+
+def test_a_tower_of_timm_needs_no_timm(tmp_path: Path) -> None:
+    """Gemma 3n's tower for images is timm's; the language model works without the package."""
+    text = TEXT | {
+        "intermediate_size": [48] * 3, "hidden_size_per_layer_input": 8, "laurel_rank": 4,
+        "vocab_size_per_layer_input": 512, "num_kv_shared_layers": 0,
+        "layer_types": ["full_attention"] * 3, "activation_sparsity_pattern": None,
+    }  # fmt: skip
+    sound = {"hidden_size": 16, "conf_num_hidden_layers": 1, "conf_num_attention_heads": 2}
+    config = AutoConfig.for_model("gemma3n", text_config=text, audio_config=sound)
+    build(config, own_code=False).save_pretrained(tmp_path)
+    settings = ModelConfig(path=str(tmp_path))
+    assert describe_model(find_model(settings)).num_neurons == 48
+    loaded = load_model(find_model(settings), settings)
+    with torch.inference_mode():
+        assert loaded(input_ids=torch.tensor([[3, 4, 5]]), use_cache=False).logits.isfinite().all()
+    assert not [n for n, _ in loaded.named_parameters() if "tower" in n]
+
+
+@pytest.mark.parametrize(
+    ("name", "needed"),
+    [
+        ("instructblip", "pixel_values, qformer_input_ids"),
+        ("idefics", "images"),
+        ("t5gemma2", "what its encoder reads"),
+    ],
+)
+def test_what_does_not_run_on_text_alone_is_refused(name: str, needed: str, tmp_path: Path) -> None:
+    CONFIG_MAPPING[name]().save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=f"does not run on text alone, it needs {needed}$"):
+        describe_model(find_config(ModelConfig(path=str(tmp_path))))
 
 
 def test_a_tensor_that_is_missing_is_still_missed(whole: tuple[Any, Path]) -> None:

@@ -13,6 +13,7 @@ from vxdist.apply.fold import Columns, plan_folds
 from vxdist.hooks.interventions import Affine
 from vxdist.model.blocks import HookPoints
 from vxdist.model.checkpoint import read_tensors
+from vxdist.model.decoder import find_decoder
 from vxdist.model.down import find_down_projections
 from vxdist.model.folder import fingerprint
 from vxdist.model.hook_points import find_hook_points
@@ -50,7 +51,7 @@ def plan_checkpoint(
     are packed or shared, or the intervention cannot be folded into them.
     """
     model = build_without_weights(source)
-    hook_points = find_hook_points(model.get_decoder())
+    hook_points = find_hook_points(find_decoder(model))
     check_whole(source, model)
     tensors = read_tensors(source, model)
     projections = find_down_projections(source, model, hook_points, tensors)

@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
+from vxdist.model.decoder import find_decoder
 from vxdist.model.hook_points import HookPoints, find_hook_points
 from vxdist.model.load import ModelShape
 
@@ -35,7 +36,7 @@ class Size:
 
 def measure_model(model: PreTrainedModel, shape: ModelShape) -> Size:
     """Count the parameters of a model built without weights; tied ones count once."""
-    decoder, config = model.get_decoder(), model.config.get_text_config()
+    decoder, config = find_decoder(model), model.config.get_text_config()
     embedding: Any = model.get_input_embeddings()
     idle, routed = _count_experts(find_hook_points(decoder))
     decoder_size = sum(p.numel() for p in decoder.parameters()) - embedding.weight.numel()
@@ -82,5 +83,5 @@ def _attention_width(config: Any) -> int:
 
 
 def _width_of(config: Any) -> int:
-    heads = int(config.num_attention_heads)
+    heads = int(getattr(config, "num_attention_heads", None) or config.num_heads)
     return heads * int(getattr(config, "head_dim", None) or config.hidden_size // heads)

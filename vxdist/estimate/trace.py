@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-from vxdist.hooks.attribution import find_layers
+from vxdist.model.decoder import find_decoder, find_layers
 from vxdist.model.hook_points import find_hook_points
 from vxdist.model.runners import InTurn
 from vxdist.model.running import Running
@@ -65,7 +65,7 @@ def measure_backward(
     handles = [of.activation.register_forward_hook(_keep) for of in hook_points.blocks]
     embeddings = model.get_input_embeddings()
     handles.append(embeddings.register_forward_hook(lambda _, __, out: out.requires_grad_()))
-    layers = find_layers(decoder) if checkpointing else ()
+    layers = (find_layers(decoder) or ()) if checkpointing else ()
     for layer in layers:
         layer.forward = partial(
             checkpoint,
@@ -92,7 +92,7 @@ def measure_backward(
 
 def _prepare(model: PreTrainedModel, dtype: torch.dtype) -> nn.Module:
     nn.Module.to(model, dtype)
-    decoder: nn.Module = model.eval().requires_grad_(False).get_decoder()
+    decoder = find_decoder(model.eval().requires_grad_(False))
     for block in find_hook_points(decoder).blocks:
         # As while it is watched. Experts in turn ask which of them are in use.
         if block.runner is not None and not isinstance(block.runner, InTurn):

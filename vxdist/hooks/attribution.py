@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from vxdist.hooks.attach import Rows, watch
 from vxdist.model.blocks import Block, HookPoints
-from vxdist.model.layouts import LAYERS
+from vxdist.model.decoder import find_decoder, find_layers
 
 
 class Attribution:
@@ -43,7 +43,7 @@ class Attribution:
         self._handles.append(embeddings.register_forward_hook(_begin_graph))
         self._checkpointed = checkpointing
         if checkpointing:
-            for layer in find_layers(model.get_decoder()):
+            for layer in find_layers(find_decoder(model)) or ():
                 layer.forward = partial(
                     checkpoint,
                     layer.forward,
@@ -107,12 +107,6 @@ class _Restore:
 
     def remove(self) -> None:
         self._layer.__dict__.pop("forward", None)
-
-
-def find_layers(decoder: nn.Module) -> nn.ModuleList:
-    """The decoder's list of layers."""
-    found = [of for name in LAYERS if isinstance(of := getattr(decoder, name, None), nn.ModuleList)]
-    return found[0]
 
 
 def _begin_graph(_: nn.Module, __: Any, embedded_BTD: torch.Tensor) -> torch.Tensor:

@@ -21,7 +21,7 @@ from torch import nn
 
 from vxdist.errors import Stopped, UserError
 from vxdist.hooks.attach_compiled import Counted
-from vxdist.model.layouts import LAYERS
+from vxdist.model.decoder import find_layers
 
 BACKEND = "inductor"
 DYNAMO = {
@@ -159,7 +159,7 @@ def is_causal(decoder: nn.Module) -> bool:
 def compile_layers(decoder: nn.Module) -> None:
     """Have the layers compiled, when they are first called, for any number of texts and tokens."""
     torch._dynamo.reset()  # what is left of another model in this process
-    layers: Any = next(filter(None, (getattr(decoder, name, None) for name in LAYERS)))
+    layers: Any = find_layers(decoder)
     for layer in layers:
         layer.compile(backend=BACKEND, dynamic=True)
 

@@ -21,6 +21,7 @@ from vxdist.hooks.interventions import INTERVENTIONS, Affine, Intervention
 from vxdist.hooks.recorded import read_recorded
 from vxdist.hooks.selftest import TOKENS, check_hook_points
 from vxdist.model.blocks import HookPoints
+from vxdist.model.decoder import find_decoder
 from vxdist.model.hook_points import find_hook_points
 from vxstore.mask_file import read_mask
 from vxstore.query.lookup import open_root, require_known
@@ -69,7 +70,7 @@ def ablate(
 
 def _find_decoder(model: Any) -> nn.Module:
     find = getattr(model, "get_decoder", None)
-    decoder = find() if callable(find) else None
+    decoder = find_decoder(model) if callable(find) else None
     if not isinstance(decoder, nn.Module):
         raise UserError(
             f"vxdist.ablate: {type(model).__name__} has no decoder; give a causal language model "

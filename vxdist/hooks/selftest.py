@@ -14,6 +14,7 @@ from vxdist.errors import UserError
 from vxdist.hooks.attach import Handle, Rows, watch
 from vxdist.model.activation import find_fault
 from vxdist.model.blocks import Block, HookPoints
+from vxdist.model.decoder import find_decoder
 from vxdist.model.hook_points import find_hook_points
 
 NONE, ALL, EVEN, ODD, ONES = range(5)
@@ -32,7 +33,7 @@ def ready_hook_points(model: PreTrainedModel) -> HookPoints:
 
     Raises UserError if its layout is not supported, or the hook points are not its neurons.
     """
-    decoder = model.get_decoder()
+    decoder = find_decoder(model)
     hook_points = find_hook_points(decoder)
     check_hook_points(decoder, hook_points, TOKENS)
     return hook_points

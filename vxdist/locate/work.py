@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from vxdist.hooks.compiled import CompiledDecoder, Example
 from vxdist.hooks.counter import DEFAULT_ROWS, Counter
 from vxdist.model.blocks import HookPoints
+from vxdist.model.decoder import find_decoder
 from vxdist.plan import Plan
 from vxdist.runtime.work import Batch, make_batch
 from vxstore.statistics import Statistic
@@ -75,7 +76,7 @@ class LocateWork:
             return
         assert self._counter is not None
         device = next(model.parameters()).device
-        self._decoder = CompiledDecoder(model.get_decoder(), self._counter)
+        self._decoder = CompiledDecoder(find_decoder(model), self._counter)
         self._decoder.prepare([self._example(batch, device) for batch in self._kinds()])
 
     def _kinds(self) -> Sequence[tuple[int, ...]]:
@@ -109,7 +110,7 @@ class LocateWork:
             self._decoder(batch.token_ids_BT, batch.attention_mask_BT)
         else:
             # A cache would change what later tokens see of earlier ones.
-            model.get_decoder()(
+            find_decoder(model)(
                 input_ids=batch.token_ids_BT,
                 attention_mask=batch.attention_mask_BT,
                 use_cache=False,

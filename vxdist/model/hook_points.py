@@ -1,21 +1,27 @@
 """Hook points: the modules of a decoder whose outputs are its neurons' activations."""
 
+import copy
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from torch import nn
 
 from vxdist.errors import UserError
+from vxdist.model.activation import is_fixed
 from vxdist.model.blocks import Block, HookPoints
-from vxdist.model.layouts import LAYERS, LAYOUTS, NOT_FEED_FORWARD, ROUTERS, Layout
+from vxdist.model.decoder import LAYERS, find_layers
+from vxdist.model.layouts import LAYOUTS, NOT_FEED_FORWARD, ROUTERS, Layout
 from vxdist.model.runners import Runner
 from vxdist.model.running import runner_of
 
 __all__ = ["Block", "HookPoints", "find_hook_points"]
 
-PER_TOKEN = ("num_experts_per_tok", "top_k_experts", "moe_topk", "moe_k")
+PER_TOKEN = ("num_experts_per_tok", "top_k_experts", "moe_topk", "moe_k", "moe_top_k")
 """What configurations call the number of experts that a token is routed to."""
+UNITS = ("intermediate_dim", "ffn_hidden_size")
+"""What modules of all experts call the number of units of one."""
 
 
 def find_hook_points(decoder: nn.Module) -> HookPoints:
@@ -24,20 +30,23 @@ def find_hook_points(decoder: nn.Module) -> HookPoints:
     Raises UserError, naming the modules that it has, if its layout is unknown, or has weights of
     neurons that vxdist would miss.
     """
-    layers = [m for name in LAYERS if isinstance(m := _get(decoder, name), nn.ModuleList)]
-    found = [list(_layouts_of(layer)) for layer in layers[0]] if layers else []
+    layers = find_layers(decoder)
+    if layers is None:
+        _refuse_layout(decoder, None)
+    found = [list(_layouts_of(layer)) for layer in layers]
     if not any(found):
-        _refuse_layout(decoder, layers[0] if layers else None)
+        _refuse_layout(decoder, layers)
+    _separate(layers, found)
     blocks: list[Block] = []
-    for n, (layer, layouts) in enumerate(zip(layers[0], found, strict=True)):
-        _refuse_unseen(decoder, layers[0], n, layouts)
+    for n, (layer, layouts) in enumerate(zip(layers, found, strict=True)):
+        _refuse_unseen(decoder, layers, n, layouts)
         blocks += _blocks_of(decoder, n, layer, layouts)
     return HookPoints(num_layers=len(found), blocks=blocks)
 
 
 def _refuse_layout(
     decoder: nn.Module, layers: nn.ModuleList | None, number: int | None = None
-) -> None:
+) -> NoReturn:
     there = (
         f"it has no list {' or '.join(LAYERS)}"
         if layers is None
@@ -72,6 +81,8 @@ def _describe_layer(layer: nn.Module) -> str:
 
 def _layouts_of(layer: nn.Module) -> Iterator[Layout]:
     """The layouts that modules of a layer have, each module in one of them at most."""
+    if hasattr(layer, "cross_attn"):  # Llama 3.2 runs it for images alone
+        return
     taken: set[int] = set()
     for layout in LAYOUTS:
         modules = [_get(layer, n) for n in (*layout.first, layout.activation, layout.output)]
@@ -80,6 +91,22 @@ def _layouts_of(layer: nn.Module) -> Iterator[Layout]:
         if _width(_module(layer, layout.output)) is not None:
             taken |= {id(module) for module in modules}
             yield layout
+
+
+def _separate(layers: nn.ModuleList, found: Sequence[Sequence[Layout]]) -> None:
+    """Give each block an activation function of its own where several share one module, so that a
+    hook knows which block runs. GPT's is even that of all models."""
+    places = [
+        (layer, layout.activation)
+        for layer, layouts in zip(layers, found, strict=True)
+        for layout in layouts
+    ]
+    times = Counter(id(_module(layer, name)) for layer, name in places)
+    for layer, name in places:
+        function = _module(layer, name)
+        if times[id(function)] > 1 and is_fixed(function):
+            place, _, own = name.rpartition(".")
+            setattr(layer.get_submodule(place), own, copy.deepcopy(function))
 
 
 def _blocks_of(
@@ -94,7 +121,7 @@ def _blocks_of(
         runner = _runner(decoder, number, layer, layout)
         block = Block(
             layer=number,
-            name=f"layer {number}" + (f", {_place(layout)}" if len(layouts) > 1 else ""),
+            name=f"layer {number}" + (f", {_block(layout)}" if len(layouts) > 1 else ""),
             layout=layout,
             activation=_module(layer, layout.activation) if runner is None else runner.activation,
             output=output,
@@ -130,11 +157,16 @@ def _runner(decoder: nn.Module, number: int, layer: nn.Module, layout: Layout) -
     return runner
 
 
-def _place(layout: Layout) -> str:
+def _block(layout: Layout) -> str:
     """The module, within a decoder layer, that is the block."""
     if layout.inline:
         return layout.activation
     return layout.activation.rpartition(".")[0]
+
+
+def _place(name: str) -> str:
+    """What stands before the names of the modules beside one."""
+    return "".join(name.rpartition(".")[:2])
 
 
 def _refuse_unseen(
@@ -144,9 +176,11 @@ def _refuse_unseen(
 
     Vectors, such as those of norms, have no neurons.
     """
-    routed = any(layout.experts for layout in layouts)
+    if hasattr(layers[number], "cross_attn"):
+        return
+    routed = [layout for layout in layouts if layout.experts]
     seen = [n for layout in layouts for n in (*layout.first, layout.activation, layout.output)]
-    seen += ROUTERS if routed else ()
+    seen += [f"{_place(of.output)}{router}" for of in routed for router in ROUTERS]
     places = {layout.output.partition(".")[0] for layout in layouts}
     for name, weight in layers[number].named_parameters():
         if weight.dim() < 2 or NOT_FEED_FORWARD.search(name) or _is_in(name, seen):
@@ -188,7 +222,7 @@ def _width(output: nn.Module) -> tuple[int, int] | None:
     here: under ZeRO-3 weights are in shards.
     """
     found: Any = output
-    for name in ("intermediate_dim", "intermediate_size"):
+    for name in UNITS:
         if hasattr(found, "num_experts") and hasattr(found, name):
             return int(found.num_experts), int(getattr(found, name))
     size = getattr(found, "in_features", None) or getattr(found, "nx", None)
@@ -197,6 +231,7 @@ def _width(output: nn.Module) -> tuple[int, int] | None:
 
 def _experts_per_token(decoder: Any) -> int:
     """0 if the configuration does not say one number for all layers."""
-    config = decoder.config.get_text_config()
+    whole = decoder.config.get_text_config()
+    config = getattr(whole, "ffn_config", whole)  # DBRX keeps it there
     found = [n for name in PER_TOKEN if isinstance(n := getattr(config, name, None), int)]
     return found[0] if found else 0

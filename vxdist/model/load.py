@@ -23,6 +23,7 @@ from vxdist.config import ModelConfig
 from vxdist.errors import Stopped, UserError
 from vxdist.model.activation import find_fault, is_fixed
 from vxdist.model.checkpoint import compare, find_gaps, read_tensors, refuse_gaps
+from vxdist.model.decoder import find_decoder
 from vxdist.model.hook_points import find_hook_points
 from vxdist.model.language import build, class_of, read_template
 from vxdist.model.packed import unpacking
@@ -66,7 +67,7 @@ def describe_model(source: ModelSource) -> ModelShape:
     """
     model = build_without_weights(source)
     weights = check_whole(source, model)
-    hook_points = find_hook_points(model.get_decoder())
+    hook_points = find_hook_points(find_decoder(model))
     block = hook_points.blocks[0]
     fault = find_fault(block.activation, block.num_units) if is_fixed(block.activation) else None
     if fault is not None:

@@ -20,6 +20,7 @@ from vxdist import stopping
 from vxdist.config import Config
 from vxdist.errors import UserError
 from vxdist.hooks.selftest import ready_hook_points
+from vxdist.model.decoder import find_decoder
 from vxdist.model.hook_points import find_hook_points
 from vxdist.model.load import load_model
 from vxdist.model.running import run_always
@@ -103,7 +104,7 @@ class _Predictor(pl.LightningModule):
         with sharding:
             self.causal_model = load_model(self._source, self._settings.model)
         # Also before hooks are there, so that all that is computed is of the same bits.
-        run_always(find_hook_points(self.causal_model.get_decoder()).blocks)
+        run_always(find_hook_points(find_decoder(self.causal_model)).blocks)
 
     def predict_dataloader(self) -> DataLoader[Batch]:
         """This rank's batches."""
