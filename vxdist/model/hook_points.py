@@ -145,7 +145,9 @@ def _refuse_unseen(
     Vectors, such as those of norms, have no neurons.
     """
     routed = any(layout.experts for layout in layouts)
-    seen = [n for layout in layouts for n in (*layout.first, layout.activation, layout.output)]
+    seen = [n for layout in layouts for n in (*layout.first, layout.output)]
+    # Of an inline function this is the whole block, in which there may be more.
+    seen += [layout.activation for layout in layouts if not layout.inline]
     seen += ROUTERS if routed else ()
     places = {layout.output.partition(".")[0] for layout in layouts}
     for name, weight in layers[number].named_parameters():
