@@ -307,6 +307,15 @@ def test_a_dense_block_that_computes_something_else_is_refused(
         find_hook_points(model.model)
 
 
+def test_weights_beside_an_inline_block_are_not_overlooked(
+    make_model: Callable[[str], Any],
+) -> None:
+    model = make_model("lfm2")
+    model.model.layers[1].feed_forward.more = torch.nn.Linear(32, 8)
+    with pytest.raises(UserError, match=r"layer 1 of Lfm2Model has feed_forward\.more beside its"):
+        find_hook_points(model.model)
+
+
 def test_what_was_there_before_comes_back(make_model: Callable[[str], Any]) -> None:
     """accelerate too puts a forward function on an instance."""
     model = make_model("mixtral")

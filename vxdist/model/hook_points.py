@@ -179,7 +179,9 @@ def _refuse_unseen(
     if hasattr(layers[number], "cross_attn"):
         return
     routed = [layout for layout in layouts if layout.experts]
-    seen = [n for layout in layouts for n in (*layout.first, layout.activation, layout.output)]
+    seen = [n for layout in layouts for n in (*layout.first, layout.output)]
+    # Of an inline function this is the whole block, in which there may be more.
+    seen += [layout.activation for layout in layouts if not layout.inline]
     seen += [f"{_place(of.output)}{router}" for of in routed for router in ROUTERS]
     places = {layout.output.partition(".")[0] for layout in layouts}
     for name, weight in layers[number].named_parameters():

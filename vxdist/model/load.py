@@ -219,7 +219,8 @@ def load_model(source: ModelSource, config: ModelConfig) -> PreTrainedModel:
             raise UserError(told) from error
     model: PreTrainedModel = loaded[0]
     refuse_gaps(source.name, find_gaps(model, loaded[1]))
-    return model.eval().requires_grad_(False)
+    model.eval().requires_grad_(False)
+    return model
 
 
 def _read_config(source: ModelSource) -> Any:

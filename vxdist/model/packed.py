@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from transformers import Mxfp4Config
+from transformers.utils.quantization_config import Mxfp4Config
 
 
 def unpacking(config: Any) -> dict[str, Any]:
