@@ -203,13 +203,12 @@ def load_model(source: ModelSource, config: ModelConfig) -> PreTrainedModel:
     """
     with _quiet():
         try:
-            config_read = _read_config(source)
-            loaded: Any = class_of(config_read).from_pretrained(
+            loaded: Any = class_of(read := _read_config(source)).from_pretrained(
                 source.directory,
                 dtype=getattr(torch, config.dtype),
                 use_safetensors=True,
                 **({"trust_remote_code": True} if source.own_code else {}),
-                **unpacking(config_read),
+                **unpacking(read),
                 output_loading_info=True,
             )
         except (Stopped, UserError):
