@@ -20,7 +20,7 @@ __all__ = ["Block", "HookPoints", "find_hook_points"]
 
 PER_TOKEN = ("num_experts_per_tok", "top_k_experts", "moe_topk", "moe_k", "moe_top_k")
 """What configurations call the number of experts that a token is routed to."""
-UNITS = ("intermediate_dim", "ffn_hidden_size")
+UNITS = ("intermediate_dim", "ffn_hidden_size", "intermediate_size")
 """What modules of all experts call the number of units of one."""
 
 
