@@ -42,8 +42,13 @@ def test_every_family_takes_what_was_estimated(
     if (family, dtype) == ("xlstm", torch.bfloat16):
         pytest.skip("transformers computes it in float32 alone")
     model = make_model(family).to(dtype)
-    # On CPU, attention with heads as small as these is not always fused.
-    assert estimate(model, dtype) == pytest.approx(run(model), rel=0.1)
+    found = estimate(model, dtype)
+    if family == "dbrx":
+        # Its experts run in turn; with all tokens at one it can be no more.
+        assert 0.4 * found < run(model) <= found
+    else:
+        # On CPU, attention with heads as small as these is not always fused.
+        assert found == pytest.approx(run(model), rel=0.1)
 
 
 def test_memory_does_not_grow_with_the_layers(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from vxdist.hooks.ablation import Ablation
+from vxdist.hooks.ablation import Ablation, _Map
 from vxdist.hooks.interventions import Affine
 from vxdist.model.decoder import find_decoder
 from vxdist.model.hook_points import find_hook_points
@@ -97,7 +97,7 @@ def test_a_scale_of_zero_replaces_whatever_was_there(
     for mixed in (affine.scale_LN * 0, scale_LN):  # all are replaced; some are
         ablation.ablate({0: np.array([0, 1, 2])}, Affine(scale_LN=mixed, shift_LN=affine.shift_LN))
         seen_TN = torch.full((4, NEURONS), number)
-        found_TN = ablation._see(hook_points.blocks[0], seen_TN, 0, None)
+        found_TN = ablation._see(hook_points.blocks[0], seen_TN, None)
         assert found_TN is not None
         expected_2 = torch.as_tensor(affine.shift_LN[0, :2])
         assert torch.equal(found_TN[:, :2], expected_2.expand(4, 2))
@@ -122,9 +122,10 @@ def test_the_map_follows_its_layer_to_another_device(make_model: Callable[[str],
     hook_points = find_hook_points(make_model("llama").get_decoder())
     block, ablation = hook_points.blocks[0], Ablation(hook_points, torch.device("meta"))
     ablation.ablate({0: np.array([1, 7])}, random_map(1))
-    map_ = ablation._maps[block, 0]
+    map_ = ablation._maps[block]
+    assert isinstance(map_, _Map)
     assert map_._units_N.device.type == "meta"
     map_._units_N = torch.tensor([1, 7])  # as if it had been made for the CPU
-    found_TN = ablation._see(block, torch.empty(4, NEURONS, device="meta"), 0, None)
+    found_TN = ablation._see(block, torch.empty(4, NEURONS, device="meta"), None)
     assert found_TN is not None
     assert map_._units_N.device.type == "meta"

@@ -226,3 +226,14 @@ def compare(decoder: Any, device: torch.device) -> None:
     np.testing.assert_allclose(
         found["activation_sum"], expected["activation_sum"], rtol=1e-3, atol=1e-3
     )
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_block_that_vxdist_runs_itself_is_counted(make_model: Callable[[str], Any]) -> None:
+    """LFM2 has its activation function in its code."""
+    decoder = make_model("lfm2").model
+    examples = [make_example(*shape) for shape in SHAPES[:3]]
+    expected = count_eager(decoder, examples)
+    found, _ = count_compiled(decoder, examples, examples)
+    np.testing.assert_array_equal(found["active_count"], expected["active_count"])
+    assert found["active_count"].any()

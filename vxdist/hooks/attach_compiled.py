@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils.hooks import RemovableHandle
 
+from vxdist.hooks.attach import Handle
 from vxdist.hooks.kernel import Measured, accumulate, accumulate_measured
 from vxdist.hooks.measures import find_measure
 from vxdist.model.blocks import HookPoints
+from vxdist.model.running import Running
 from vxstore.statistics import DEFAULT, STATISTICS
 
 
@@ -50,13 +51,15 @@ def _count_further(
 
 def watch_compiled(
     hook_points: HookPoints, counted: Counted, totals: Mapping[str, torch.Tensor]
-) -> list[RemovableHandle]:
+) -> list[Handle]:
     """Add the activations of later forward passes to `totals`, by statistic (layer, neuron).
 
     Compiled or not, the layers then count. Only for dense models. Returns handles to undo this.
     """
-    handles = []
+    handles: list[Handle] = []
     for block in hook_points.blocks:
+        if block.runner is not None:
+            handles.append(Running(block.runner))
         found: Any = block.activation
         found.vxdist_counted = counted
         at = (block.layer, block.neurons_of(0))

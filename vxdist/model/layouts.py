@@ -20,7 +20,7 @@ NOT_FEED_FORWARD = re.compile(
     # Connections of residual streams; norms with a gate of low rank.
     r"|hyper_connection|_hc\.|_layernorm\."
     # State-space and recurrent layers beside, or in place of, attention.
-    r"|^conv\.|^mamba\.|^mamba_decoder\.|^linear\.|^temporal_block\.|^mlstm_layer\.|^mixer\.(in|out|[qkvo])_proj\."
+    r"|^mamba\.|^mamba_decoder\.|^linear\.|^temporal_block\.|^conv\.|^mlstm_layer\.|^mixer\.(in|out|[qkvo])_proj\."
     # Experts that only images are given.
     r"|^mlp\.vision_moe\."
     # Gemma 3n and 4: predictions between streams, low-rank residuals, embeddings for each layer.
@@ -80,14 +80,14 @@ def _up_and_down(name: str, place: str, families: str) -> Layout:
     )
 
 
-def _experts(name: str, place: str, families: str, *, gated: bool = True) -> Layout:
+def _inline(name: str, first: str, place: str, down: str, families: str) -> Layout:
     return Layout(
         name=name,
-        gated=gated,
-        experts=True,
-        first=(place,),
-        activation=f"{place}.act_fn",
-        output=place,
+        gated=True,
+        inline=True,
+        first=tuple(f"{place}.{module}" for module in first.split()),
+        activation=place,
+        output=f"{place}.{down}",
         families=_names(families),
     )
 
@@ -100,6 +100,18 @@ def _inline_experts(name: str, place: str, families: str) -> Layout:
         experts=True,
         first=(place,),
         activation=place,
+        output=place,
+        families=_names(families),
+    )
+
+
+def _experts(name: str, place: str, families: str, *, gated: bool = True) -> Layout:
+    return Layout(
+        name=name,
+        gated=gated,
+        experts=True,
+        first=(place,),
+        activation=f"{place}.act_fn",
         output=place,
         families=_names(families),
     )
@@ -205,49 +217,6 @@ LAYOUTS = (
     ),
     _up_and_down("up and down, mixer", "mixer", "nemotron_h"),
     Layout(
-        name="gated, feed_forward, activation_fn",
-        gated=True,
-        first=("feed_forward.gate_proj", "feed_forward.up_proj"),
-        activation="feed_forward.activation_fn",
-        output="feed_forward.down_proj",
-        families=_names("llama4_text"),
-    ),
-    Layout(
-        name="gated, shared expert of feed_forward",
-        gated=True,
-        first=("feed_forward.shared_expert.gate_proj", "feed_forward.shared_expert.up_proj"),
-        activation="feed_forward.shared_expert.activation_fn",
-        output="feed_forward.shared_expert.down_proj",
-        families=_names("llama4_text"),
-    ),
-    Layout(
-        name="gated, inline",
-        gated=True,
-        inline=True,
-        first=("feed_forward.w1", "feed_forward.w3"),
-        activation="feed_forward",
-        output="feed_forward.w2",
-        families=_names("lfm2 lfm2_moe lfm3"),
-    ),
-    Layout(
-        name="gated, fused, inline",
-        gated=True,
-        inline=True,
-        first=("mlp.gate_up_proj",),
-        activation="mlp",
-        output="mlp.down_proj",
-        families=_names("minimax_m3_vl_text"),
-    ),
-    Layout(
-        name="gated, fused, inline, shared experts",
-        gated=True,
-        inline=True,
-        first=("mlp.shared_experts.gate_up_proj",),
-        activation="mlp.shared_experts",
-        output="mlp.shared_experts.down_proj",
-        families=_names("minimax_m3_vl_text"),
-    ),
-    Layout(
         name="CTRL",
         first=("ffn.0",),
         activation="ffn.1",
@@ -276,6 +245,31 @@ LAYOUTS = (
         families=_names("granitemoe_swa granitemoehybrid granitemoeshared"),
     ),
     _up_and_down("up and down, shared experts of a mixer", "mixer.shared_experts", "nemotron_h"),
+    Layout(
+        name="gated, feed_forward, activation_fn",
+        gated=True,
+        first=("feed_forward.gate_proj", "feed_forward.up_proj"),
+        activation="feed_forward.activation_fn",
+        output="feed_forward.down_proj",
+        families=_names("llama4_text"),
+    ),
+    Layout(
+        name="gated, shared expert of feed_forward",
+        gated=True,
+        first=("feed_forward.shared_expert.gate_proj", "feed_forward.shared_expert.up_proj"),
+        activation="feed_forward.shared_expert.activation_fn",
+        output="feed_forward.shared_expert.down_proj",
+        families=_names("llama4_text"),
+    ),
+    _inline("gated, inline", "w1 w3", "feed_forward", "w2", "lfm2 lfm2_moe lfm3"),
+    _inline("gated, fused, inline", "gate_up_proj", "mlp", "down_proj", "minimax_m3_vl_text"),
+    _inline(
+        "gated, fused, inline, shared experts",
+        "gate_up_proj",
+        "mlp.shared_experts",
+        "down_proj",
+        "minimax_m3_vl_text",
+    ),
     _experts(
         "experts",
         "mlp.experts",
