@@ -14,7 +14,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from vxstore.begun import seals
+from vxstore.begun import seals, start_group
 from vxstore.experts import write_labels
 from vxstore.io import arrays, lock
 from vxstore.io.digests import DATA, REVISION, digest_arrays, write_seal
@@ -55,8 +55,7 @@ def create_attribution(
     attrs: Mapping[str, Any],
 ) -> None:
     """Create attribution/NAME, empty; `measured` is what is attributed, by its name."""
-    group = arrays.open_group(path, mode="r+").require_group(f"attribution/{name}")
-    group.update_attributes({"complete": False, **lock.describe_run(path)})
+    group = start_group(path, f"attribution/{name}")
     dilemmas = len(labels.dilemmas)
     number, of_number = measured
     spec = replace(ATTRIBUTION[ROWS], units=of_number.units)

@@ -19,6 +19,20 @@ def begun_attrs(path: str, group: str) -> dict[str, Any]:
     return attrs if attrs.get("created") else {}
 
 
+def start_group(path: str, name: str) -> zarr.Group:
+    """A new group that a stage is to fill, which is begun once it has `created`.
+
+    What a killed run left of one that was not begun is removed, or a third run would find arrays of
+    two. Raises ValueError if the group was begun.
+    """
+    if begun_attrs(path, name):
+        raise ValueError(f"{path}/{name} was begun already")
+    remove_group(path, name)
+    group = arrays.open_group(path, mode="r+").require_group(name)
+    group.update_attributes({"complete": False, **lock.describe_run(path)})
+    return group
+
+
 def seals(group: zarr.Group) -> dict[str, str]:
     """The attribute that vouches for all seals of a group; none if an earlier version began it."""
     if SEAL not in group:

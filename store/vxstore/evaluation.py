@@ -9,7 +9,7 @@ import zarr
 from numpy.typing import NDArray
 
 from vxstore import begun
-from vxstore.begun import seals
+from vxstore.begun import seals, start_group
 from vxstore.experts import write_labels
 from vxstore.io import arrays, lock
 from vxstore.io.digests import DATA, REVISION, digest_arrays, write_seal
@@ -55,8 +55,7 @@ def create_evaluation(
 
     `measures` are the outcome's arrays, of dimensions condition, dilemma and those of `labels`.
     """
-    group = arrays.open_group(path, mode="r+").require_group(f"evaluation/{name}")
-    group.update_attributes({"complete": False, **lock.describe_run(path)})
+    group = start_group(path, f"evaluation/{name}")
     shape = {"condition": len(conditions), "dilemma": len(dilemmas)}
     shape |= {dim: len(of_dim) for dim, of_dim in labels.items()}
     rows = {name: EVALUATION[name] for name in ("sealed", SEAL)}
