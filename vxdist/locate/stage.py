@@ -23,6 +23,7 @@ from vxdist.runtime.identity import describe_computation
 from vxdist.runtime.launch import find_launch
 from vxdist.runtime.loop import run_loop
 from vxdist.runtime.strategy import resolve_strategy
+from vxdist.runtime.zero3 import check_sharded
 from vxstore.errors import StoreError
 from vxstore.finalise import complete, count_layers, sum_layers
 from vxstore.identity import holds_store, refuse_other, refuse_other_computation
@@ -48,6 +49,7 @@ def run(config: Config, output: Output) -> None:
     corpus = load_corpus(config.corpus)
     source = find_model(config.model)
     shape = describe_model(source)
+    check_sharded(kind, source.name, shape.packing)
     check_compile(config, shape.architecture, shape.num_experts)
     read_ahead(source)
     plan = plan_run(config, corpus, source, shape)
@@ -115,6 +117,7 @@ def describe_run(
         "activation_function": shape.activation,
         **_describe_experts(shape),
         "dtype": config.model.dtype,
+        **({} if shape.packing is None else {"packing": shape.packing}),
         **({} if config.model.compile == "none" else {"compile": config.model.compile}),
         "corpus": corpus.path,
         "corpus_digest": corpus.activation_digest(),

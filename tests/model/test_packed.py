@@ -1,0 +1,65 @@
+"""Packed (quantised) weights are unpacked as their format defines, whole, or refused in a line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.model.packing import FORMS, Tensors, write, write_packed
+from vxdist.cli import main
+from vxdist.config import ModelConfig
+from vxdist.errors import UserError
+from vxdist.model.load import describe_model, load_model
+from vxdist.model.source import find_config, find_model
+from vxstore.read import open_store
+
+DOWN = "model.layers.1.mlp.down_proj"
+
+
+def load(folder: Path, dtype: str = "float32") -> Any:
+    config = ModelConfig(path=str(folder), dtype=dtype)
+    return load_model(find_model(config), config)
+
+
+def counts(folder: Path, options: list[str], store: Path) -> Any:
+    words = ["--model.path", str(folder), "--store", str(store)]
+    assert main(["locate", *options, *words]) == 0
+    return open_store(str(store))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_weights_are_what_their_format_defines(
+    form: str, model_folder: Path, tmp_path: Path
+) -> None:
+    beside = write_packed(model_folder, tmp_path / "packed", form)
+    shape = describe_model(find_model(ModelConfig(path=str(tmp_path / "packed"))))
+    assert shape.packing is not None
+    assert shape.packing.split()[0].rstrip(",") == FORMS[form][1]["quant_method"]
+    expected = load(beside).state_dict()
+    found = load(tmp_path / "packed")
+    assert type(found.model.layers[0].mlp.down_proj) is torch.nn.Linear
+    assert not hasattr(found.config, "quantization_config")
+    for name, tensor in found.state_dict().items():
+        torch.testing.assert_close(tensor, expected[name], rtol=2e-7, atol=1e-9, msg=name)
+    half = load(tmp_path / "packed", "bfloat16").get_parameter(f"{DOWN}.weight")
+    assert torch.equal(half, found.get_parameter(f"{DOWN}.weight").bfloat16())
+
+
+@pytest.mark.parametrize("form", ["fp8 in blocks", "gptq", "compressed words"])
+def test_it_is_counted_as_the_unpacked_model(
+    form: str, model_folder: Path, tmp_path: Path, run_options: list[str]
+) -> None:
+    """Those that unpack to the same bits; the store says how they were packed."""
+    beside = write_packed(model_folder, tmp_path / "packed", form)
+    packed = counts(tmp_path / "packed", run_options, tmp_path / "a.zarr")
+    plain = counts(beside, run_options, tmp_path / "b.zarr")
+    for name in ("active_count", "activation_sum"):
+        there, here = (of.root[name].values for of in (packed, plain))
+        np.testing.assert_array_equal(there, here)
+        assert np.asarray(there).any()
+    assert packed.attrs["packing"].startswith(FORMS[form][1]["quant_method"])
+    assert "packing" not in plain.attrs
