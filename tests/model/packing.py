@@ -115,9 +115,7 @@ def nf4(rng: np.random.Generator, rows: int, columns: int, *, nested: bool = Tru
             "weight.nested_absmax": nested_B,
             "weight.nested_quant_map": values,
         }
-        scales = [
-            float(values[int(scale_B[b])] * nested_B[b // 4] + 0.75) for b in range(blocks)
-        ]
+        scales = [float(values[int(scale_B[b])] * nested_B[b // 4] + 0.75) for b in range(blocks)]
     else:
         parts["weight.absmax"] = grid(rng, (blocks,))
         scales = parts["weight.absmax"].tolist()

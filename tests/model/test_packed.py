@@ -7,16 +7,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
-from tests.model.packing import FORMS, Tensors, write, write_packed
+from tests.model.packing import FORMS, write_packed
 from vxdist.cli import main
 from vxdist.config import ModelConfig
-from vxdist.errors import UserError
+from vxdist.hooks.counter import Counter
+from vxdist.hooks.measures import choose
+from vxdist.hooks.selftest import check_hook_points
+from vxdist.model.hook_points import find_hook_points
 from vxdist.model.load import describe_model, load_model
-from vxdist.model.source import find_config, find_model
+from vxdist.model.source import find_model
 from vxstore.read import open_store
+from vxstore.statistics import DEFAULT
 
+TOKENS_BT = torch.arange(40).reshape(2, 20) % 37 + 3
 DOWN = "model.layers.1.mlp.down_proj"
 
 
@@ -50,6 +54,29 @@ def test_weights_are_what_their_format_defines(
 
 
 @pytest.mark.parametrize("form", ["fp8 in blocks", "gptq", "compressed words"])
+def test_it_is_watched_as_the_unpacked_model(form: str, model_folder: Path, tmp_path: Path) -> None:
+    """Laws 5 and 6: it passes the self-test, counts the same to the bit, and is left as it was."""
+    beside = write_packed(model_folder, tmp_path / "packed", form)
+    found = []
+    for folder in (tmp_path / "packed", beside):
+        model = load(folder)
+        decoder = model.get_decoder()
+        plain = decoder(input_ids=TOKENS_BT, use_cache=False).last_hidden_state
+        hook_points = find_hook_points(decoder)
+        check_hook_points(decoder, hook_points, (1, 2, 3))
+        counter = Counter(hook_points, torch.device("cpu"), choose(DEFAULT))
+        counter.count(torch.ones(TOKENS_BT.numel(), dtype=torch.bool))
+        watched = decoder(input_ids=TOKENS_BT, use_cache=False).last_hidden_state
+        counter.remove()
+        assert torch.equal(plain, watched)
+        found.append((plain, counter.take().statistics["active_count"]))
+    assert torch.equal(found[0][0], found[1][0])
+    np.testing.assert_array_equal(found[0][1], found[1][1])
+    assert found[0][1].any()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("form", ["fp8 in blocks", "gptq", "compressed words"])
 def test_it_is_counted_as_the_unpacked_model(
     form: str, model_folder: Path, tmp_path: Path, run_options: list[str]
 ) -> None:
@@ -58,8 +85,21 @@ def test_it_is_counted_as_the_unpacked_model(
     packed = counts(tmp_path / "packed", run_options, tmp_path / "a.zarr")
     plain = counts(beside, run_options, tmp_path / "b.zarr")
     for name in ("active_count", "activation_sum"):
-        there, here = (of.root[name].values for of in (packed, plain))
+        there, here = (of.root()[name].values for of in (packed, plain))
         np.testing.assert_array_equal(there, here)
         assert np.asarray(there).any()
     assert packed.attrs["packing"].startswith(FORMS[form][1]["quant_method"])
     assert "packing" not in plain.attrs
+
+
+def test_packed_models_are_shown(
+    model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "packed"
+    write_packed(model_folder, folder, "gptq")
+    assert main(["models", str(folder)]) == 0
+    assert "unpacked from gptq, 4 bits when it is loaded" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    assert main(["models", str(folder), "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["packing"] == "gptq, 4 bits"

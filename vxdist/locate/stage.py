@@ -59,8 +59,7 @@ def run(config: Config, output: Output) -> None:
     if launch.rank == 0:
         _prepare_store(config, corpus, shape, plan, identity, output)
     if _missing(config.store) > 0:
-        compiled = config.model.compile == "layers"
-        work = LocateWork(plan, config.store, statistics, compiled=compiled)
+        work = LocateWork(plan, config.store, statistics, compiled=config.model.compile == "layers")
         run_loop(
             work,
             source,
@@ -107,6 +106,7 @@ def describe_run(
 ) -> dict[str, Any]:
     """Attributes of the store: what was run, and the digests by which a resume knows itself."""
     names = [row.name for row in choose(config.locate.statistics)]
+    names = [row.name for row in choose(config.locate.statistics)]
     left_out = len(corpus.activation) - len(plan.stories)
     return {
         "model": source.name,
@@ -140,9 +140,8 @@ def describe_run(
 
 def _describe_experts(shape: ModelShape) -> dict[str, int]:
     """Nothing of layers that differ, whose blocks say it."""
-    if shape.blocks is not None or not shape.experts_per_token:
-        return {}
-    return {"experts_per_token": shape.experts_per_token}
+    known = shape.blocks is None and shape.experts_per_token
+    return {"experts_per_token": shape.experts_per_token} if known else {}
 
 
 def _common(identity: Mapping[str, Any]) -> dict[str, Any]:

@@ -125,7 +125,9 @@ def _rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _weights(facts: Mapping[str, Any]) -> str:
     packing = facts["packing"]
-    return facts["weights"] + (f", unpacked from {packing} when it is loaded" if packing else "")
+    return str(facts["weights"]) + (
+        f", unpacked from {packing} when it is loaded" if packing else ""
+    )
 
 
 def _width(block: Mapping[str, int]) -> int:

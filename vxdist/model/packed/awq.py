@@ -57,4 +57,4 @@ class Awq:
 
 def _unpack(word_IW: torch.Tensor) -> torch.Tensor:
     number_IO = unpack_words(word_IW, BITS)
-    return number_IO.unflatten(-1, (-1, PER_WORD))[..., list(PLACES)].flatten(-2)
+    return number_IO.reshape(len(word_IW), -1, PER_WORD)[..., list(PLACES)].flatten(-2)

@@ -16,6 +16,8 @@ from vxdist.model.packed.scheme import MisfitError, Shape, check_dims, check_sha
 from vxdist.model.safetensors_header import Tensor, read_values
 
 STATES = tuple(f"weight.quant_state.bitsandbytes__{kind}" for kind in ("nf4", "fp4"))
+MOST_STATE = 1 << 12
+"""Bytes of a weight's settings, which have two hundred."""
 LARGEST = 127
 """Of a whole number of 8 bits; SCB is the scale of it."""
 
@@ -51,6 +53,8 @@ class Bitsandbytes:
             check_shape(parts, "SCB", (shape[0],))
             return shape
         name = next(name for name in STATES if name in parts)
+        if parts[name].ends - parts[name].begins > MOST_STATE:
+            raise MisfitError(name, f"at most {MOST_STATE} bytes")
         state = _read_state(read_values(parts[name]))
         rows, columns = shape = tuple(int(n) for n in state["shape"])
         size, blocks = rows * columns, -(-rows * columns // int(state["blocksize"]))
@@ -80,12 +84,14 @@ class Bitsandbytes:
         scale_B = parts["weight.absmax"]
         if "weight.nested_absmax" in parts:
             nested_B = parts["weight.nested_absmax"].float()
-            nested_B = nested_B.repeat_interleave(int(state["nested_blocksize"]))[: len(scale_B)]
+            nested = min(int(state["nested_blocksize"]), len(scale_B))
+            nested_B = nested_B.repeat_interleave(nested)[: len(scale_B)]
             scale_B = parts["weight.nested_quant_map"].float()[scale_B.int()] * nested_B
             scale_B = scale_B + float(state["nested_offset"])
         size = int(torch.Size(state["shape"]).numel())
         number_N = parts["weight.quant_map"].float()[index_N[:size]]
-        scale_N = scale_B.float().repeat_interleave(int(state["blocksize"]))[:size]
+        block = min(int(state["blocksize"]), size)
+        scale_N = scale_B.float().repeat_interleave(block)[:size]
         return number_N.mul_(scale_N).reshape(state["shape"])
 
 

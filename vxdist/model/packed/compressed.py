@@ -27,8 +27,9 @@ from vxdist.model.packed.scheme import (
 from vxdist.model.safetensors_header import Tensor, read_values
 
 PACKED = "pack-quantized"
-FORMATS = (PACKED, "int-quantized", "float-quantized", "naive-quantized")
+EIGHT_BITS = {"int-quantized", "float-quantized", "naive-quantized"}
 BITS = (4, 8)
+"""Those that divide the 32 of a word."""
 
 
 class Compressed:
@@ -42,25 +43,18 @@ class Compressed:
 
     def __init__(self, about: Mapping[str, Any]) -> None:
         groups = [group for group in about["config_groups"].values() if group.get("weights")]
-        formats = {group.get("format") or about.get("format") for group in groups}
+        formats = {str(group.get("format") or about.get("format")) for group in groups}
         weights = [group["weights"] for group in groups]
         bits = {int(of["num_bits"]) for of in weights}
-        sizes = {(of.get("group_size") or None, *(of.get("block_structure") or ())) for of in weights}
-        sparse = (about.get("sparsity_config") or {}).get("format", "dense") != "dense"
-        if (
-            len(formats) != 1 or not formats <= set(FORMATS) or len(bits) != 1 or len(sizes) != 1
-            or sparse or about.get("transform_config") or (PACKED in formats and not bits <= set(BITS))
-        ):  # fmt: skip
-            named = ", ".join(sorted(map(str, formats)))
+        blocks = {_block(of) for of in weights}
+        known = formats <= ({PACKED} if bits <= set(BITS) else set()) | EIGHT_BITS
+        if not known or _is_changed(about) or {len(formats), len(bits), len(blocks)} != {1}:
             raise ValueError(
-                f"format {named or 'none'}, {', '.join(map(str, sorted(bits)))} bits"
-                f"{', sparse' * sparse}{', transformed' * bool(about.get('transform_config'))}"
+                f"format {' and '.join(sorted(formats)) or 'none'}, "
+                f"{' and '.join(map(str, sorted(bits))) or 'no'} bits"
+                f"{', sparse or transformed' * _is_changed(about)}"
             )
-        self.format, self.bits = str(formats.pop()), bits.pop()
-        group, *block = sizes.pop()
-        self.block = (int(block[0]), int(block[1])) if block else None
-        if self.block is None and group is not None and group > 0:
-            self.block = (1, int(group))
+        self.format, self.bits, self.block = formats.pop(), bits.pop(), blocks.pop()
         self.form = f"compressed-tensors {self.format}, {self.bits} bits"
 
     def required(self, parts: Mapping[str, Tensor]) -> Sequence[str]:
@@ -117,3 +111,17 @@ class Compressed:
         if group_C is None or int(group_C.min()) < 0 or scale.dim() < 2:
             return spread(scale, shape, self.block)
         return scale.float()[:, group_C.long()]
+
+
+def _block(weights: Mapping[str, Any]) -> Shape | None:
+    """Rows and columns that share a scale; None if there is one for each row, or only one."""
+    if found := weights.get("block_structure"):
+        return int(found[0]), int(found[1])
+    size = int(weights.get("group_size") or 0)
+    return (1, size) if size > 0 else None
+
+
+def _is_changed(about: Mapping[str, Any]) -> bool:
+    """Whether weights are also kept sparse, or were rotated."""
+    sparse = (about.get("sparsity_config") or {}).get("format") or "dense"
+    return sparse != "dense" or bool(about.get("transform_config"))

@@ -11,7 +11,14 @@ from typing import Any
 
 import torch
 
-from vxdist.model.packed.scheme import NO_SCALES, Shape, check_dims, check_shape, scale_shapes, spread
+from vxdist.model.packed.scheme import (
+    NO_SCALES,
+    Shape,
+    check_dims,
+    check_shape,
+    scale_shapes,
+    spread,
+)
 from vxdist.model.safetensors_header import Tensor
 
 DTYPES = ("F8_E4M3", "F8_E5M2")

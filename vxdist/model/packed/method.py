@@ -29,7 +29,7 @@ def find_packing(config: Any) -> Mapping[str, Any] | None:
     for of in (config, config.get_text_config(decoder=True)):
         about: Any = getattr(of, KEY, None)
         if about is not None:
-            return about if isinstance(about, Mapping) else dict(about.to_dict())
+            return about if isinstance(about, Mapping) else getattr(about, "to_dict", dict)()
     return None
 
 
@@ -58,7 +58,7 @@ def choose_scheme(name: str, about: Mapping[str, Any]) -> Scheme:
         raise UserError(f"{packed}), which vxdist cannot unpack; {known}; use the unpacked model")
     try:
         return METHODS[method](about)
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
         why = " ".join((str(error) if isinstance(error, ValueError) else repr(error)).split())
         raise UserError(
             f"{packed}: {shorten(why, 120)}), which is none of the kinds of {method} that vxdist "

@@ -50,9 +50,7 @@ class Mxfp4:
         return torch.stack([_unpack(pairs, *expert).T for expert in experts])
 
 
-def _unpack(
-    pairs: torch.Tensor, block_RGK: torch.Tensor, scale_RG: torch.Tensor
-) -> torch.Tensor:
+def _unpack(pairs: torch.Tensor, block_RGK: torch.Tensor, scale_RG: torch.Tensor) -> torch.Tensor:
     """(R, C), of one expert; `pairs` are the two numbers of each byte, the lower bits first."""
     number_RGC = pairs[block_RGK.int()].flatten(-2)
     return torch.ldexp(number_RGC, (scale_RG.int() - BIAS)[..., None]).flatten(-2)

@@ -82,8 +82,8 @@ def spread(scale: torch.Tensor, shape: Shape, block: Shape | None) -> torch.Tens
     if scale.dim() == 1 or scale.shape == (shape[0], 1):
         return scale.reshape(-1, 1)
     assert block is not None
-    rows_RC = scale.repeat_interleave(block[0], 0)[: shape[0]]
-    return rows_RC.repeat_interleave(block[1], 1)[:, : shape[1]]
+    rows_RC = scale.repeat_interleave(min(block[0], shape[0]), 0)[: shape[0]]
+    return rows_RC.repeat_interleave(min(block[1], shape[1]), 1)[:, : shape[1]]
 
 
 def unpack_words(word_RW: torch.Tensor, bits: int) -> torch.Tensor:

@@ -69,7 +69,9 @@ class Unread:
 
     def get_shape(self) -> list[int]:
         """Shape of the tensor."""
-        return list(next(iter(self._parts.values())).shape or () if not self._shape else self._shape)
+        return list(
+            next(iter(self._parts.values())).shape or () if not self._shape else self._shape
+        )
 
     def get_dtype(self) -> str:
         """Type of its numbers, as safetensors calls it."""
@@ -81,7 +83,7 @@ class Unread:
             return values[""][at]
         try:
             return self._scheme.unpack(values)[at]
-        except (ValueError, KeyError, IndexError, RuntimeError, TypeError) as error:
+        except (ValueError, LookupError, RuntimeError, TypeError, ArithmeticError) as error:
             line = " ".join(str(error).split())[:120]
             raise UserError(
                 f"model.path: {self._name} cannot be unpacked ({self._scheme.form}): {line}; "
@@ -95,7 +97,8 @@ def sort_tensors(
     """Find out which tensors make up a weight.
 
     `expected` are the names of the unpacked model's own tensors, which are never left out. Raises
-    UserError if a part of a weight of the model `name` is missing, or has another shape.
+    UserError if a part of a weight of the model `name` is missing or has another shape, or if no
+    weight is packed.
     """
     kept = {n: t for n, t in tensors.items() if n in expected or not scheme.unused.search(n)}
     weights: dict[str, dict[str, str]] = {}
@@ -112,6 +115,11 @@ def sort_tensors(
         stem = weight.removesuffix(scheme.suffix) if scheme.suffix else weight
         missing += [_name_part(stem, part, scheme) for part in needed if part not in parts]
     refuse_gaps(name, Gaps(missing=sorted(missing)))
+    if not packed:
+        raise UserError(
+            f"model.path: the config.json of {name} says that its weights are packed "
+            f"({scheme.form}), but no tensor is; download it again, or take out quantization_config"
+        )
     taken = {tensor for of in packed.values() for tensor in of.names.values()}
     shapes, misshaped = _shapes(name, scheme, packed)
     refuse_gaps(name, Gaps(misshaped=misshaped))
@@ -138,7 +146,7 @@ def _shapes(
         except MisfitError as error:
             there = list(of.parts[error.part].shape or ())
             misshaped.append(f"{of.names[error.part]} ({there}, expected {error.expected})")
-        except (ValueError, KeyError, TypeError, IndexError, ZeroDivisionError) as error:
+        except (ValueError, TypeError, LookupError, ArithmeticError) as error:
             raise UserError(
                 f"model.path: {name}: the parts of {weight} cannot be read ({scheme.form}); "
                 "download it again"
