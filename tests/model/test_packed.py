@@ -1,6 +1,7 @@
 """Packed (quantised) weights are unpacked as their format defines, whole, or refused in a line."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,22 @@ def test_weights_are_what_their_format_defines(
         torch.testing.assert_close(tensor, expected[name], rtol=2e-7, atol=1e-9, msg=name)
     half = load(tmp_path / "packed", "bfloat16").get_parameter(f"{DOWN}.weight")
     assert torch.equal(half, found.get_parameter(f"{DOWN}.weight").bfloat16())
+
+
+@pytest.mark.parametrize(
+    ("family", "form"),
+    [("mixtral", "compressed words"), ("qwen3_moe", "fp8, one scale"), ("phi3", "compressed int8")],
+)
+def test_experts_are_stacked_and_joined(
+    family: str, form: str, make_model: Callable[[str], Any], tmp_path: Path
+) -> None:
+    """Files keep each expert apart; transformers stacks what was unpacked."""
+    make_model(family).save_pretrained(tmp_path / "dense")
+    beside = write_packed(tmp_path / "dense", tmp_path / "packed", form)
+    describe_model(find_model(ModelConfig(path=str(tmp_path / "packed"))))
+    expected = load(beside).state_dict()
+    for name, tensor in load(tmp_path / "packed").state_dict().items():
+        assert torch.equal(tensor, expected[name]), name
 
 
 @pytest.mark.parametrize("form", ["fp8 in blocks", "gptq", "compressed words"])
