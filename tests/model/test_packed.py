@@ -18,6 +18,7 @@ from vxdist.hooks.selftest import check_hook_points
 from vxdist.model.hook_points import find_hook_points
 from vxdist.model.load import describe_model, load_model
 from vxdist.model.source import find_model
+from vxstore.cli.main import main as vxstore
 from vxstore.read import open_store
 from vxstore.statistics import DEFAULT
 
@@ -95,8 +96,9 @@ def test_it_is_watched_as_the_unpacked_model(form: str, model_folder: Path, tmp_
 @pytest.mark.long
 @pytest.mark.parametrize("form", ["fp8 in blocks", "gptq", "compressed words"])
 def test_it_is_counted_as_the_unpacked_model(
-    form: str, model_folder: Path, tmp_path: Path, run_options: list[str]
-) -> None:
+    form: str, model_folder: Path, tmp_path: Path, run_options: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     """Those that unpack to the same bits; the store says how they were packed."""
     beside = write_packed(model_folder, tmp_path / "packed", form)
     packed = counts(tmp_path / "packed", run_options, tmp_path / "a.zarr")
@@ -107,6 +109,9 @@ def test_it_is_counted_as_the_unpacked_model(
         assert np.asarray(there).any()
     assert packed.attrs["packing"].startswith(FORMS[form][1]["quant_method"])
     assert "packing" not in plain.attrs
+    capsys.readouterr()
+    assert vxstore(["info", str(tmp_path / "a.zarr")]) == 0
+    assert f"float32, unpacked from {packed.attrs['packing']}" in capsys.readouterr().out
 
 
 def test_packed_models_are_shown(

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from vxdist.model.packed.scheme import Shape, check_dims, check_shape, unpack_words
+from vxdist.model.packed.scheme import Shape, check_dims, check_shape, scale_groups, unpack_words
 from vxdist.model.safetensors_header import Tensor
 
 BITS, PER_WORD = 4, 8
@@ -50,9 +50,8 @@ class Awq:
     def unpack(self, parts: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """(number - zero point) * scale, in float32."""
         number_IO, zero_GO = _unpack(parts["qweight"]), _unpack(parts["qzeros"])
-        scale_GO, inputs = parts["scales"].float(), len(number_IO)
-        group_I = torch.arange(inputs) // (inputs if self.group < 1 else self.group)
-        return (number_IO - zero_GO[group_I]).float().mul_(scale_GO[group_I]).T.contiguous()
+        size = len(number_IO) if self.group < 1 else self.group
+        return scale_groups(number_IO, zero_GO, parts["scales"], size=size)
 
 
 def _unpack(word_IW: torch.Tensor) -> torch.Tensor:

@@ -92,9 +92,9 @@ class Compressed:
         if self.format == PACKED:
             half = 1 << (self.bits - 1)
             columns = int(parts["weight_shape"][1])
-            number_RC = unpack_words(parts["weight_packed"], self.bits)[:, :columns] - half
+            number_RC = unpack_words(parts["weight_packed"], self.bits)[:, :columns].float() - half
             if zero is not None:
-                zero = unpack_words(zero.T, self.bits).T[: len(number_RC)] - half
+                zero = unpack_words(zero.T, self.bits).T[: len(number_RC)].float() - half
         else:
             number_RC = parts["weight"]
         shape = tuple(number_RC.shape)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from vxdist.model.packed.scheme import Shape, check_dims, check_shape, unpack_words
+from vxdist.model.packed.scheme import Shape, check_dims, check_shape, scale_groups, unpack_words
 from vxdist.model.safetensors_header import Tensor
 
 BITS = (2, 4, 8)
@@ -57,14 +57,11 @@ class Gptq:
     def unpack(self, parts: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """(number - zero point) * scale, in float32."""
         number_IO = unpack_words(parts["qweight"].T, self.bits).T
-        scale_GO = parts["scales"].float()
+        scale_GO, inputs = parts["scales"], len(number_IO)
         zero_GO = unpack_words(parts["qzeros"], self.bits)[:, : scale_GO.shape[1]]
         zero_GO = (zero_GO + self.offset) & ((1 << self.bits) - 1)
         group_I = parts.get("g_idx")
-        if group_I is None:
-            inputs = len(number_IO)
-            group_I = torch.arange(inputs) // (inputs if self.group < 1 else self.group)
-        if not 0 <= int(group_I.min()) <= int(group_I.max()) < len(scale_GO):
+        if group_I is not None and not 0 <= group_I.min() <= group_I.max() < len(scale_GO):
             raise ValueError(f"g_idx names groups that are not among the {len(scale_GO)}")
-        group_I = group_I.long()
-        return (number_IO - zero_GO[group_I]).float().mul_(scale_GO[group_I]).T.contiguous()
+        size = inputs if self.group < 1 else self.group
+        return scale_groups(number_IO, zero_GO, scale_GO, size=size, group_I=group_I)

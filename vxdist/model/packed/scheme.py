@@ -87,9 +87,36 @@ def spread(scale: torch.Tensor, shape: Shape, block: Shape | None) -> torch.Tens
 
 
 def unpack_words(word_RW: torch.Tensor, bits: int) -> torch.Tensor:
-    """The whole numbers of `bits` bits in words of 32, the lowest bits first; (R, 32 / bits * W).
+    """The whole numbers of `bits` bits in words of 32, the lowest bits first, as bytes;
+    (R, 32 / bits * W). `bits` is 2, 4 or 8."""
+    byte_RB = word_RW.contiguous().view(torch.uint8)  # the lowest byte comes first
+    if bits == 8:
+        return byte_RB
+    shift_S = torch.arange(0, 8, bits, dtype=torch.uint8)
+    return ((byte_RB[..., None] >> shift_S) & ((1 << bits) - 1)).flatten(-2)
 
-    `bits` must divide 32.
+
+def scale_groups(
+    number_IO: torch.Tensor,
+    zero_GO: torch.Tensor,
+    scale_GO: torch.Tensor,
+    *,
+    size: int,
+    group_I: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """(number - zero point) * scale, in float32, transposed: (O, I).
+
+    I: input feature, O: output feature, G: group of `size` input features, or of those that
+    `group_I` puts there.
     """
-    shift_S = torch.arange(0, 32, bits, dtype=torch.int32)
-    return ((word_RW[..., None] >> shift_S) & ((1 << bits) - 1)).flatten(-2)
+    weight_IO, zero_GO, scale_GO = number_IO.float(), zero_GO.float(), scale_GO.float()
+    inputs, groups = len(weight_IO), len(scale_GO)
+    in_order_I = torch.arange(inputs) // size
+    if group_I is None or torch.equal(group_I.long(), in_order_I):
+        group_I = in_order_I
+        if inputs == groups * size:
+            weight_GSO = weight_IO.view(groups, size, -1)
+            weight_GSO.sub_(zero_GO[:, None]).mul_(scale_GO[:, None])
+            return weight_IO.T.contiguous()
+    group_I = group_I.long()
+    return weight_IO.sub_(zero_GO[group_I]).mul_(scale_GO[group_I]).T.contiguous()
