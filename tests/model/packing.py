@@ -7,6 +7,7 @@ them bit by bit, and says what they amount to.
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +49,11 @@ def fp8(rng: np.random.Generator, rows: int, columns: int, *, block: int | None 
         weight = number.float() * scale
         return weight, {"weight": number, "weight_scale": scale, "input_scale": torch.ones(())}
     scale = grid(rng, (-(-rows // block), -(-columns // block)))
-    weight = torch.tensor(
-        [
-            [float(number[r, c]) * float(scale[r // block, c // block]) for c in range(columns)]
-            for r in range(rows)
-        ]
-    )
-    return weight, {"weight": number, "weight_scale_inv": scale}
+    rows_RC = [
+        [float(number[r, c]) * float(scale[r // block, c // block]) for c in range(columns)]
+        for r in range(rows)
+    ]
+    return torch.tensor(rows_RC), {"weight": number, "weight_scale_inv": scale}
 
 
 def gptq(
@@ -217,14 +216,8 @@ FORMS: dict[str, tuple[Callable[[np.random.Generator, int, int], Packed], dict[s
         lambda *of: packed_words(*of, bits=8, ordered=True),
         _compressed("pack-quantized", 8, strategy="group", group_size=16, actorder="group"),
     ),
-    "compressed int8": (
-        lambda *of: by_rows(*of, floating=False),
-        _compressed("int-quantized", 8),
-    ),
-    "compressed fp8": (
-        lambda *of: by_rows(*of, floating=True),
-        _compressed("float-quantized", 8),
-    ),
+    "compressed int8": (partial(by_rows, floating=False), _compressed("int-quantized", 8)),
+    "compressed fp8": (partial(by_rows, floating=True), _compressed("float-quantized", 8)),
 }
 """What packs a matrix, and the quantization_config."""
 

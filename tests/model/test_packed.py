@@ -12,11 +12,12 @@ import torch
 from tests.model.packing import FORMS, write_packed
 from vxdist.cli import main
 from vxdist.config import ModelConfig
+from vxdist.estimate.shape import measure_model
 from vxdist.hooks.counter import Counter
 from vxdist.hooks.measures import choose
 from vxdist.hooks.selftest import check_hook_points
 from vxdist.model.hook_points import find_hook_points
-from vxdist.model.load import describe_model, load_model
+from vxdist.model.load import build_without_weights, describe_model, load_model
 from vxdist.model.source import find_model
 from vxstore.cli.main import main as vxstore
 from vxstore.read import open_store
@@ -125,3 +126,11 @@ def test_packed_models_are_shown(
     )
     assert main(["models", str(folder), "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["packing"] == "gptq, 4 bits"
+
+
+def test_its_size_is_that_of_the_unpacked_model(model_folder: Path, tmp_path: Path) -> None:
+    """As `vxdist estimate` counts it."""
+    beside = write_packed(model_folder, tmp_path / "packed", "gptq")
+    sources = [find_model(ModelConfig(path=str(at))) for at in (tmp_path / "packed", beside)]
+    packed, plain = (measure_model(build_without_weights(s), describe_model(s)) for s in sources)
+    assert packed == plain

@@ -228,13 +228,9 @@ def create_store(
 
 def _sum(config: Config, rank: int, world_size: int, output: Output) -> None:
     """Sum this rank's layers of all parts into the root."""
-    progress = WorkProgress(
-        "summing",
-        count_layers(config.store, rank=rank, world_size=world_size),
-        "layers",
-        shown=output.shown and rank == 0,
-        seconds=config.trainer.progress_seconds,
-    )
+    number = count_layers(config.store, rank=rank, world_size=world_size)
+    shown, seconds = output.shown and rank == 0, config.trainer.progress_seconds
+    progress = WorkProgress("summing", number, "layers", shown=shown, seconds=seconds)
     progress.start()
     try:
         sum_layers(config.store, rank=rank, world_size=world_size, advance=progress.advance)
