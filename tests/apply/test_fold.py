@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from tests.conftest import QUICK_BLOCKS
+from tests.model.packing import write_packed
 from vxdist.apply.checkpoint import plan_checkpoint, write_checkpoint
 from vxdist.config import ModelConfig
 from vxdist.errors import UserError
@@ -263,13 +264,9 @@ def test_what_cannot_be_folded_is_refused(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    packed = tmp_path / "packed"
-    shutil.copytree(model_folder, packed)
-    config = json.loads((packed / "config.json").read_text())
-    config["quantization_config"] = {"quant_method": "fp8"}
-    (packed / "config.json").write_text(json.dumps(config))
-    with pytest.raises(UserError, match=r"packed \(quantised\) weights|has packed weights"):
-        write(packed, tmp_path / "out", affine_of())
+    write_packed(model_folder, tmp_path / "packed", "fp8 in blocks")
+    with pytest.raises(UserError, match=r"has packed \(quantised\) weights"):
+        write(tmp_path / "packed", tmp_path / "out", affine_of())
 
     make_model("llama").save_pretrained(tmp_path / "shards", max_shard_size="40KB")
     lost = sorted((tmp_path / "shards").glob("*.safetensors"))[1]

@@ -222,29 +222,6 @@ def test_a_shard_that_is_missing(broken: Callable[..., Path]) -> None:
             describe_model(find_model(ModelConfig(path=str(folder))))
 
 
-@pytest.mark.parametrize(
-    "packing",
-    [
-        {"quant_method": "gptq", "bits": 4, "group_size": 128},
-        {"quant_method": "awq", "bits": 4, "group_size": 128, "version": "gemm"},
-        {"quant_method": "bitsandbytes", "load_in_4bit": True},
-        {"quant_method": "compressed-tensors", "format": "float-quantized", "config_groups": {}},
-        {"quant_method": "invented-here"},
-        {"bits": 4},
-    ],
-)
-def test_packed_weights_that_cannot_be_read_here(
-    packing: dict[str, Any], model_folder: Path, tmp_path: Path
-) -> None:
-    folder = tmp_path / "model"
-    shutil.copytree(model_folder, folder)
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": packing}))
-    with pytest.raises(UserError, match=r"has packed weights .*use the unpacked model") as refusal:
-        describe_model(find_model(ModelConfig(path=str(folder))))
-    assert "\n" not in str(refusal.value)
-
-
 @pytest.mark.parametrize("alone", [False, True])
 def test_adapters_are_refused(alone: bool, model_folder: Path, tmp_path: Path) -> None:
     """transformers applies one beside a model if peft is installed, and else not."""

@@ -111,3 +111,36 @@ def test_folders_of_the_cache(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="no space"):
         make_folder(tmp_path / "never", fail)
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+def test_types_and_architectures_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Named before anything is converted."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    file = tmp_path / "tiny.gguf"
+    name = "blk.1.ffn_gate.weight"
+    write_tiny(file, packed={name: ("Q8_1", np.zeros((48, 40), dtype=np.uint8))})
+    with pytest.raises(UserError, match=rf"the tensor '{name}' .* of the type Q8_1") as refusal:
+        find_model(ModelConfig(path=str(file)))
+    assert "\n" not in str(refusal.value)
+    write_tiny(file, architecture="rwkv7")
+    with pytest.raises(UserError, match=r"of the architecture rwkv7, which transformers does not"):
+        find_model(ModelConfig(path=str(file)))
+
+
+@pytest.mark.parametrize("kind", ["Q4_0", "Q8_0", "MXFP4", "BF16"])
+def test_packed_tensors_are_what_the_package_gguf_makes_of_them(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gguf = pytest.importorskip("gguf")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    name, known = "blk.1.ffn_gate.weight", gguf.GGMLQuantizationType[kind]
+    content = gguf.quants.quantize(tensors()[name], known)
+    write_tiny(tmp_path / "tiny.gguf", packed={name: (kind, content.view(np.uint8))})
+    config = ModelConfig(path=str(tmp_path / "tiny.gguf"))
+    found = load_model(find_model(config), config).get_parameter(
+        "model.layers.1.mlp.gate_proj.weight"
+    )
+    expected = gguf.quants.dequantize(content, known)
+    np.testing.assert_array_equal(found.numpy(), expected)

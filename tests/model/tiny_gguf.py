@@ -1,5 +1,6 @@
 """A Llama of two layers as a GGUF file."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,18 @@ def tensors() -> dict[str, np.ndarray[Any, Any]]:
     return {f"{k}.weight": rng.normal(size=shape).astype("f4") for k, shape in shapes.items()}
 
 
-def write_tiny(file: Path, lost: str | None = None) -> Path:
-    """Write the file, without the tensor `lost`."""
+def write_tiny(
+    file: Path,
+    lost: str | None = None,
+    *,
+    architecture: str = "llama",
+    packed: Mapping[str, tuple[str, np.ndarray[Any, Any]]] | None = None,
+) -> Path:
+    """Write the file, without the tensor `lost`; `packed` are types and bytes of some tensors."""
     import gguf
 
-    writer = gguf.GGUFWriter(file, "llama")
+    packed = packed or {}
+    writer = gguf.GGUFWriter(file, architecture)
     writer.add_block_count(LAYERS)
     writer.add_context_length(128)
     writer.add_embedding_length(HIDDEN)
@@ -47,7 +55,10 @@ def write_tiny(file: Path, lost: str | None = None) -> Path:
     writer.add_eos_token_id(1)
     writer.add_unk_token_id(2)
     for name, tensor in tensors().items():
-        if name != lost:
+        if name in packed:
+            kind, content = packed[name]
+            writer.add_tensor(name, content, raw_dtype=gguf.GGMLQuantizationType[kind])
+        elif name != lost:
             writer.add_tensor(name, tensor)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

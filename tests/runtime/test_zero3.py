@@ -1,15 +1,12 @@
 """What zero3 refuses before anything is loaded, and how it configures DeepSpeed."""
 
-import json
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.model.packing import write_packed
 from vxdist.cli import main
 from vxdist.config import TrainerConfig
 from vxdist.errors import UserError
@@ -90,24 +87,13 @@ def test_device_map(run_options: list[str], capsys: pytest.CaptureFixture[str]) 
     assert "vxdist places the model itself" in line
 
 
-def test_packed_weights(run_options: list[str], tmp_path: Path, model_folder: Path) -> None:
-    """In a process of its own, as DeepSpeed leaves a process group behind."""
-    folder = tmp_path / "packed"
-    shutil.copytree(model_folder, folder)
-    file = folder / "config.json"
-    config = json.loads(file.read_text(encoding="utf-8"))
-    packing = {"quant_method": "fp8", "weight_block_size": [16, 16]}
-    file.write_text(json.dumps({**config, "quantization_config": packing}), encoding="utf-8")
-    options = [*run_options, "--model.path", str(folder), "--trainer.strategy", "zero3"]
-    done = subprocess.run(
-        [sys.executable, "-m", "vxdist", "locate", *options],
-        text=True,
-        capture_output=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 2, done.stderr
-    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1
-    assert "has packed weights (fp8), which trainer.strategy: zero3 cannot shard" in errors[0]
-    assert "Traceback" not in done.stderr
+def test_packed_weights(
+    run_options: list[str], tmp_path: Path, model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_packed(model_folder, tmp_path / "packed", "fp8 in blocks")
+    options = [*run_options, "--model.path", str(tmp_path / "packed")]
+    for command in ("locate", "estimate"):
+        assert main([command, *options, "--trainer.strategy", "zero3"]) == 2
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert "has packed weights (fp8), which trainer.strategy: zero3 cannot shard" in line
+    assert not (tmp_path / "run.zarr").exists()

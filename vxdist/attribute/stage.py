@@ -34,6 +34,7 @@ from vxdist.runtime.identity import describe_computation
 from vxdist.runtime.launch import find_launch
 from vxdist.runtime.loop import run_loop
 from vxdist.runtime.strategy import resolve_strategy
+from vxdist.runtime.zero3 import check_sharded
 from vxstore.attribution import AttributionRecorder, Labels, create_attribution
 from vxstore.begun import begun_attrs
 from vxstore.identity import finished_alike
@@ -101,6 +102,7 @@ def run(config: Config, output: Output) -> None:
     if launch.rank == 0:
         make_way(config.store, this.group, identity, KEY)
     shape = describe_model(source)
+    check_sharded(kind, source.name, shape.packing)
     prompter = Prompter(load_tokenizer(source), this.asking, today)
     questions = ask(this.outcome, this.items, prompter, source, shape)
     if launch.rank == 0:

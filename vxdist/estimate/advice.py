@@ -90,6 +90,8 @@ def _fits(estimate: Estimate, stage: str, load: Load | None) -> bool:
 
 def _more_devices(estimate: Estimate) -> Iterator[str]:
     """For zero3: the smallest number of nodes that fits, and shards in CPU memory."""
+    if estimate.shape.packing is not None:
+        return  # zero3 cannot shard packed weights
     planner, machine = estimate.planner, estimate.machine
 
     def under(planner: Planner) -> Memory:

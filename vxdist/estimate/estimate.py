@@ -32,6 +32,7 @@ from vxdist.hooks.measures import choose
 from vxdist.model.load import ModelShape, build_without_weights, describe_model
 from vxdist.model.source import ModelSource, find_config
 from vxdist.reduce.selectors import SELECTORS
+from vxdist.runtime.zero3 import check_sharded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +96,7 @@ def make_estimate(
         activations=activations,
         assume=assume,
     )
-    strategy, compared = _choose_strategies(config, machine)
+    strategy, compared = _choose_strategies(config, machine, source.name, shape)
     memory = tuple(planner.under(name, locate, evaluate) for name in compared)
     whole = next(of for of in memory if of.strategy != "zero3")  # with all weights on each device
     attribution = estimate_attribution(config, corpus, lengths, model, shape, size, machine, whole)
@@ -133,15 +134,20 @@ def _bytes_per_token(model: PreTrainedModel, dtype: torch.dtype, load: Load | No
     return found / (load.rows * load.width)
 
 
-def _choose_strategies(config: Config, machine: Machine) -> tuple[str, tuple[str, ...]]:
+def _choose_strategies(
+    config: Config, machine: Machine, name: str, shape: ModelShape
+) -> tuple[str, tuple[str, ...]]:
     """The strategy that the run would use, and those to compare.
 
-    `single` on several devices is taken for ddp.
+    `single` on several devices is taken for ddp. zero3 is none for packed weights: UserError.
     """
     several = machine.world_size > 1
     strategy = config.trainer.strategy
     if strategy != "zero3":
         strategy = "ddp" if several else "single"
+    check_sharded(strategy, name, shape.packing)
+    if shape.packing is not None:
+        return strategy, (strategy,)
     return strategy, ("ddp", "zero3") if several else tuple(dict.fromkeys(("single", strategy)))
 
 

@@ -127,7 +127,8 @@ def _show_model(console: Console, estimate: Estimate) -> None:
         ("neurons", f"{shape.num_layers} layers x {shape.num_neurons:,}{experts}"),
         (
             "parameters",
-            f"{size.parameters:,}: {show_bytes(size.parameters * ITEM_BYTES[dtype])} in {dtype}",
+            f"{size.parameters:,}: {show_bytes(size.parameters * ITEM_BYTES[dtype])} in {dtype}"
+            + (f", unpacked ({shape.packing})" if shape.packing else ""),
         ),
         ("active per token", f"{size.active:,} (excluding embeddings and LM head)"),
     ]

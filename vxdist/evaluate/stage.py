@@ -37,6 +37,7 @@ from vxdist.runtime.identity import describe_computation
 from vxdist.runtime.launch import find_launch
 from vxdist.runtime.loop import run_loop
 from vxdist.runtime.strategy import resolve_strategy
+from vxdist.runtime.zero3 import check_sharded
 from vxstore.evaluation import ConditionRecorder, begun_attrs
 from vxstore.identity import finished_alike
 from vxstore.mask_file import read_masks
@@ -73,6 +74,7 @@ def run(config: Config, output: Output) -> None:
         for this, identity, _ in left:
             make_way(this, identity)
     shape = describe_model(source)
+    check_sharded(kind, source.name, shape.packing)
     tokenizer = load_tokenizer(source) if left else None
     begun = []
     for this, identity, today in left:

@@ -23,6 +23,7 @@ from vxdist.runtime.identity import describe_computation
 from vxdist.runtime.launch import find_launch
 from vxdist.runtime.loop import run_loop
 from vxdist.runtime.strategy import resolve_strategy
+from vxdist.runtime.zero3 import check_sharded
 from vxstore.errors import StoreError
 from vxstore.finalise import complete, count_layers, sum_layers
 from vxstore.identity import holds_store, refuse_other, refuse_other_computation
@@ -48,6 +49,7 @@ def run(config: Config, output: Output) -> None:
     corpus = load_corpus(config.corpus)
     source = find_model(config.model)
     shape = describe_model(source)
+    check_sharded(kind, source.name, shape.packing)
     check_compile(config, shape.architecture, shape.num_experts)
     read_ahead(source)
     plan = plan_run(config, corpus, source, shape)
@@ -57,8 +59,7 @@ def run(config: Config, output: Output) -> None:
     if launch.rank == 0:
         _prepare_store(config, corpus, shape, plan, identity, output)
     if _missing(config.store) > 0:
-        compiled = config.model.compile == "layers"
-        work = LocateWork(plan, config.store, statistics, compiled=compiled)
+        work = LocateWork(plan, config.store, statistics, compiled=config.model.compile == "layers")
         run_loop(
             work,
             source,
@@ -105,6 +106,7 @@ def describe_run(
 ) -> dict[str, Any]:
     """Attributes of the store: what was run, and the digests by which a resume knows itself."""
     names = [row.name for row in choose(config.locate.statistics)]
+    names = [row.name for row in choose(config.locate.statistics)]
     left_out = len(corpus.activation) - len(plan.stories)
     return {
         "model": source.name,
@@ -115,6 +117,7 @@ def describe_run(
         "activation_function": shape.activation,
         **_describe_experts(shape),
         "dtype": config.model.dtype,
+        **({} if shape.packing is None else {"packing": shape.packing}),
         **({} if config.model.compile == "none" else {"compile": config.model.compile}),
         "corpus": corpus.path,
         "corpus_digest": corpus.activation_digest(),
@@ -137,9 +140,8 @@ def describe_run(
 
 def _describe_experts(shape: ModelShape) -> dict[str, int]:
     """Nothing of layers that differ, whose blocks say it."""
-    if shape.blocks is not None or not shape.experts_per_token:
-        return {}
-    return {"experts_per_token": shape.experts_per_token}
+    known = shape.blocks is None and shape.experts_per_token
+    return {"experts_per_token": shape.experts_per_token} if known else {}
 
 
 def _common(identity: Mapping[str, Any]) -> dict[str, Any]:
@@ -226,13 +228,9 @@ def create_store(
 
 def _sum(config: Config, rank: int, world_size: int, output: Output) -> None:
     """Sum this rank's layers of all parts into the root."""
-    progress = WorkProgress(
-        "summing",
-        count_layers(config.store, rank=rank, world_size=world_size),
-        "layers",
-        shown=output.shown and rank == 0,
-        seconds=config.trainer.progress_seconds,
-    )
+    number = count_layers(config.store, rank=rank, world_size=world_size)
+    shown, seconds = output.shown and rank == 0, config.trainer.progress_seconds
+    progress = WorkProgress("summing", number, "layers", shown=shown, seconds=seconds)
     progress.start()
     try:
         sum_layers(config.store, rank=rank, world_size=world_size, advance=progress.advance)

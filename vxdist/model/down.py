@@ -15,6 +15,8 @@ from torch import nn
 
 from vxdist.errors import UserError
 from vxdist.model.blocks import Block, HookPoints
+from vxdist.model.configuration import read_config
+from vxdist.model.packed.method import find_packing
 from vxdist.model.safetensors_header import Tensor
 from vxdist.model.source import ModelSource
 
@@ -43,7 +45,7 @@ def find_down_projections(
     Raises UserError if its weights are packed, or shared with another module, or the checkpoint
     arranges them in a way that is not known.
     """
-    _refuse_packed(source, model)
+    _refuse_packed(source)
     _refuse_shared(source, model, hook_points)
     placed = _place(model, tensors)
     path = {id(module): name for name, module in model.named_modules()}
@@ -85,8 +87,8 @@ def _place(model: Any, tensors: Mapping[str, Tensor]) -> Mapping[str, Sequence[s
     return placed
 
 
-def _refuse_packed(source: ModelSource, model: Any) -> None:
-    if getattr(model.config, "quantization_config", None) is not None:
+def _refuse_packed(source: ModelSource) -> None:
+    if find_packing(read_config(source)) is not None:
         raise UserError(
             f"model.path: {source.name} has packed (quantised) weights, whose columns cannot be "
             "changed one by one; give the unpacked model, or use vxdist.ablate on the loaded one"

@@ -16,6 +16,7 @@ from vxdist.errors import Stopped, UserError
 from vxdist.model.cache import cache_folder, is_intact, make_folder
 from vxdist.model.gguf_header import Header
 from vxdist.model.sizes import check_buffers
+from vxstore.text import shorten
 
 CONVERTER = 2
 """Version of this conversion; raise it whenever the result may change."""
@@ -91,7 +92,16 @@ def _load(file: Path, header: Header) -> tuple[Any, Any, Any]:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     source = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
-    config = AutoConfig.from_pretrained(**source)
+    try:
+        config = AutoConfig.from_pretrained(**source)
+    except ValueError as error:
+        if "architecture" not in str(error):
+            raise
+        family = shorten(str(header.values["general.architecture"]))
+        raise UserError(
+            f"model.path: {file} is a model of the architecture {family}, which transformers does "
+            "not read from GGUF; give its safetensors"
+        ) from error
     with torch.device("meta"):  # without values: nothing is allocated for what the file has not
         empty: Any = AutoModelForCausalLM.from_config(config)
     size, held = sum(p.numel() for p in empty.parameters()), sum(header.weights.values())

@@ -5,6 +5,7 @@ twice, and the tensors must follow each other, whole, in the order of the header
 not look take bytes of a neighbour, or past the end, for weights.
 """
 
+import functools
 import math
 import mmap
 import re
@@ -13,6 +14,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from vxdist.errors import UserError
 from vxdist.model.sizes import MOST_LAYERS
@@ -135,9 +138,11 @@ class _Reader:
             shape = [self._number("Q") for _ in range(num_dims)]
             kind, place = self._number("I"), self._number("Q")
             try:
-                block, size = GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
+                known = GGMLQuantizationType(kind)
+                block, size = GGML_QUANT_SIZES[known]
             except (ValueError, KeyError):
                 raise _Damaged(f"the tensor {name[:60]!r} is of the unknown type {kind}") from None
+            _check_type(name, known)
             if min(shape) < 1 or shape[0] % block:
                 raise _Damaged(f"the tensor {name[:60]!r} has the shape {shape}")
             found[name] = math.prod(shape), math.prod(shape) // block * size, place
@@ -161,6 +166,28 @@ class _Reader:
                 f"its header promises {begins + (end if sizes else 0):,} bytes, it has "
                 f"{len(self._content):,}"
             )
+
+
+def _check_type(name: str, kind: Any) -> None:
+    """Raise UserError unless the package gguf unpacks this type."""
+    if not _is_read(kind):
+        raise UserError(
+            f"model.path: the tensor {name[:60]!r} of the GGUF file is of the type {kind.name}, "
+            "which cannot be unpacked; convert the model to another type, such as Q4_K, Q8_0 or F16"
+        )
+
+
+@functools.cache
+def _is_read(kind: Any) -> bool:
+    from gguf import GGML_QUANT_SIZES
+    from gguf.quants import dequantize
+
+    try:
+        with np.errstate(all="ignore"):
+            dequantize(np.zeros((1, GGML_QUANT_SIZES[kind][1]), dtype=np.uint8), kind)
+    except NotImplementedError:
+        return False
+    return True
 
 
 def _check_values(values: Mapping[str, Any], num_tensors: int) -> None:

@@ -1,8 +1,6 @@
 """Describing and loading a model, and its tokenizer, from files that `find_model` has found."""
 
-import contextlib
-import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,23 +8,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
     AutoTokenizer,
+    GenerationConfig,
     PreTrainedModel,
 )
-from transformers.quantizers.auto import AutoHfQuantizer, get_hf_quantizer
-from transformers.utils import logging
 
 from vxdist.config import ModelConfig
 from vxdist.errors import Stopped, UserError
 from vxdist.model.activation import find_fault, is_fixed
 from vxdist.model.checkpoint import compare, find_gaps, read_tensors, refuse_gaps
+from vxdist.model.configuration import line_of, quiet, read_config
 from vxdist.model.decoder import find_decoder
 from vxdist.model.hook_points import find_hook_points
 from vxdist.model.language import build, class_of, read_template
-from vxdist.model.packed import unpacking
+from vxdist.model.packed.method import choose_scheme, find_packing, forget_packing
+from vxdist.model.packed.scheme import Scheme
+from vxdist.model.packed.tensors import sort_tensors
 from vxdist.model.sizes import check_buffers
 from vxdist.model.source import ModelSource
 from vxstore.blocks import Blocks
@@ -56,7 +55,9 @@ class ModelShape:
     max_length: int | None
     """Longest text in tokens; None if the configuration does not say."""
     weights: str
-    """What is known of the weights, none of which is read: complete, packed, not here."""
+    """What is known of the weights, none of which is read: complete, not here."""
+    packing: str | None
+    """How the weights are packed (quantised) in the files; None if they are not."""
 
 
 def describe_model(source: ModelSource) -> ModelShape:
@@ -65,6 +66,7 @@ def describe_model(source: ModelSource) -> ModelShape:
     Raises UserError if transformers does not know the model, its layout is not supported, or a
     tensor of it is missing from its files or has another shape there.
     """
+    scheme = find_scheme(source)
     model = build_without_weights(source)
     weights = check_whole(source, model)
     hook_points = find_hook_points(find_decoder(model))
@@ -87,16 +89,18 @@ def describe_model(source: ModelSource) -> ModelShape:
         vocabulary=int(embedding.weight.shape[0]),
         max_length=getattr(model.config.get_text_config(), "max_position_embeddings", None),
         weights=weights,
+        packing=None if scheme is None else scheme.form,
     )
 
 
 def build_without_weights(source: ModelSource) -> PreTrainedModel:
-    """The model on torch's meta device, which has shapes but no values.
+    """The model on torch's meta device, which has shapes but no values; packed weights unpacked.
 
     Raises UserError if transformers does not know the model, or cannot use its config.json.
     """
-    config = _read_config(source)
-    with torch.device("meta"), _quiet():
+    config = read_config(source)
+    forget_packing(config)
+    with torch.device("meta"), quiet():
         try:
             model: PreTrainedModel = build(config, own_code=source.own_code)
         except Exception as error:
@@ -108,55 +112,46 @@ def build_without_weights(source: ModelSource) -> PreTrainedModel:
 def _why_not_built(source: ModelSource, config: Any, error: Exception) -> str:
     name = f"model.path: {source.name} ({config.model_type})"
     if isinstance(error, ImportError):
-        return f"{name} needs a Python package that is not installed: {_line(error)}"
+        return f"{name} needs a Python package that is not installed: {line_of(error)}"
     known = AutoModelForCausalLM._model_mapping, AutoModelForImageTextToText._model_mapping
     if not any(type(config) in mapping for mapping in known):
         return (
             f"{name} is not a causal language model that transformers knows; vxdist needs a "
             "decoder-only model"
         )
-    return f"{name} cannot be built from its config.json: {_line(error)}"
+    return f"{name} cannot be built from its config.json: {line_of(error)}"
 
 
 def check_whole(source: ModelSource, model: PreTrainedModel) -> str:
     """Check, without reading weights, that the files hold every tensor of `model`, in its shape.
 
-    Packed (quantised) weights are checked when they are loaded; here only that they can be.
-    Returns what is known of the weights. Raises UserError, naming the first tensors and how many.
+    Returns what is known of the weights. Raises UserError, naming the first tensors and how many,
+    or the way that they are packed, if vxdist cannot unpack them.
     """
-    if getattr(model.config, "quantization_config", None) is not None:
-        with _quiet():
-            return _check_packed(source, model)
+    scheme = find_scheme(source)
     tensors = read_tensors(source, model)
     if not tensors:
         return "not here"
-    with _quiet():
+    by_index = any(tensor.shape is None for tensor in tensors.values())
+    number = len(tensors)
+    with quiet():
+        if scheme is not None:
+            tensors = sort_tensors(source.name, scheme, tensors, model.state_dict()).headers()
         gaps = compare(model, tensors)
     refuse_gaps(source.name, gaps)
-    by_index = any(tensor.shape is None for tensor in tensors.values())
-    return f"complete{' by the index' if by_index else ''}: {len(tensors):,} tensors"
+    return f"complete{' by the index' if by_index else ''}: {number:,} tensors"
 
 
-def _check_packed(source: ModelSource, model: PreTrainedModel) -> str:
-    """What is known of packed weights. Raises UserError unless this machine can read them."""
-    packing = model.config.quantization_config
-    about: Any = packing if isinstance(packing, dict) else packing.to_dict()
-    method = about.get("quant_method", "a method that config.json does not name")
-    name = f"model.path: {source.name} has packed weights ({method})"
-    if "quant_method" not in about or not AutoHfQuantizer.supports_quant_method(about):
-        raise UserError(f"{name}, which transformers does not know; use the unpacked model")
-    try:
-        get_hf_quantizer(copy.deepcopy(model.config), None, None, True, {})
-    except Exception as error:
-        raise UserError(
-            f"{name}, which cannot be read here: {_line(error)}; or use the unpacked model"
-        ) from error
-    return f"packed ({method}); checked when they are loaded"
+def find_scheme(source: ModelSource) -> Scheme | None:
+    """How the weights are packed; None if they are not. Raises UserError if vxdist cannot unpack
+    them."""
+    about = find_packing(read_config(source))
+    return None if about is None else choose_scheme(source.name, about)
 
 
 def load_tokenizer(source: ModelSource) -> Any:
     """The tokenizer. Raises UserError if there is none that transformers can use."""
-    with _quiet():
+    with quiet():
         try:
             tokenizer = AutoTokenizer.from_pretrained(
                 source.directory, trust_remote_code=source.own_code
@@ -168,7 +163,7 @@ def load_tokenizer(source: ModelSource) -> Any:
             # A panic of the library, which is not in Python, is no Exception.
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
                 raise
-            told = f"model.path: {source.name} has no usable tokenizer: {_line(error)}"
+            told = f"model.path: {source.name} has no usable tokenizer: {line_of(error)}"
             raise UserError(told) from error
     if not getattr(tokenizer, "is_fast", False):
         raise UserError(
@@ -201,20 +196,15 @@ def load_model(source: ModelSource, config: ModelConfig) -> PreTrainedModel:
 
     Raises UserError if it cannot be loaded, or a tensor of it was not in its files.
     """
-    with _quiet():
+    with quiet():
         try:
-            loaded: Any = class_of(read := _read_config(source)).from_pretrained(
-                source.directory,
-                dtype=getattr(torch, config.dtype),
-                use_safetensors=True,
-                **({"trust_remote_code": True} if source.own_code else {}),
-                **unpacking(read),
-                output_loading_info=True,
-            )
+            scheme = find_scheme(source)
+            dtype = getattr(torch, config.dtype)
+            loaded = _load(source, dtype) if scheme is None else _unpack(source, scheme, dtype)
         except (Stopped, UserError):
             raise
         except Exception as error:  # whatever transformers makes of a user's files
-            told = f"model.path: {source.name} could not be loaded: {_line(error)}"
+            told = f"model.path: {source.name} could not be loaded: {line_of(error)}"
             raise UserError(told) from error
     model: PreTrainedModel = loaded[0]
     refuse_gaps(source.name, find_gaps(model, loaded[1]))
@@ -222,29 +212,29 @@ def load_model(source: ModelSource, config: ModelConfig) -> PreTrainedModel:
     return model
 
 
-def _read_config(source: ModelSource) -> Any:
-    try:
-        return AutoConfig.from_pretrained(source.directory, trust_remote_code=source.own_code)
-    except Exception as error:
-        told = f"model.path: cannot use the config.json of {source.name}: {_line(error)}"
-        raise UserError(told) from error
+def _load(source: ModelSource, dtype: torch.dtype) -> Any:
+    """The model, and what transformers says of loading it."""
+    return class_of(read_config(source)).from_pretrained(
+        source.directory,
+        dtype=dtype,
+        use_safetensors=True,
+        **({"trust_remote_code": True} if source.own_code else {}),
+        output_loading_info=True,
+    )
 
 
-def _line(error: BaseException) -> str:
-    """An error as one line, with its type where the text alone says little."""
-    text = " ".join(str(error).split())[:200]
-    return text if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: {text}"
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Turn off the progress bars and warnings of transformers."""
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
+def _unpack(source: ModelSource, scheme: Scheme, dtype: torch.dtype) -> Any:
+    """The same of packed weights: transformers is given every tensor unpacked, one by one."""
+    empty: Any = build_without_weights(source)
+    tensors = read_tensors(source, empty)
+    contents = sort_tensors(source.name, scheme, tensors, empty.state_dict())
+    model, found = type(empty).from_pretrained(
+        None,
+        config=empty.config,
+        state_dict=contents.state_dict(),
+        dtype=dtype,
+        output_loading_info=True,
+    )
+    if (source.directory / "generation_config.json").is_file():
+        model.generation_config = GenerationConfig.from_pretrained(source.directory)
+    return model, found

@@ -19,7 +19,8 @@ MOST_HEADER = 100_000_000
 """Bytes of the largest header; the safetensors package reads no larger one either."""
 DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "I64": torch.int64,
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
+    "F8_E8M0": torch.float8_e8m0fnu, "I64": torch.int64,
     "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8,
     "BOOL": torch.bool,
 }  # fmt: skip
@@ -58,6 +59,30 @@ def read_header(file: Path) -> Mapping[str, Tensor]:
         ) from error
     _check_places(file, size, 8 + length, tensors)
     return tensors
+
+
+def read_values(tensor: Tensor) -> torch.Tensor:
+    """The numbers of a tensor whose file is here. Raises UserError if it cannot be read."""
+    assert tensor.file is not None
+    assert tensor.shape is not None
+    if tensor.dtype not in DTYPES:
+        raise UserError(
+            f"model.path: {tensor.file} has a tensor of the type {shorten(str(tensor.dtype))}, "
+            "which vxdist does not read; use the unpacked model"
+        )
+    try:
+        with tensor.file.open("rb") as stream:
+            stream.seek(tensor.begins)
+            content = bytearray(stream.read(tensor.ends - tensor.begins))
+    except OSError as error:
+        told = f"model.path: {tensor.file} cannot be read: {error.strerror}"
+        raise UserError(told) from error
+    if len(content) != tensor.ends - tensor.begins:
+        raise UserError(f"model.path: {tensor.file} is cut off; download it again")
+    dtype = DTYPES[tensor.dtype]
+    if not content:
+        return torch.empty(tensor.shape, dtype=dtype)
+    return torch.frombuffer(content, dtype=dtype).reshape(tensor.shape)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

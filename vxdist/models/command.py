@@ -114,13 +114,20 @@ def _rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("activation function", facts["activation"]),
         ("activations", f"output of {facts['activation_at']} ({facts['layout']} layout)"),
         ("read by", facts["output_at"]),
-        ("weights", facts["weights"]),
+        ("weights", _weights(facts)),
         ("vocabulary", f"{facts['vocabulary']:,}"),
         (
             "longest text",
             f"{facts['max_length']:,} tokens" if facts["max_length"] else "not stated",
         ),
     ]
+
+
+def _weights(facts: Mapping[str, Any]) -> str:
+    packing = facts["packing"]
+    return str(facts["weights"]) + (
+        f", unpacked from {packing} when it is loaded" if packing else ""
+    )
 
 
 def _width(block: Mapping[str, int]) -> int:

@@ -19,7 +19,6 @@ from lightning.pytorch.plugins import Precision
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, Strategy
 
 from vxdist.config import TrainerConfig
-from vxdist.errors import UserError
 from vxdist.model.load import build_without_weights
 from vxdist.model.source import ModelSource
 from vxdist.runtime.meeting import meet_ranks
@@ -122,14 +121,13 @@ class CpuShardedStrategy(ShardedStrategy):
 def shard_while_loading(strategy: Strategy, source: ModelSource) -> Iterator[None]:
     """Within this context `from_pretrained` keeps only this rank's shard of each weight.
 
-    Only rank 0 reads values, from files mapped into memory. Raises UserError if the weights are
-    packed (quantised), since those cannot be sharded.
+    Only rank 0 reads values, from files mapped into memory. The weights are not packed: see
+    `check_sharded`.
     """
     from transformers.integrations.deepspeed import HfDeepSpeedConfig, unset_hf_deepspeed_config
 
     assert isinstance(strategy, ShardedStrategy)
     model = build_without_weights(source)
-    _refuse_packed(model.config, source)
     fit_settings(strategy.settings, model, world_size=strategy.world_size)
     if strategy.root_device.type == "cpu":
         _return_freed_memory()
@@ -140,16 +138,6 @@ def shard_while_loading(strategy: Strategy, source: ModelSource) -> Iterator[Non
         del sharding
         unset_hf_deepspeed_config()
         gc.collect()  # the head that tied weights replaced is a reference cycle
-
-
-def _refuse_packed(config: Any, source: ModelSource) -> None:
-    packing = getattr(config, "quantization_config", None)
-    if packing is not None:
-        method = packing.get("quant_method") if isinstance(packing, dict) else packing.quant_method
-        raise UserError(
-            f"model.path: {source.name} has packed weights ({method}), which "
-            "trainer.strategy: zero3 cannot shard; use the unpacked model, or another strategy"
-        )
 
 
 def _return_freed_memory() -> None:

@@ -53,6 +53,18 @@ def check_zero3(config: TrainerConfig, *, devices: int) -> None:
     check_shard_group(config.shard_group, devices)
 
 
+def check_sharded(kind: str, name: str, packing: str | None) -> None:
+    """Raise UserError if the model `name` has packed weights, and `kind`, the strategy, is zero3.
+
+    `packing` is how they are packed. transformers cuts shards from whole tensors, as it finds them.
+    """
+    if kind == "zero3" and packing is not None:
+        raise UserError(
+            f"model.path: {name} has packed weights ({packing}), which trainer.strategy: zero3 "
+            "cannot shard; use the unpacked model, or another strategy"
+        )
+
+
 def check_shard_group(group: int | None, devices: int) -> None:
     """Raise UserError unless trainer.shard_group divides the number of ranks per node."""
     if group is not None and (group < 2 or devices % group):

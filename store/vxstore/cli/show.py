@@ -160,6 +160,8 @@ def show_asked(asked: Mapping[str, Any]) -> None:
 def _facts_of_run(about: Mapping[str, Any]) -> dict[str, Any]:
     lines = {name: about[key] or "-" for key, name in ABOUT.items()}
     sealed, total = about["parts"]["sealed"], about["parts"]["total"]
+    if "packing" in about:
+        lines["dtype"] = f"{lines['dtype']}, unpacked from {about['packing']}"
     if "compile" in about:
         lines["dtype"] = f"{lines['dtype']}, compiled: {about['compile']}"
     lines["state"] = about["state"]

@@ -21,7 +21,8 @@ ABOUT = (
 def describe(store: Store) -> dict[str, Any]:
     """What the store contains, and how complete it is, as JSON values; also while unfinished.
 
-    Keys: store, those of `ABOUT`, compile (if the model was compiled), denominator (what
+    Keys: store, those of `ABOUT`, packing (if the weights are packed
+    in the model's files), compile (if the model was compiled), denominator (what
     token_count counts), complete, parts (sealed, total), layers, neurons (per layer), values,
     languages, counts (one entry per value and language), scores (by name: their attributes, with
     ranked_by and ascending filled in), evaluations and attributions (by name: their attributes and
@@ -33,7 +34,7 @@ def describe(store: Store) -> dict[str, Any]:
     return {
         "store": store.path,
         **{key: store.attrs.get(key) for key in ABOUT},
-        **{key: store.attrs[key] for key in ("compile",) if key in store.attrs},
+        **{key: store.attrs[key] for key in ("packing", "compile") if key in store.attrs},
         "denominator": store.attrs.get("denominator", "tokens"),
         "complete": store.complete,
         "parts": {"sealed": sealed, "total": total},
