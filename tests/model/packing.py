@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 Tensors = dict[str, torch.Tensor]
 Packed = tuple[torch.Tensor, Tensors]
-"""The weight, and the tensors that it is packed in, by what is added to the stem of its name."""
+"""The weight, and the tensors it is packed in, by what is added to the stem of its name."""
 NF4 = (
     -1.0, -0.6961928, -0.52507305, -0.3949175, -0.28444138, -0.18477343, -0.09105004, 0.0,
     0.0795803, 0.1609302, 0.2461123, 0.33791524, 0.44070983, 0.562617, 0.72295684, 1.0,
@@ -46,8 +46,11 @@ def fp8(rng: np.random.Generator, rows: int, columns: int, *, block: int | None 
     number = number.to(torch.float8_e4m3fn)
     if block is None:
         scale = grid(rng, ())
-        weight = number.float() * scale
-        return weight, {"weight": number, "weight_scale": scale, "input_scale": torch.ones(())}
+        return number.float() * scale, {
+            "weight": number,
+            "weight_scale": scale,
+            "input_scale": torch.ones(()),
+        }
     scale = grid(rng, (-(-rows // block), -(-columns // block)))
     rows_RC = [
         [float(number[r, c]) * float(scale[r // block, c // block]) for c in range(columns)]
@@ -114,7 +117,7 @@ def nf4(rng: np.random.Generator, rows: int, columns: int, *, nested: bool = Tru
             "weight.nested_absmax": nested_B,
             "weight.nested_quant_map": values,
         }
-        scales = [float(values[int(scale_B[b])] * nested_B[b // 4] + 0.75) for b in range(blocks)]
+        scales = (values[scale_B.long()] * nested_B.repeat_interleave(4)[:blocks] + 0.75).tolist()
     else:
         parts["weight.absmax"] = grid(rng, (blocks,))
         scales = parts["weight.absmax"].tolist()
@@ -167,6 +170,9 @@ def by_rows(rng: np.random.Generator, rows: int, columns: int, *, floating: bool
     return number.float() * scale, {"weight": number, "weight_scale": scale.bfloat16()}
 
 
+GROUPS: dict[str, Any] = {"strategy": "group", "group_size": 16}
+
+
 def _compressed(form: str, bits: int, **weights: Any) -> dict[str, Any]:
     kind = "float" if form.startswith("float") else "int"
     scheme = {"num_bits": bits, "type": kind, "symmetric": True, "strategy": "channel"} | weights
@@ -181,22 +187,19 @@ def _compressed(form: str, bits: int, **weights: Any) -> dict[str, Any]:
 
 FORMS: dict[str, tuple[Callable[[np.random.Generator, int, int], Packed], dict[str, Any]]] = {
     "fp8 in blocks": (fp8, {"quant_method": "fp8", "weight_block_size": [20, 20]}),
-    "fp8, one scale": (
-        lambda *of: fp8(*of, block=None),
-        {"quant_method": "fp8", "activation_scheme": "static"},
-    ),
+    "fp8, one scale": (partial(fp8, block=None), {"quant_method": "fp8"}),
     "gptq": (gptq, {"quant_method": "gptq", "bits": 4, "group_size": 16}),
     "gptq in order of importance": (
-        lambda *of: gptq(*of, ordered=True),
+        partial(gptq, ordered=True),
         {"quant_method": "gptq", "bits": 4, "group_size": 16, "desc_act": True},
     ),
     "gptq version 2, 8 bits": (
-        lambda *of: gptq(*of, bits=8, offset=0),
+        partial(gptq, bits=8, offset=0),
         {"quant_method": "gptq", "bits": 8, "group_size": 16, "checkpoint_format": "gptq_v2"},
     ),
     "awq": (awq, {"quant_method": "awq", "bits": 4, "group_size": 16, "version": "gemm"}),
     "bitsandbytes 4 bits": (
-        lambda *of: nf4(*of, nested=False),
+        partial(nf4, nested=False),
         {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
     ),
     "bitsandbytes 4 bits, nested": (
@@ -204,17 +207,14 @@ FORMS: dict[str, tuple[Callable[[np.random.Generator, int, int], Packed], dict[s
         {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_use_double_quant": True},
     ),
     "bitsandbytes 8 bits": (int8, {"quant_method": "bitsandbytes", "load_in_8bit": True}),
-    "compressed words": (
-        packed_words,
-        _compressed("pack-quantized", 4, strategy="group", group_size=16),
-    ),
+    "compressed words": (packed_words, _compressed("pack-quantized", 4, **GROUPS)),
     "compressed words with zero points": (
-        lambda *of: packed_words(*of, zeros=True),
-        _compressed("pack-quantized", 4, strategy="group", group_size=16, symmetric=False),
+        partial(packed_words, zeros=True),
+        _compressed("pack-quantized", 4, **GROUPS, symmetric=False),
     ),
     "compressed words in order of importance": (
-        lambda *of: packed_words(*of, bits=8, ordered=True),
-        _compressed("pack-quantized", 8, strategy="group", group_size=16, actorder="group"),
+        partial(packed_words, bits=8, ordered=True),
+        _compressed("pack-quantized", 8, **GROUPS, actorder="group"),
     ),
     "compressed int8": (partial(by_rows, floating=False), _compressed("int-quantized", 8)),
     "compressed fp8": (partial(by_rows, floating=True), _compressed("float-quantized", 8)),
@@ -247,6 +247,6 @@ def write(
     """A copy of the model in `base` with other weights and quantization_config."""
     shutil.copytree(base, folder, dirs_exist_ok=True)
     save_file(dict(tensors), folder / "model.safetensors", metadata={"format": "pt"})
-    config = json.loads((folder / "config.json").read_text())
-    config |= {} if about is None else {"quantization_config": about}
-    (folder / "config.json").write_text(json.dumps(config))
+    file = folder / "config.json"
+    change = {} if about is None else {"quantization_config": about}
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))

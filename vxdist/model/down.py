@@ -16,7 +16,7 @@ from torch import nn
 from vxdist.errors import UserError
 from vxdist.model.blocks import Block, HookPoints
 from vxdist.model.configuration import read_config
-from vxdist.model.packed.method import find_packing
+from vxdist.model.quantised.method import find_packing
 from vxdist.model.safetensors_header import Tensor
 from vxdist.model.source import ModelSource
 

@@ -23,9 +23,9 @@ from vxdist.model.configuration import line_of, quiet, read_config
 from vxdist.model.decoder import find_decoder
 from vxdist.model.hook_points import find_hook_points
 from vxdist.model.language import build, class_of, read_template
-from vxdist.model.packed.method import choose_scheme, find_packing, forget_packing
-from vxdist.model.packed.scheme import Scheme
-from vxdist.model.packed.tensors import sort_tensors
+from vxdist.model.quantised.method import choose_scheme, find_packing, forget_packing
+from vxdist.model.quantised.scheme import Scheme
+from vxdist.model.quantised.tensors import sort_tensors
 from vxdist.model.sizes import check_buffers
 from vxdist.model.source import ModelSource
 from vxstore.blocks import Blocks

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from vxdist.model.packed.scheme import MisfitError, Shape, check_dims, check_shape
+from vxdist.model.quantised.scheme import MisfitError, Shape, check_dims, check_shape
 from vxdist.model.safetensors_header import Tensor, read_values
 
 STATES = tuple(f"weight.quant_state.bitsandbytes__{kind}" for kind in ("nf4", "fp4"))

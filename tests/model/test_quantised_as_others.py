@@ -15,14 +15,14 @@ import torch
 from safetensors.torch import load_file
 
 from tests.model.packing import FORMS, awq, fp8, gptq, write
-from tests.model.test_packed import load
+from tests.model.test_quantised import load
 from vxdist.config import ModelConfig
 from vxdist.model.load import describe_model
-from vxdist.model.packed.awq import Awq
-from vxdist.model.packed.bitsandbytes import Bitsandbytes
-from vxdist.model.packed.compressed import Compressed
-from vxdist.model.packed.gptq import Gptq
-from vxdist.model.packed.scheme import Scheme
+from vxdist.model.quantised.awq import Awq
+from vxdist.model.quantised.bitsandbytes import Bitsandbytes
+from vxdist.model.quantised.compressed import Compressed
+from vxdist.model.quantised.gptq import Gptq
+from vxdist.model.quantised.scheme import Scheme
 from vxdist.model.source import find_model
 
 Make = Callable[[str], Any]

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from vxdist.model.packed.scheme import (
+from vxdist.model.quantised.scheme import (
     NO_SCALES,
     Shape,
     check_dims,

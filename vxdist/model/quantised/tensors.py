@@ -10,7 +10,7 @@ import torch
 
 from vxdist.errors import UserError
 from vxdist.model.checkpoint import Gaps, refuse_gaps
-from vxdist.model.packed.scheme import MisfitError, Scheme, Shape
+from vxdist.model.quantised.scheme import MisfitError, Scheme, Shape
 from vxdist.model.safetensors_header import Tensor, read_values
 
 FLOAT = "F32"

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from vxdist.model.packed.scheme import (
+from vxdist.model.quantised.scheme import (
     NO_SCALES,
     MisfitError,
     Shape,

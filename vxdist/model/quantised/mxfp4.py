@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from vxdist.model.packed.scheme import Shape, check_dims, check_shape
+from vxdist.model.quantised.scheme import Shape, check_dims, check_shape
 from vxdist.model.safetensors_header import Tensor
 
 VALUES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)

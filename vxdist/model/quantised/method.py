@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from vxdist.errors import UserError
-from vxdist.model.packed.awq import Awq
-from vxdist.model.packed.bitsandbytes import Bitsandbytes
-from vxdist.model.packed.compressed import Compressed
-from vxdist.model.packed.fp8 import Fp8
-from vxdist.model.packed.gptq import Gptq
-from vxdist.model.packed.mxfp4 import Mxfp4
-from vxdist.model.packed.scheme import Scheme
+from vxdist.model.quantised.awq import Awq
+from vxdist.model.quantised.bitsandbytes import Bitsandbytes
+from vxdist.model.quantised.compressed import Compressed
+from vxdist.model.quantised.fp8 import Fp8
+from vxdist.model.quantised.gptq import Gptq
+from vxdist.model.quantised.mxfp4 import Mxfp4
+from vxdist.model.quantised.scheme import Scheme
 from vxstore.text import shorten
 
 METHODS: dict[str, Callable[[Mapping[str, Any]], Scheme]] = {

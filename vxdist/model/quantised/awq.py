@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from vxdist.model.packed.scheme import Shape, check_dims, check_shape, scale_groups, unpack_words
+from vxdist.model.quantised.scheme import Shape, check_dims, check_shape, scale_groups, unpack_words
 from vxdist.model.safetensors_header import Tensor
 
 BITS, PER_WORD = 4, 8
