@@ -3,6 +3,7 @@
 P: part, L: layer, N: neuron, V: value, G: language.
 """
 
+import contextlib
 import hashlib
 from collections.abc import Callable
 
@@ -134,6 +135,15 @@ def describe_findings(report: Report) -> str:
     count, parts = len(report.findings), len(report.bad_parts)
     noun = "finding" if count == 1 else "findings"
     return f"{count} {noun}, {parts} of {report.parts} parts; {what}"
+
+
+def tidy(path: str) -> None:
+    """Remove what a killed run left: its lock, and files that are not whole.
+
+    Nothing is done if it may be alive, or where nothing can be written.
+    """
+    with contextlib.suppress(StoreError, OSError), hold(path):
+        pass
 
 
 def repair(path: str, report: Report, *, take_over: bool = False) -> list[str]:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from vxstore import query
 from vxstore.check.store import check as check_store
-from vxstore.check.store import describe_findings, repair
+from vxstore.check.store import describe_findings, repair, tidy
 from vxstore.cli import claims, dose_tables, effect_tables, flip_tables, output, show, tables
 from vxstore.cli.effects import find_evaluations, gather, make_flat
 from vxstore.cli.pipeline import call
@@ -193,6 +193,8 @@ def check(arguments: Arguments) -> None:
     done = []
     if arguments.repair and report.findings:
         done = repair(path, report, take_over=arguments.take_over)
+    elif arguments.repair:
+        tidy(path)
     answer = {"store": path, **dataclasses.asdict(report), "repaired": done}
     table = pd.DataFrame(answer["findings"], columns=["array", "part", "what", "fix"])
     _answer(arguments, answer, table, lambda: tables.show_check(answer))

@@ -1,6 +1,7 @@
 """How `vxstore` ends when it is stopped, and when the disk is full: one line, nothing left."""
 
 import errno
+import json
 import os
 import resource
 import signal
@@ -19,6 +20,7 @@ from vxstore.check.store import check
 from vxstore.cli import commands
 from vxstore.cli.main import main
 from vxstore.io.folder import DurableStore
+from vxstore.io.holder import describe_process
 
 SLOW = """
 import sys, time
@@ -171,3 +173,16 @@ def test_a_full_disk_in_a_repair(
     assert main(["check", scored, "--repair"]) == 0
     assert not check(scored).findings
     assert not (Path(scored) / "scores" / "vape").exists()
+
+
+@pytest.mark.parametrize("alive", [False, True])
+def test_a_repair_of_nothing_removes_what_a_killed_run_left(scored: str, alive: bool) -> None:
+    """Its lock, unless the run may be alive."""
+    lock = Path(scored).with_suffix(".lock")
+    there = {"run": "a", **describe_process()}
+    lock.write_text(json.dumps(there | ({} if alive else {"process": 2**22 + 1})))
+    assert main(["check", scored]) == 0
+    assert lock.exists()
+    assert main(["check", scored, "--repair"]) == 0
+    assert lock.exists() == alive
+    lock.unlink(missing_ok=True)
