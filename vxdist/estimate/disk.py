@@ -82,13 +82,7 @@ def measure_store(
         **dict.fromkeys(OF_CONDITION, conditions),
         **dict.fromkeys(OF_DILEMMA, dilemmas),
     }
-    if shape.blocks is None:
-        described = describe_experts(shape.num_experts, shape.num_neurons, {})
-        neuron_labels = ("layer", "neuron", *(LABELS if described else ()))
-    else:
-        described = describe_blocks(shape.blocks.layers)
-        neuron_labels = ("layer", "neuron")
-    places = {} if shape.blocks is None else PLACE_ARRAYS
+    described, neuron_labels, places = _describe_neurons(shape)
     attrs = {**described, "statistics": list(statistics)}
     arrays = {**selector.arrays, **SCORES, **(TESTS if tested else {})}
     groups = _recorded_groups(attrs, neuron_labels, ("stance", *of_part), arrays, sizes)
@@ -103,6 +97,16 @@ def measure_store(
         for group in groups
     )
     return tuple(group.measure(assume) for group in with_places)
+
+
+def _describe_neurons(
+    shape: ModelShape,
+) -> tuple[dict[str, Any], tuple[str, ...], Mapping[str, ArraySpec]]:
+    """The root's attributes, the coordinates along neurons, and those along layers and neurons."""
+    if shape.blocks is not None:
+        return describe_blocks(shape.blocks.layers), ("layer", "neuron"), PLACE_ARRAYS
+    described = describe_experts(shape.num_experts, shape.num_neurons, {})
+    return described, ("layer", "neuron", *(LABELS if described else ())), {}
 
 
 def _recorded_groups(
