@@ -41,7 +41,13 @@ def test_every_type_is_described_or_refused_in_one_line(tmp_path: Path) -> None:
     assert "longcat_flash" not in described, "its layers have two blocks each"
 
 
-@pytest.mark.parametrize("name", ["gemma4_text", "gemma3n_text", "qwen3_5_text"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gemma4_text",
+        *(pytest.param(n, marks=pytest.mark.long) for n in ("gemma3n_text", "qwen3_5_text")),
+    ],
+)
 def test_models_whose_layers_differ_are_estimated(name: str, tmp_path: Path) -> None:
     """Heads of another size in some layers; distributions that are made of nothing."""
     CONFIG_MAPPING[name]().save_pretrained(tmp_path)
