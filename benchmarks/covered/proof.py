@@ -158,8 +158,7 @@ def _recompute(model: Any, points: HookPoints, batch_BT: torch.Tensor) -> torch.
     found_2LTN[0] = -torch.inf  # of neurons that do not exist
     for number, block in enumerate(points.blocks):
         plain_2TN = torch.stack(recompute(layers[block.layer], block, recorder.reads[number]))
-        first = block.first_neuron
-        found_2LTN[:, block.layer, :, first : first + block.num_neurons] = plain_2TN
+        found_2LTN[:, block.layer, :, block.all_neurons] = plain_2TN
     return found_2LTN
 
 

@@ -28,7 +28,7 @@ from vxdist.plan import Plan
 EAGER = ("bare", "bare_unmasked", "locate")
 COMPILED = ("bare_compiled", "locate_compiled")
 PATIENCE = 110
-"""Seconds after which nothing is begun that is only told beside."""
+"""Seconds after which no side measurement is begun."""
 ATTEMPTS: tuple[dict[str, Any], ...] = ({}, {"deterministic": False}, {"shape_padding": True})
 """Changed settings of inductor, one after the other until the layers compile."""
 
@@ -94,7 +94,7 @@ class CompiledWays(Ways):
 def measure_compiled(
     model: Any, plan: Plan, device: torch.device, *, rounds: int, seconds: float, rate: float
 ) -> dict[str, Any]:
-    """All ways in turn, for `rounds` rounds, none of which starts after `seconds` in all."""
+    """All ways in turn, for `rounds` rounds, none of which starts once `seconds` are over."""
     steps, began = Steps(), time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         ways = CompiledWays(model, plan, device, Path(folder))

@@ -57,7 +57,7 @@ class Blocks:
     @functools.cached_property
     def num_neurons(self) -> int:
         """Neurons of the layer that has most."""
-        return max(sum(of.num_neurons for of in layer) for layer in self.layers)
+        return max(map(_width, self.layers))
 
     @functools.cached_property
     def num_experts(self) -> int:
@@ -71,22 +71,19 @@ class Blocks:
 
     def exists(self, layers: slice = slice(None)) -> NDArray[np.bool_]:
         """Which neurons of some layers there are, (layer, neuron)."""
-        width_L = [sum(of.num_neurons for of in layer) for layer in self.layers[layers]]
-        return np.arange(self.num_neurons) < np.array(width_L)[:, None]
+        width_L = np.array([_width(layer) for layer in self.layers[layers]])
+        return np.arange(self.num_neurons) < width_L[:, None]
 
     def places(self, layers: slice = slice(None)) -> dict[str, NDArray[np.int32]]:
         """The coordinates of some layers by name, (layer, neuron); -1 where there is none."""
         some = self.layers[layers]
         found = np.full((len(PLACES), len(some), self.num_neurons), -1, dtype=np.int32)
         for at, layer in enumerate(some):
-            first = 0
-            for number, of in enumerate(layer):
+            for number, (of, neurons, _) in enumerate(_spans(layer)):
                 expert_N, unit_N = np.divmod(np.arange(of.num_neurons), of.units)
-                last = first + of.num_neurons
-                found[0, at, first:last] = number
-                found[1, at, first:last] = expert_N if of.experts else -1
-                found[2, at, first:last] = unit_N
-                first = last
+                found[0, at, neurons] = number
+                found[1, at, neurons] = expert_N if of.experts else -1
+                found[2, at, neurons] = unit_N
         return dict(zip(PLACES, found, strict=True))
 
     def given(
@@ -109,13 +106,9 @@ class Blocks:
         """Of each neuron of a layer the routed expert; E if it is given all tokens, E + 1: none."""
         for layer in self.layers[layers]:
             source_N = np.full(self.num_neurons, self.num_experts + 1, dtype=np.intp)
-            first = first_expert = 0
-            for of in layer:
+            for of, neurons, first_expert in _spans(layer):
                 expert_N = np.arange(of.num_neurons) // of.units + first_expert
-                source_N[first : first + of.num_neurons] = (
-                    expert_N if of.experts else self.num_experts
-                )
-                first, first_expert = first + of.num_neurons, first_expert + of.experts
+                source_N[neurons] = expert_N if of.experts else self.num_experts
             yield source_N
 
     def routed_expert(self, layer: int, neuron: int) -> int | None:
@@ -125,7 +118,7 @@ class Blocks:
         """
         source = int(next(self._sources(slice(layer, layer + 1)))[neuron])
         if source > self.num_experts:
-            width = sum(of.num_neurons for of in self.layers[layer])
+            width = _width(self.layers[layer])
             raise StoreError(f"layer {layer} has no neuron {neuron}; it has {width:,}")
         return None if source == self.num_experts else source
 
@@ -160,7 +153,7 @@ class Blocks:
         blocks = self.layers[layer]
         if not 0 <= block < len(blocks):
             raise StoreError(f"{path}: layer {layer} has no block {block}; it has {len(blocks)}")
-        of, first = blocks[block], sum(other.num_neurons for other in blocks[:block])
+        of, first = blocks[block], _width(blocks[:block])
         for name, number, most in (("expert", max(expert, 0), max(1, of.experts)),
                                    ("unit", unit, of.units)):  # fmt: skip
             if not 0 <= number < most:
@@ -175,6 +168,19 @@ class Blocks:
         return [
             [{key: n for key, n in vars(of).items() if n} for of in layer] for layer in self.layers
         ]
+
+
+def _width(blocks: Sequence[Block]) -> int:
+    """Neurons of some blocks of a layer."""
+    return sum(of.num_neurons for of in blocks)
+
+
+def _spans(layer: Sequence[Block]) -> Iterator[tuple[Block, slice, int]]:
+    """The blocks of a layer, each with its neurons and its first routed expert in the layer."""
+    first = first_expert = 0
+    for of in layer:
+        yield of, slice(first, first + of.num_neurons), first_expert
+        first, first_expert = first + of.num_neurons, first_expert + of.experts
 
 
 def read_blocks(attrs: Mapping[str, Any]) -> Blocks | None:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from tests.conftest import CONFIGURATIONS
+from tests.hooks.watching import assert_outputs_stay
 from vxdist.cli import main
 from vxdist.errors import UserError
 from vxdist.hooks.ablation import Ablation
@@ -272,13 +273,7 @@ def test_counts_equal_a_plain_recomputation(name: str, make_model: Callable[[str
 
 
 def test_watching_leaves_outputs_bit_identical(name: str, make_model: Callable[[str], Any]) -> None:
-    model = make_model(name)
-    before = model(input_ids=TOKENS_BT, use_cache=False).logits
-    counter = Counter(find_hook_points(find_decoder(model)), CPU)
-    counter.count(torch.ones_like(TOKENS_BT, dtype=torch.bool))
-    watched = model(input_ids=TOKENS_BT, use_cache=False).logits
-    assert torch.equal(before, watched)
-    assert counter.take().statistics["active_count"].sum() > 0
+    assert_outputs_stay(make_model(name), TOKENS_BT)
 
 
 def test_masking_equals_zeroing_the_down_projection(

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.conftest import INLINE, ONE_EACH, QUICK_BLOCKS, SEVERAL_BLOCKS
+from tests.hooks.watching import assert_outputs_stay
 from vxdist.hooks.ablation import Ablation
 from vxdist.hooks.counter import Counter
 from vxdist.hooks.measures import choose
@@ -225,13 +226,7 @@ def test_counts_equal_a_plain_recomputation(family: str, make_model: Callable[[s
 def test_watching_leaves_outputs_bit_identical(
     family: str, make_model: Callable[[str], Any]
 ) -> None:
-    model = make_model(family)
-    before = model(input_ids=TOKENS_BT, use_cache=False).logits
-    counter = Counter(find_hook_points(find_decoder(model)), CPU)
-    counter.count(torch.ones_like(TOKENS_BT, dtype=torch.bool))
-    watched = model(input_ids=TOKENS_BT, use_cache=False).logits
-    assert torch.equal(before, watched)
-    assert counter.take().statistics["active_count"].sum() > 0
+    assert_outputs_stay(make_model(family), TOKENS_BT)
 
 
 def test_masking_equals_zeroing_the_down_projection(

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from tests.model.packing import FORMS, awq, fp8, gptq, write
 from tests.model.test_quantised import load
 from vxdist.config import ModelConfig
+from vxdist.hooks.selftest import ready_hook_points
 from vxdist.model.load import describe_model
 from vxdist.model.quantised.awq import Awq
 from vxdist.model.quantised.bitsandbytes import Bitsandbytes
@@ -26,6 +27,8 @@ from vxdist.model.quantised.scheme import Scheme
 from vxdist.model.source import find_model
 
 Make = Callable[[str], Any]
+E2M1 = [0, 0.5, 1, 1.5, 2, 3, 4, 6]
+"""What four bits say, but for the sign (OCP Microscaling Formats, 2023)."""
 
 
 def loaded_by_transformers(folder: Path, quantization: Any) -> Any:
@@ -54,9 +57,12 @@ def write_fp8(base: Path, folder: Path) -> None:
     write(base, folder, packed, {"quant_method": "fp8", "weight_block_size": [4, 4]})
 
 
-def write_mxfp4(base: Path, folder: Path) -> None:
-    """As gpt-oss is published: the experts of a layer in one tensor, columns in groups of 32."""
-    rng, packed = np.random.default_rng(3), {}
+def write_mxfp4(base: Path, folder: Path) -> dict[str, torch.Tensor]:
+    """As gpt-oss is published: the experts of a layer in one tensor, columns in groups of 32.
+
+    Returns what is packed, by its names.
+    """
+    rng, packed, plain = np.random.default_rng(3), {}, {}
     for name, tensor in load_file(base / "model.safetensors").items():
         if name.endswith(("gate_up_proj", "down_proj")):
             experts, columns, rows = tensor.shape
@@ -65,9 +71,15 @@ def write_mxfp4(base: Path, folder: Path) -> None:
             scale = rng.integers(118, 126, shape).astype("u1")
             packed[f"{name}_blocks"] = torch.from_numpy(block)
             packed[f"{name}_scales"] = torch.from_numpy(scale)
+            code = np.stack([block & 15, block >> 4], -1).reshape(*shape, 32)
+            number = np.array(E2M1)[code % 8] * np.where(code > 7, -1.0, 1.0)
+            number = number * 2.0 ** (scale.astype(float) - 127)[..., None]
+            number_ERC = number.reshape(experts, rows, columns).astype("f4")
+            plain[name] = torch.from_numpy(number_ERC).transpose(1, 2)
         else:
             packed[name] = tensor
     write(base, folder, packed, {"quant_method": "mxfp4", "modules_to_not_convert": ["lm_head"]})
+    return plain
 
 
 def gpt_oss(folder: Path) -> None:
@@ -94,6 +106,19 @@ def test_fp8_of_deepseek(make_model: Make, tmp_path: Path) -> None:
     assert_alike(found, expected)
 
 
+def test_packed_experts_are_unpacked_and_watched(tmp_path: Path) -> None:
+    gpt_oss(tmp_path / "base")
+    plain = write_mxfp4(tmp_path / "base", tmp_path / "packed")
+    source = find_model(ModelConfig(path=str(tmp_path / "packed")))
+    assert describe_model(source).packing == "mxfp4"
+    model = load(tmp_path / "packed")
+    found = dict(model.named_parameters())
+    assert plain
+    for name, expected in plain.items():
+        torch.testing.assert_close(found[name].float(), expected, rtol=0, atol=0)
+    assert ready_hook_points(model).num_neurons == 4 * 32
+
+
 def test_mxfp4_of_gpt_oss(tmp_path: Path) -> None:
     from transformers import Mxfp4Config
 
@@ -108,9 +133,8 @@ def test_mxfp4_of_gpt_oss(tmp_path: Path) -> None:
     name = "model.layers.1.mlp.experts.down_proj"
     byte = int(packed[f"{name}_blocks"][1, 5, 0, 0])
     power = 2.0 ** (int(packed[f"{name}_scales"][1, 5, 0]) - 127)
-    e2m1 = [0, 0.5, 1, 1.5, 2, 3, 4, 6]
     for column, code in enumerate((byte & 15, byte >> 4)):
-        number = (-1 if code & 8 else 1) * e2m1[code & 7] * power
+        number = (-1 if code & 8 else 1) * E2M1[code & 7] * power
         assert float(found.state_dict()[name][1, column, 5]) == number
 
 

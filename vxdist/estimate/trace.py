@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 from vxdist.model.decoder import find_decoder, find_layers
 from vxdist.model.hook_points import find_hook_points
 from vxdist.model.runners import InTurn
-from vxdist.model.running import Running
+from vxdist.model.running import run_always
 
 
 def measure_activations(
@@ -93,10 +93,9 @@ def measure_backward(
 def _prepare(model: PreTrainedModel, dtype: torch.dtype) -> nn.Module:
     nn.Module.to(model, dtype)
     decoder = find_decoder(model.eval().requires_grad_(False))
-    for block in find_hook_points(decoder).blocks:
-        # As while it is watched. Experts in turn ask which of them are in use.
-        if block.runner is not None and not isinstance(block.runner, InTurn):
-            Running(block.runner)
+    # As while it is watched. Experts in turn ask which of them are in use.
+    blocks = find_hook_points(decoder).blocks
+    run_always(block for block in blocks if not isinstance(block.runner, InTurn))
     return decoder
 
 

@@ -16,9 +16,8 @@ from vxdist.model.blocks import Block, HookPoints
 
 Neurons = Mapping[int, NDArray[np.integer[Any]]]
 """Numbers of neurons, by layer."""
-
-
 Numbers = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Scale and shift of each neuron."""
 
 
 class Ablation:
@@ -49,7 +48,9 @@ class Ablation:
                 if not block.num_experts:
                     self._maps[block] = _Map(unit_N, numbers, self._device)
                     continue
-                of_experts = self._maps.setdefault(block, _ExpertMap(block, self._device))
+                if block not in self._maps:
+                    self._maps[block] = _ExpertMap(block, self._device)
+                of_experts = self._maps[block]
                 assert isinstance(of_experts, _ExpertMap)
                 of_experts.add(expert, unit_N, numbers)
 

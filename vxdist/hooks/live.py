@@ -120,10 +120,11 @@ def _from_layers(layers: Mapping[int, Sequence[int]], shape_LN: tuple[int, int])
 
 def _require_existing(mask_LN: Bools, hook_points: HookPoints) -> None:
     """Raise UserError if the mask has a neuron that a narrower layer does not have."""
-    missing_LN = mask_LN & ~hook_points.exists()
+    exists_LN = hook_points.exists()
+    missing_LN = mask_LN & ~exists_LN
     if missing_LN.any():
         layer, neuron = np.argwhere(missing_LN)[0].tolist()
-        there = int(hook_points.exists()[layer].sum())
+        there = int(exists_LN[layer].sum())
         raise UserError(
             f"vxdist.ablate: layer {layer}: found neuron {neuron}, expected one of its {there}"
         )

@@ -128,11 +128,7 @@ class HookPoints:
 
     def exists(self) -> NDArray[np.bool_]:
         """Which neurons there are, (layer, neuron): the first ones of every layer."""
-        exists_LN = np.zeros((self.num_layers, self.num_neurons), dtype=bool)
-        for block in self.blocks:
-            first = block.first_neuron
-            exists_LN[block.layer, first : first + block.num_neurons] = True
-        return exists_LN
+        return self.recorded().exists()
 
     def place(self, layer: int, number_N: Integers) -> Iterator[Placed]:
         """Where neurons of a layer are: by block, then by expert, of those that have some.

@@ -81,7 +81,7 @@ def _describe_layer(layer: nn.Module) -> str:
 
 def _layouts_of(layer: nn.Module) -> Iterator[Layout]:
     """The layouts that modules of a layer have, each module in one of them at most."""
-    if hasattr(layer, "cross_attn"):  # Llama 3.2 runs it for images alone
+    if _is_for_images(layer):
         return
     taken: set[int] = set()
     for layout in LAYOUTS:
@@ -91,6 +91,11 @@ def _layouts_of(layer: nn.Module) -> Iterator[Layout]:
         if _width(_module(layer, layout.output)) is not None:
             taken |= {id(module) for module in modules}
             yield layout
+
+
+def _is_for_images(layer: nn.Module) -> bool:
+    """Whether a layer is one that Llama 3.2 runs for images alone."""
+    return hasattr(layer, "cross_attn")
 
 
 def _separate(layers: nn.ModuleList, found: Sequence[Sequence[Layout]]) -> None:
@@ -176,7 +181,7 @@ def _refuse_unseen(
 
     Vectors, such as those of norms, have no neurons.
     """
-    if hasattr(layers[number], "cross_attn"):
+    if _is_for_images(layers[number]):
         return
     routed = [layout for layout in layouts if layout.experts]
     seen = [n for layout in layouts for n in (*layout.first, layout.output)]

@@ -3,7 +3,6 @@
 S: row, D: hidden size.
 """
 
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,24 +10,16 @@ import torch
 from torch import nn
 
 from vxdist.model.gates import FORMS, LARGEST, Gate, silu_of_pair
-from vxdist.model.runners import Rows
+from vxdist.model.runners import OfModule
 
 
-class InlineBlock:
+class InlineBlock(OfModule):
     """A dense block that has its activation function in its code."""
 
-    transposed = False
-    rows: Rows | None = None
-
     def __init__(self, module: Any, gate: Gate, first: Sequence[str], down: str) -> None:
-        self._module = weakref.ref(module)
+        super().__init__(module)
         self.activation = gate.activation
         self._gate, self._first, self._down = gate, first, down
-
-    @property
-    def module(self) -> Any:
-        """The block."""
-        return self._module()
 
     def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
         """The block's output for hidden states of any shape (..., D)."""
@@ -37,9 +28,6 @@ class InlineBlock:
         gated = self._gate(projected[0] if len(projected) == 1 else projected)
         output: torch.Tensor = getattr(module, self._down)(gated)
         return output
-
-    def rest(self, *_: torch.Tensor) -> None:
-        """A bias is the same for every token."""
 
 
 INLINE: dict[tuple[tuple[str, ...], str], Callable[[Any], Gate]] = {

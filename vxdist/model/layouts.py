@@ -92,26 +92,16 @@ def _inline(name: str, first: str, place: str, down: str, families: str) -> Layo
     )
 
 
-def _inline_experts(name: str, place: str, families: str) -> Layout:
-    return Layout(
-        name=name,
-        gated=True,
-        inline=True,
-        experts=True,
-        first=(place,),
-        activation=place,
-        output=place,
-        families=_names(families),
-    )
-
-
-def _experts(name: str, place: str, families: str, *, gated: bool = True) -> Layout:
+def _experts(
+    name: str, place: str, families: str, *, gated: bool = True, inline: bool = False
+) -> Layout:
     return Layout(
         name=name,
         gated=gated,
+        inline=inline,
         experts=True,
         first=(place,),
-        activation=f"{place}.act_fn",
+        activation=place if inline else f"{place}.act_fn",
         output=place,
         families=_names(families),
     )
@@ -280,8 +270,8 @@ LAYOUTS = (
     _experts("experts, block_sparse_moe", "block_sparse_moe.experts", "granitemoe"),
     _experts("experts, text_moe", "mlp.text_moe.experts", ""),
     _experts("experts, feed_forward", "feed_forward.experts", "jamba llama4_text"),
-    _inline_experts("experts, inline", "mlp.experts", "gpt_oss minimax_m3_vl_text"),
-    _inline_experts("experts, feed_forward, inline", "feed_forward.experts", "lfm2_moe"),
+    _experts("experts, inline", "mlp.experts", "gpt_oss minimax_m3_vl_text", inline=True),
+    _experts("experts, feed_forward, inline", "feed_forward.experts", "lfm2_moe", inline=True),
     Layout(
         name="experts, ffn",
         gated=True,

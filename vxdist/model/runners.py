@@ -66,20 +66,33 @@ class Runner(Protocol):
         is the same for every token."""
 
 
-class GroupedExperts:
-    """Experts that are decorated with transformers' `use_experts_implementation`."""
+class OfModule:
+    """What all runners have in common: they do not keep their module alive, which keeps them."""
 
-    def __init__(self, module: Any, gate: Gate) -> None:
+    transposed = False
+    rows: Rows | None = None
+
+    def __init__(self, module: Any) -> None:
         self._module = weakref.ref(module)
-        self.activation = gate.activation
-        self.transposed = bool(getattr(module, "is_transposed", False))
-        self.rows: Rows | None = None
-        self._gate = gate
 
     @property
     def module(self) -> Any:
-        """The module of all experts."""
+        """The module that is run."""
         return self._module()
+
+    def rest(self, *_: torch.Tensor) -> torch.Tensor | None:
+        """None: there is no bias, or the same one for every token."""
+        return None
+
+
+class GroupedExperts(OfModule):
+    """Experts that are decorated with transformers' `use_experts_implementation`."""
+
+    def __init__(self, module: Any, gate: Gate) -> None:
+        super().__init__(module)
+        self.activation = gate.activation
+        self.transposed = bool(getattr(module, "is_transposed", False))
+        self._gate = gate
 
     def __call__(self, *args: torch.Tensor, **kwargs: torch.Tensor) -> torch.Tensor:
         """From hidden states (T, D), experts and weights (T, K) to the weighted sum (T, D)."""
@@ -141,22 +154,18 @@ def _multiply(
     return found
 
 
-class EveryExpert:
+class EveryExpert(OfModule):
     """Experts that are all given all tokens, as zeros where they are not routed there (Llama 4).
 
-    The model's own code runs as it is; its router is asked for the tokens of each expert.
+    The model's own code runs as it is; its router is asked for the tokens of each expert. The
+    module is the block around both.
     """
 
-    def __init__(self, module: Any) -> None:
-        self._module = weakref.ref(module)
-        self.activation: nn.Module = module.experts.act_fn
-        self.transposed = True
-        self.rows: Rows | None = None
+    transposed = True
 
-    @property
-    def module(self) -> Any:
-        """The block around the experts and their router."""
-        return self._module()
+    def __init__(self, module: Any) -> None:
+        super().__init__(module)
+        self.activation: nn.Module = module.experts.act_fn
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the block's own forward function returns."""
@@ -166,9 +175,6 @@ class EveryExpert:
         finally:
             handle.remove()
             self.rows = None
-
-    def rest(self, *_: torch.Tensor) -> None:
-        """There are no biases."""
 
     def _note(self, _: nn.Module, __: Any, output: tuple[torch.Tensor, ...]) -> None:
         score_ET = output[0].detach().T
@@ -182,24 +188,16 @@ class EveryExpert:
         )
 
 
-class InTurn:
+class InTurn(OfModule):
     """Experts whose own code runs those in use one after the other, in the order of their numbers.
 
     The tokens of an expert are ordered by its rank among the experts of a token, then by token.
     """
 
-    transposed = False
-
     def __init__(self, module: Any, activation: nn.Module) -> None:
-        self._module = weakref.ref(module)
+        super().__init__(module)
         self.activation = activation
-        self.rows: Rows | None = None
         self._calls: Iterator[Rows] = iter(())
-
-    @property
-    def module(self) -> Any:
-        """The module of all experts."""
-        return self._module()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What its own forward function returns."""
@@ -230,6 +228,3 @@ class InTurn:
                 f"model.path: the experts of {type(self.module).__name__} do not run one by one on "
                 "the tokens routed to them, so vxdist cannot tell whose neurons it sees"
             )
-
-    def rest(self, *_: torch.Tensor) -> None:
-        """There are no biases."""

@@ -12,7 +12,14 @@ from typing import Any
 
 import torch
 
-from vxdist.model.quantised.scheme import Shape, check_dims, check_shape, scale_groups, unpack_words
+from vxdist.model.quantised.scheme import (
+    NO_TENSOR,
+    Shape,
+    check_dims,
+    check_shape,
+    scale_groups,
+    unpack_words,
+)
 from vxdist.model.safetensors_header import Tensor
 
 BITS, PER_WORD = 4, 8
@@ -26,7 +33,7 @@ class Awq:
     form = "awq, 4 bits"
     pattern = re.compile(r"(?P<stem>.+)\.(?P<part>qweight|qzeros|scales)")
     suffix = ".weight"
-    unused = re.compile(r"(?!)")  # matches nothing
+    unused = NO_TENSOR
 
     def __init__(self, about: Mapping[str, Any]) -> None:
         bits = about.get("bits", about.get("w_bit", BITS))

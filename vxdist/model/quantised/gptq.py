@@ -13,7 +13,14 @@ from typing import Any
 
 import torch
 
-from vxdist.model.quantised.scheme import Shape, check_dims, check_shape, scale_groups, unpack_words
+from vxdist.model.quantised.scheme import (
+    NO_TENSOR,
+    Shape,
+    check_dims,
+    check_shape,
+    scale_groups,
+    unpack_words,
+)
 from vxdist.model.safetensors_header import Tensor
 
 BITS = (2, 4, 8)
@@ -27,7 +34,7 @@ class Gptq:
 
     pattern = re.compile(r"(?P<stem>.+)\.(?P<part>qweight|qzeros|scales|g_idx)")
     suffix = ".weight"
-    unused = re.compile(r"(?!)")  # matches nothing
+    unused = NO_TENSOR
 
     def __init__(self, about: Mapping[str, Any]) -> None:
         self.bits, self.group = int(about["bits"]), int(about.get("group_size", -1))

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from vxdist.model.quantised.scheme import Shape, check_dims, check_shape
+from vxdist.model.quantised.scheme import NO_TENSOR, Shape, check_dims, check_shape
 from vxdist.model.safetensors_header import Tensor
 
 VALUES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
@@ -26,7 +26,7 @@ class Mxfp4:
     form = "mxfp4"
     pattern = re.compile(r"(?P<stem>.+_proj)_(?P<part>blocks|scales)")
     suffix = ""
-    unused = re.compile(r"(?!)")  # matches nothing
+    unused = NO_TENSOR
 
     def __init__(self, _: Mapping[str, Any]) -> None:
         pass

@@ -51,6 +51,10 @@ NO_SCALES = re.compile(
 """Scales of activations and of the cache of keys and values."""
 
 
+NO_TENSOR = re.compile(r"(?!)")
+"""Matches nothing."""
+
+
 def check_shape(parts: Mapping[str, Tensor], part: str, *shapes: Shape) -> None:
     """Raise MisfitError unless the part, if it is there, has one of these shapes."""
     if part in parts and parts[part].shape not in shapes:
